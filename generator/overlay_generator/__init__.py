@@ -1,0 +1,3 @@
+"""overlay-generator: makes directories of a read-only image writable at boot, see overlay-generator(8)."""
+
+__version__ = "0.1.0"

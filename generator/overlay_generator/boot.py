@@ -1,0 +1,108 @@
+"""The whole way of a boot on one screen: PID 1 calls, units come out (systemd.generator(7)).
+
+Import discipline: the modules of this path import `posix`, `_signal` and each other, nothing else, and what a
+boot without the flag doesn't need is imported inside functions. PID 1 waits for us at each boot and reload.
+"""
+
+from overlay_generator import gather
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from overlay_generator.model import Plan, Problem
+
+# PID 1 gives all generators together 90 s, and freezes where they take longer (systemd 253 and later).
+TIME_LIMIT = 10
+
+
+def main(argv: "list[str]") -> int:
+    """The exit status: 0, or 1 with at least one line in the log. Raises nothing."""
+    try:
+        if len(argv) > 1 and argv[1].startswith("-"):
+            from overlay_generator import dryrun
+
+            return dryrun.main(argv[1:])
+        if len(argv) == 2:
+            return generate("", gather.read_environ(), {"normal": argv[1], "late": argv[1]})
+        if len(argv) == 4:
+            return generate("", gather.read_environ(), {"normal": argv[1], "late": argv[3]})
+        return fail(f"takes one directory or three, not {len(argv) - 1}; see overlay-generator --help")
+    except BaseException as error:
+        # There is nobody to see a traceback, and dying by a signal takes other generators along (systemd 254).
+        if isinstance(error, SystemExit):
+            raise  # the dry run's --help and usage errors
+        return fail(f"{type(error).__name__}: {error}; what is not named above was not done")
+
+
+def generate(root: str, environ: "Mapping[str, str]", directories: "Mapping[str, str]") -> int:
+    """Write the units for the machine at `root` into `directories`; the exit status. Raises OSError."""
+    _guard()
+    plan = make_plan(root, environ)
+    if plan is None:
+        return 0
+    from overlay_generator.render import render
+    from overlay_generator.write import write
+
+    problems = write(render(plan), directories)
+    return report(plan) | _log_problems(problems)
+
+
+def make_plan(root: str, environ: "Mapping[str, str]") -> "Plan | None":
+    """The plan for the machine at `root`, None where nothing asks for one. Raises OSError."""
+    text, source = gather.read_command_line(root, environ)
+    # Nearly every boot of a machine without the flag ends here. Quotes may stand anywhere in a word.
+    if "overlayfs." not in text.replace('"', "").replace("'", ""):
+        return None
+    from overlay_generator.cmdline import read_request, split_words
+    from overlay_generator.decide import decide
+
+    return decide(gather.gather(root, environ, read_request(split_words(text), source)))
+
+
+def report(plan: "Plan") -> int:
+    """Log what was wrong in `plan` and what is left alone; 1 if something was wrong, else 0."""
+    status = _log_problems(plan.problems)
+    loud = [skipped for skipped in plan.skipped if skipped.level != "quiet"]
+    if not loud:
+        return status
+    from overlay_generator.log import ERROR, NOTICE, log
+
+    for skipped in loud:
+        log(ERROR if skipped.level == "error" else NOTICE, str(skipped))
+    return int(status or any(skipped.level == "error" for skipped in loud))
+
+
+def fail(text: str) -> int:
+    """Log `text` as an error; 1, the exit status that goes with it."""
+    from overlay_generator.log import ERROR, log
+
+    log(ERROR, text)
+    return 1
+
+
+class Stopped(BaseException):
+    """A signal ended the run. Not an Exception: no step may take it for a fault of its own."""
+
+
+def _guard() -> None:
+    """Turn what would kill us into an exception: units written half are then taken back, and siblings live."""
+    # The built-in half of the module signal, loaded in every interpreter; signal itself imports enum (3 ms).
+    import _signal  # type: ignore[import-not-found]
+
+    def stop(number: int, _frame: object) -> None:
+        raise Stopped(f"not done after {TIME_LIMIT} s" if number == _signal.SIGALRM else f"signal {number}")
+
+    for number in (_signal.SIGALRM, _signal.SIGTERM, _signal.SIGINT):
+        _signal.signal(number, stop)
+    _signal.alarm(TIME_LIMIT)
+
+
+def _log_problems(problems: "Sequence[Problem]") -> int:
+    if not problems:
+        return 0
+    from overlay_generator.log import ERROR, log
+
+    for problem in problems:
+        log(ERROR, str(problem))
+    return 1

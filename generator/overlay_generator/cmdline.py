@@ -1,0 +1,150 @@
+"""The kernel command line, by the rules of systemd's src/basic/proc-cmdline.c (kernel-command-line(7)). Pure."""
+
+from overlay_generator.model import FstabEntry, Problem, Request
+from overlay_generator.names import mount_unit, normalise
+
+DEFAULT_MOUNTS = ("/var",)
+
+_TRUE = frozenset(("1", "yes", "y", "true", "t", "on"))
+_FALSE = frozenset(("0", "no", "n", "false", "f", "off"))
+_SUFFIXES = (
+    ".service", ".socket", ".target", ".device", ".mount", ".automount", ".swap", ".timer", ".path", ".slice", ".scope",
+)  # fmt: skip
+_SEPARATORS = " \t\r\n"
+_UNESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " ", "\\": "\\"}
+
+
+def split_words(text: str) -> "list[str]":
+    """The words of a command line: quotes may open anywhere and need not be closed, backslashes are literal.
+
+    Text with NUL bytes is the argument vector of a container's PID 1: each argument is one word.
+    """
+    if "\0" in text:
+        return [word for word in text.split("\0") if word]
+    # The line's own end is no part of a word, also where a quote was left open.
+    text = text.rstrip("\n")
+    words: list[str] = []
+    word: str | None = None
+    quote = ""
+    for character in text:
+        if quote:
+            if character == quote:
+                quote = ""
+            else:
+                word = (word or "") + character
+        elif character in "\"'":
+            quote = character
+            word = word or ""
+        elif character in _SEPARATORS:
+            if word is not None:
+                words.append(word)
+            word = None
+        else:
+            word = (word or "") + character
+    if word is not None:
+        words.append(word)
+    return words
+
+
+def parse_boolean(text: str) -> "bool | None":
+    """True, False, or None if `text` is no boolean (parse_boolean() in systemd's src/basic/parse-util.c)."""
+    text = text.lower()
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+def read_request(words: "list[str]", source: str) -> Request:
+    """What `words` ask for. A word with the prefix `rd.` is the initrd's, and no key of ours has it."""
+    mounts: tuple[str, ...] = ()
+    wrong: list[Problem] = []
+    unknown: list[Problem] = []
+    masked: list[str] = []
+    volatile = ""
+    read_fstab = True
+    entries: list[FstabEntry] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        # "fstab", "systemd.volatile" and "systemd.mount-extra" are compared exactly, as fstab-generator does.
+        if key == "fstab":
+            wanted = parse_boolean(value) if equals else True
+            read_fstab = read_fstab if wanted is None else wanted
+        elif key == "systemd.volatile":
+            volatile = _read_volatile(value if equals else "yes", volatile)
+        elif key == "systemd.mount-extra":
+            entries.extend(_read_mount_extra(value, source))
+        elif key == "systemd.mask" and value:
+            masked.append(_mangle_unit(value))
+        elif key.replace("-", "_") == "overlayfs.mounts":
+            # The last one wins, and with it what is wrong with it.
+            mounts, wrong = _read_mounts(value if equals else "yes", source)
+        elif key.startswith("overlayfs."):
+            unknown.append(Problem(f"{key} is not a key of this version, and was ignored", source))
+    return Request(source, mounts, (*wrong, *unknown), tuple(masked), volatile, read_fstab, tuple(entries))
+
+
+def _read_mounts(value: str, source: str) -> "tuple[tuple[str, ...], list[Problem]]":
+    wanted = parse_boolean(value)
+    if wanted is not None:
+        return (DEFAULT_MOUNTS if wanted else ()), []
+    parts = [part for part in value.split(",") if part]
+    paths = dict.fromkeys(normalise(part) for part in parts if part.startswith("/"))
+    if not paths:
+        # Somebody asked for something writable: a device with the usual /var can be reached and mended.
+        text = f"overlayfs.mounts={value}: neither yes, no, nor absolute paths; it was taken as yes"
+        return DEFAULT_MOUNTS, [Problem(text, source)]
+    return tuple(paths), [
+        Problem(f'overlayfs.mounts: "{part}" is not an absolute path, and was ignored', source)
+        for part in parts
+        if not part.startswith("/")
+    ]
+
+
+def _read_volatile(value: str, before: str) -> str:
+    wanted = parse_boolean(value)
+    if wanted is not None:
+        return "yes" if wanted else ""
+    return value if value in ("state", "overlay") else before
+
+
+def _read_mount_extra(value: str, source: str) -> "list[FstabEntry]":
+    """The entry of systemd.mount-extra=WHAT:WHERE[:FSTYPE[:OPTIONS]], none if systemd refuses the value too."""
+    fields = [_unescape(field) for field in value.split(":")]
+    if not 2 <= len(fields) <= 4:
+        return []
+    what, where, fstype, options = fields + [""] * (4 - len(fields))
+    return [FstabEntry(what, normalise(where), fstype, options, f"{source} (systemd.mount-extra=)")]
+
+
+def _unescape(text: str) -> str:
+    """`text` with C escapes resolved (cunescape() in systemd's src/basic/escape.c); an unknown one stays as it is."""
+    if "\\" not in text:
+        return text
+    data = b""
+    position = 0
+    while position < len(text):
+        character = text[position]
+        after = text[position + 1 : position + 4]
+        if character == "\\" and after[:1] == "x" and _is_number(after[1:], 16, 2):
+            data += bytes((int(after[1:], 16),))
+            position += 4
+        elif character == "\\" and _is_number(after, 8, 3) and after[0] < "4":
+            data += bytes((int(after, 8),))
+            position += 4
+        elif character == "\\" and after[:1] in _UNESCAPED:
+            data += _UNESCAPED[after[0]].encode()
+            position += 2
+        else:
+            data += character.encode("utf-8", "surrogateescape")
+            position += 1
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _is_number(text: str, base: int, length: int) -> bool:
+    digits = "0123456789abcdefABCDEF" if base == 16 else "01234567"
+    return len(text) == length and all(character in digits for character in text)
+
+
+def _mangle_unit(name: str) -> str:
+    """`name` as systemd.mask= understands it: a path is a mount unit, a name without a suffix a service."""
+    if name.startswith("/"):
+        return mount_unit(normalise(name))
+    return name if name.endswith(_SUFFIXES) else name + ".service"

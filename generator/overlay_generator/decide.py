@@ -1,0 +1,204 @@
+"""The policy: which directories get an overlay, on what, and why the others don't. Pure.
+
+For each directory asked for, the first rule that holds leaves it alone:
+
+ 1. No unit can be written for its path.
+ 2. An overlay there could never be right: PID 1 needs it first, or it is not on a disk.
+ 3. We run in the initrd or in a user's manager.
+ 4. systemd.volatile= asks for another kind of writable directory there.
+ 5. fstab mounts something there: the owner's word, and two generators must not fight over one unit.
+ 6. A unit of ours is masked, or an administrator's or vendor's unit mounts something there.
+ 7. Something is mounted there already, by the initrd or a container manager: PID 1 would take our unit for mounted.
+ 8. It is missing, no directory, or reached through a symbolic link, where mount units refuse to work.
+ 9. The kernel has no overlayfs.
+10. What should hold the upper layer can't.
+"""
+
+from overlay_generator.fstab import can_be_upper
+from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Skipped
+from overlay_generator.names import (
+    BACKING_ROOT,
+    ancestors,
+    backing_name,
+    backing_path,
+    find_fault,
+    is_below,
+    mount_unit,
+    parent_of,
+    unit_names,
+)
+
+_READ_BEFORE = "PID 1 has read it before anything can be mounted"
+_API = "it is a file system of the kernel or of PID 1, and writable already"
+_REFUSED = {
+    "/": "the root directory can't be overlaid once it is running",
+    "/usr": "PID 1 runs from it before anything can be mounted",
+    "/etc": _READ_BEFORE,
+    "/etc/systemd": _READ_BEFORE,
+    "/usr/lib/systemd": _READ_BEFORE,
+    "/run": _API,
+    "/proc": _API,
+    "/sys": _API,
+    "/dev": _API,
+}
+_REFUSED_TREES = ("/run", "/proc", "/sys", "/dev", "/etc/systemd", "/usr/lib/systemd")
+
+# Each tmpfs may take what systemd.volatile=state gives to /var, all together no more than half of memory.
+_ONE_SIZE, _ALL_SIZES = 25, 50
+
+
+def decide(inputs: Inputs) -> Plan:
+    """The plan for `inputs`; always one, whatever they are."""
+    skipped: list[Skipped] = []
+    accepted: dict[str, Backing] = {}
+    for where in inputs.request.mounts:
+        refusal = _find_refusal(inputs, where)
+        if refusal is None:
+            backing = _choose_backing(inputs, where)
+            if isinstance(backing, Backing):
+                accepted[where] = backing
+                continue
+            refusal = backing
+        skipped.append(refusal)
+    mounts = tuple(_plan_mount(inputs, where, accepted) for where in accepted)
+    in_memory = sum(1 for mount in mounts if mount.backing.tmpfs or mount.backing.nofail)
+    return Plan(
+        mounts,
+        tuple(skipped),
+        inputs.request.problems + inputs.problems,
+        source=inputs.request.source,
+        size=max(1, min(_ONE_SIZE, _ALL_SIZES // max(1, in_memory))),
+        load_module=inputs.kernel == "module",
+        library=inputs.library,
+    )
+
+
+def _find_refusal(inputs: Inputs, where: str) -> "Skipped | None":
+    fault = find_fault(where) or _find_refused(where)
+    if fault:
+        return Skipped(where, fault, "error")
+    if inputs.context == "initrd":
+        return Skipped(where, "the initrd leaves it to the system that it starts", "quiet")
+    if inputs.context == "user":
+        return Skipped(where, "a user's service manager mounts nothing", "quiet")
+    reason = _find_volatile(inputs, where) or _find_in_fstab(inputs, where)
+    if reason:
+        return Skipped(where, reason)
+    return _find_unit(inputs, where) or _find_mounted(inputs, where) or _find_misfit(inputs, where)
+
+
+def _find_refused(where: str) -> str:
+    if where == BACKING_ROOT or is_below(where, BACKING_ROOT):
+        return "it lies inside a backing directory of the overlays"
+    for tree in _REFUSED_TREES:
+        if is_below(where, tree):
+            return f"it lies in {tree}: {_REFUSED[tree]}"
+    return _REFUSED.get(where, "")
+
+
+def _find_volatile(inputs: Inputs, where: str) -> str:
+    mode = inputs.request.volatile
+    if mode == "state" and where != "/var" and not is_below(where, "/var"):
+        return ""
+    return f"systemd.volatile={mode} on the kernel command line makes it writable its own way" if mode else ""
+
+
+def _find_in_fstab(inputs: Inputs, where: str) -> str:
+    entry = _find_entry(inputs, where)
+    return f"{entry} mounts {entry.what} there" if entry else ""
+
+
+def _find_entry(inputs: Inputs, where: str) -> "FstabEntry | None":
+    """The entry that mounts at `where`; the first, as systemd-fstab-generator drops the others."""
+    for entry in inputs.entries:
+        if entry.where == where:
+            return entry
+    return None
+
+
+def _find_unit(inputs: Inputs, where: str) -> "Skipped | None":
+    for name in unit_names(where):
+        unit = inputs.units.get(name)
+        if name in inputs.request.masked:
+            return Skipped(where, f"{name} is masked by systemd.mask= on the kernel command line")
+        if unit and unit.kind == "mask":
+            return Skipped(where, f"{name} is masked by {unit.path}")
+    unit = inputs.units.get(mount_unit(where))
+    if unit and unit.kind != "buildroot":
+        return Skipped(where, f"{unit.path} provides {mount_unit(where)}")
+    return None
+
+
+def _find_mounted(inputs: Inputs, where: str) -> "Skipped | None":
+    at = [mounted for mounted in inputs.mounted if mounted.where == where]
+    upper = f"upperdir={backing_path(where)}/upper"
+    if any(mounted.fstype == "overlay" and upper in mounted.options.split(",") for mounted in at):
+        # A daemon-reload: what is at and below it now is what earlier runs of ours and fstab asked for.
+        return None
+    if at:
+        return Skipped(where, f"a file system of type {at[-1].fstype} is mounted there already")
+    for mounted in inputs.mounted:
+        if is_below(mounted.where, where):
+            return Skipped(where, f"{mounted.where} below it is mounted already, and would be hidden")
+    return None
+
+
+def _find_misfit(inputs: Inputs, where: str) -> "Skipped | None":
+    directory = inputs.directories.get(where, Directory("unseen"))
+    if directory.state == "symlink":
+        return Skipped(where, f"{directory.detail}; ask for the directory it leads to")
+    if directory.state == "missing":
+        return Skipped(where, f"{directory.detail} does not exist in the image; create it there", "error")
+    if directory.state == "file":
+        return Skipped(where, "it is not a directory", "error")
+    if inputs.kernel == "absent":
+        kernel = f"kernel {inputs.release}" if inputs.release else "the kernel"
+        reason = f"{kernel} has overlayfs neither built in nor as a module; build it with CONFIG_OVERLAY_FS"
+        return Skipped(where, reason, "error")
+    return None
+
+
+def _choose_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
+    """Where upper and work of `where` go: the owner's file system if there is one, else a tmpfs of ours."""
+    path = backing_path(where)
+    for inner in inputs.entries:
+        if is_below(inner.where, path):
+            reason = f"{inner} mounts at {inner.where}, but upper and work must be on one mount: mount it at {path}"
+            return Skipped(where, reason, "error")
+    for mount in (path, *ancestors(path)):
+        entry = _find_entry(inputs, mount) if mount != "/run" else None
+        if entry:
+            if not can_be_upper(entry.fstype):
+                reason = f"{entry} mounts {entry.fstype} at {mount}, which can't hold an upper layer: use ext4, xfs, btrfs or f2fs"
+                return Skipped(where, reason, "error")
+            nofail = entry.has_option("nofail")
+            return Backing(path, mount, False, entry.fstype == "tmpfs", nofail, entry.source.partition(" (")[0])
+    unit = inputs.units.get(mount_unit(path))
+    if unit:
+        # Its Type= may be anything: the options that are safe for a disk are safe for a tmpfs too.
+        return Backing(path, path, False, False, False, unit.path)
+    if any(mounted.where == path and mounted.fstype != "tmpfs" for mounted in inputs.mounted):
+        return Backing(path, path, False, False, False, inputs.request.source)
+    return Backing(path, path, True, True, False, inputs.request.source)
+
+
+def _plan_mount(inputs: Inputs, where: str, accepted: "dict[str, Backing]") -> OverlayMount:
+    """The overlay on `where`, ordered among the mounts around it.
+
+    Below another overlay of ours, lower is bound before that one is mounted: the image's own directory,
+    and not an overlay, which a persistent upper must not have below it. A mount of fstab in between ends this.
+    """
+    before = []
+    parent = parent_of(where)
+    optional = False
+    inside = True
+    for above in ancestors(where):
+        entry = _find_entry(inputs, above)
+        if entry:
+            inside = False
+            optional = optional or entry.has_option("nofail")
+        elif inside and above in accepted:
+            before.append(mount_unit(above))
+            parent = parent_of(above)
+    directory = inputs.directories.get(where, Directory("unseen"))
+    return OverlayMount(where, backing_name(where), accepted[where], directory, parent, tuple(before), optional)

@@ -1,0 +1,260 @@
+"""The only reader of the machine: everything that a decision rests on is read here, once.
+
+Nothing here may block: no file system that fstab mounts is touched, and a FIFO in place of a file is not waited for.
+`posix` and not `os`: os costs a tenth of the interpreter's start, and nothing of it is needed (Python 3.11).
+"""
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Unit
+
+# systemd's src/libsystemd/sd-path/path-lookup.c, 247 to 262: what outranks a generator's normal directory,
+# and what it outranks itself.
+_ABOVE_US = (
+    "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
+    "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system", "/run/systemd/system.attached",
+)  # fmt: skip
+_BELOW_US = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+
+# S_IFMT, S_IFLNK and S_IFDIR of stat(2); the module stat would be one more to load.
+_TYPE_BITS, _SYMLINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
+_READ_LIMIT = 16 << 20
+_INSTALLED = "/usr/lib/overlay-generator"
+
+
+def read_environ() -> "dict[str, str]":
+    """The environment of this process. Bytes that are not UTF-8 become surrogates, as in file names."""
+    return {
+        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for key, value in posix.environ.items()
+    }
+
+
+def read_file(path: str) -> bytes:
+    """The content of `path`, its first 16 MiB at most. Raises OSError."""
+    # O_NONBLOCK: opening a FIFO would wait for a writer, and PID 1 for us.
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    try:
+        # The kernel's virtual files have no size, and a small buffer does for nearly all of them.
+        data = chunk = posix.read(fd, 65536)
+        while chunk and len(data) < _READ_LIMIT:
+            chunk = posix.read(fd, 1 << 20)
+            data += chunk
+        return data
+    finally:
+        posix.close(fd)
+
+
+def read_context(root: str, environ: "Mapping[str, str]") -> str:
+    """initrd or user where no generator of ours has anything to do, else "" (systemd.generator(7))."""
+    if environ.get("SYSTEMD_SCOPE", "system") == "user":
+        return "user"
+    in_initrd = environ.get("SYSTEMD_IN_INITRD", "")
+    if in_initrd == "0":
+        return ""
+    if in_initrd:
+        from overlay_generator.cmdline import parse_boolean
+
+        return "initrd" if parse_boolean(in_initrd) else ""
+    # Before systemd 251 nothing in the environment tells.
+    return "initrd" if _exists(root + "/etc/initrd-release") else ""
+
+
+def read_command_line(root: str, environ: "Mapping[str, str]") -> "tuple[str, str]":
+    """The kernel command line and the file it stands in; in a container the arguments of PID 1. Raises OSError."""
+    given = environ.get("SYSTEMD_PROC_CMDLINE")
+    if given is not None:
+        return given, "/proc/cmdline"
+    source = "/proc/1/cmdline" if _in_container(root, environ) else "/proc/cmdline"
+    return _decode(read_file(root + source)), source
+
+
+def gather(root: str, environ: "Mapping[str, str]", request: "Request") -> "Inputs":
+    """All that `request` makes worth knowing about the machine whose root directory is `root` ("": this one)."""
+    from overlay_generator.model import Inputs
+    from overlay_generator.names import backing_path, unit_names
+
+    entries, problems = _read_entries(root, environ, request)
+    kernel, release = _read_kernel(root)
+    elsewhere = {entry.where for entry in entries if entry.where != "/"}
+    return Inputs(
+        request,
+        entries=tuple(entries),
+        problems=tuple(problems),
+        directories={where: _read_directory(root, where, elsewhere) for where in request.mounts},
+        units=_read_units(root, (name for where in request.mounts for name in unit_names(where))),
+        mounted=tuple(_read_mounted(root, request.mounts, [backing_path(where) for where in request.mounts])),
+        kernel=kernel,
+        release=release,
+        context=read_context(root, environ),
+        library=_INSTALLED if root else __file__.rsplit("/", 2)[0],
+    )
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _in_container(root: str, environ: "Mapping[str, str]") -> bool:
+    """True in a container, where /proc/cmdline is the host's."""
+    virtualization = environ.get("SYSTEMD_VIRTUALIZATION", "")
+    if virtualization or "SYSTEMD_SCOPE" in environ:
+        return virtualization.startswith("container:")
+    # systemd before 251. Its own order: src/basic/virt.c, detect_container().
+    return bool(environ.get("container")) or any(
+        _exists(root + path) for path in ("/run/host/container-manager", "/run/systemd/container")
+    )
+
+
+def _read_entries(
+    root: str, environ: "Mapping[str, str]", request: "Request"
+) -> "tuple[list[FstabEntry], list[Problem]]":
+    """What systemd-fstab-generator will mount: fstab, systemd.mount-extra=, the credential fstab.extra."""
+    from overlay_generator.fstab import parse
+    from overlay_generator.model import Problem
+
+    entries: list[FstabEntry] = []
+    problems: list[Problem] = []
+    sources = [environ.get("SYSTEMD_FSTAB") or "/etc/fstab"] if request.read_fstab else []
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if credentials:
+        sources.append(credentials + "/fstab.extra")
+    for source in sources:
+        try:
+            found, wrong = parse(_decode(read_file(root + source)), source)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(Problem(f"can't be read ({error.strerror}), and was taken as empty", source))
+            continue
+        entries.extend(found)
+        problems.extend(wrong)
+    encrypted = environ.get("ENCRYPTED_CREDENTIALS_DIRECTORY", "")
+    if encrypted and _exists(f"{root}{encrypted}/fstab.extra"):
+        text = "is encrypted and can't be read this early; mounts that it has are not taken into account"
+        problems.append(Problem(text, encrypted + "/fstab.extra"))
+    entries.extend(request.entries)
+    return entries, problems
+
+
+def _read_kernel(root: str) -> "tuple[str, str]":
+    """How the kernel has overlayfs (built in, module, absent, unknown), and its release.
+
+    The module lists come first: they say the same before and after the module was loaded.
+    """
+    from overlay_generator.kernel import find_module, is_built_in, is_registered
+
+    releases = [posix.uname().release] if not root else _find_releases(root)
+    for release in releases:
+        for directory in (f"{root}/usr/lib/modules/{release}", f"{root}/lib/modules/{release}"):
+            if is_built_in(_read_if_there(directory + "/modules.builtin")):
+                return "built in", release
+            module = find_module(_read_if_there(directory + "/modules.dep"))
+            if module and _exists(f"{directory}/{module}"):
+                return "module", release
+    filesystems = _read_if_there(root + "/proc/filesystems")
+    if is_registered(filesystems):
+        return "built in", releases[0] if releases else ""
+    return ("absent" if filesystems or releases else "unknown"), (releases[0] if releases else "")
+
+
+def _find_releases(root: str) -> "list[str]":
+    """The kernels that the tree at `root` may run: the one its /proc tells, else all that it has modules for."""
+    running = _decode(_read_if_there(root + "/proc/sys/kernel/osrelease")).strip()
+    if running:
+        return [running]
+    for directory in ("/usr/lib/modules", "/lib/modules"):
+        try:
+            return sorted(posix.listdir(root + directory))
+        except OSError:
+            continue
+    return []
+
+
+def _read_if_there(path: str) -> bytes:
+    try:
+        return read_file(path)
+    except OSError:
+        return b""
+
+
+def _read_directory(root: str, where: str, elsewhere: "set[str]") -> "Directory":
+    """What stands at `where`, its parents looked at one by one and never across a mount point of `elsewhere`."""
+    from overlay_generator.model import Directory
+    from overlay_generator.names import ancestors
+
+    try:
+        for path in (*reversed(ancestors(where)), where):
+            if path in elsewhere:
+                return Directory("unseen")
+            info = posix.lstat(root + path)
+            if info.st_mode & _TYPE_BITS == _SYMLINK:
+                return Directory("symlink", f"{path} is a symbolic link to {posix.readlink(root + path)}")
+    except (FileNotFoundError, NotADirectoryError):
+        return Directory("missing", path)
+    except (OSError, ValueError):
+        return Directory("unseen")
+    if info.st_mode & _TYPE_BITS != _DIRECTORY:
+        return Directory("file")
+    return Directory("directory", "", info.st_mode & 0o7777, info.st_uid, info.st_gid, _is_labelled(root + where))
+
+
+def _is_labelled(path: str) -> bool:
+    try:
+        return bool(posix.listxattr(path))
+    except OSError:
+        return False
+
+
+def _read_units(root: str, names: "Iterable[str]") -> "dict[str, Unit]":
+    """The unit files of these `names` that outrank ours or that ours would hide, the highest of each."""
+    from overlay_generator.model import Unit
+
+    units: dict[str, Unit] = {}
+    for name in names:
+        for directory in (*_ABOVE_US, *_BELOW_US):
+            path = f"{directory}/{name}"
+            try:
+                info = posix.lstat(root + path)
+            except (OSError, ValueError):
+                continue
+            is_link = info.st_mode & _TYPE_BITS == _SYMLINK
+            if info.st_size == 0 or (is_link and posix.readlink(root + path) == "/dev/null"):
+                kind = "mask"
+            elif directory in _ABOVE_US:
+                kind = "provided"
+            else:
+                kind = "buildroot" if b"/run/buildroot/mounts/" in _read_if_there(root + path) else "vendor"
+            units[name] = Unit(kind, path)
+            break
+    return units
+
+
+def _read_mounted(root: str, mounts: "tuple[str, ...]", backings: "list[str]") -> "list[Mounted]":
+    """What is mounted at or below `mounts`, and at `backings` (proc_pid_mountinfo(5))."""
+    from overlay_generator.fstab import unescape
+    from overlay_generator.model import Mounted
+    from overlay_generator.names import is_below
+
+    mounted = []
+    for line in _decode(_read_if_there(root + "/proc/self/mountinfo")).split("\n"):
+        head, separator, tail = line.partition(" - ")
+        fields, rest = head.split(" "), tail.split(" ")
+        if not separator or len(fields) < 6 or len(rest) < 3:
+            continue
+        where = unescape(fields[4])
+        if where in backings or any(where == path or is_below(where, path) for path in mounts):
+            mounted.append(Mounted(where, rest[0], rest[2]))
+    return mounted

@@ -1,0 +1,20 @@
+"""Whether a kernel has overlayfs, told from the files that say so. Pure."""
+
+
+def is_built_in(modules_builtin: bytes) -> bool:
+    """True if modules.builtin (kernel's Documentation/kbuild/kbuild.rst) lists overlayfs."""
+    return b"/overlay.ko" in modules_builtin
+
+
+def find_module(modules_dep: bytes) -> str:
+    """The path of the overlayfs module below its kernel's directory, "" if modules.dep (modules.dep(5)) has none."""
+    position = modules_dep.find(b"/overlay.ko")
+    if position < 0:
+        return ""
+    start = modules_dep.rfind(b"\n", 0, position) + 1
+    return modules_dep[start : modules_dep.find(b":", position)].decode("utf-8", "surrogateescape")
+
+
+def is_registered(filesystems: bytes) -> bool:
+    """True if /proc/filesystems has overlayfs. False proves nothing: a module is loaded at its first use."""
+    return b"\toverlay\n" in filesystems

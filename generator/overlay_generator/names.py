@@ -1,0 +1,113 @@
+"""Paths to the names made from them: units as systemd-escape(1) has them, backing directories. Pure."""
+
+BACKING_ROOT = "/run/buildroot/mounts"
+
+# systemd's VALID_CHARS without "-" and "\" (src/basic/unit-name.c); ":" is not ours: overlayfs splits at it.
+_LITERAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
+_LONGEST_NAME = 255
+
+
+def normalise(path: str) -> str:
+    """`path` without doubled slashes, `.` components and a slash at the end; `..` stays."""
+    if "//" not in path and "/." not in path and not path.endswith("/"):
+        return path
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+def is_below(path: str, top: str) -> bool:
+    """True if `path` lies below `top`, and is not `top`; both normalised."""
+    return path != top and path.startswith("/" if top == "/" else top + "/")
+
+
+def ancestors(path: str) -> "list[str]":
+    """The directories above the normalised absolute `path`, nearest first, without `/`."""
+    above = []
+    end = path.rfind("/")
+    while end > 0:
+        path = path[:end]
+        above.append(path)
+        end = path.rfind("/")
+    return above
+
+
+def parent_of(path: str) -> str:
+    """The directory that holds the normalised absolute `path`."""
+    return path[: path.rfind("/")] or "/"
+
+
+def escape_path(path: str) -> str:
+    """The normalised absolute `path` as `systemd-escape --path` prints it (systemd.unit(5))."""
+    if path == "/":
+        return "-"
+    escaped = ""
+    for character in path[1:]:
+        if character == "/":
+            escaped += "-"
+        elif (character in _LITERAL or character == ":") and not (character == "." and not escaped):
+            escaped += character
+        else:
+            escaped += "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    return escaped
+
+
+def mount_unit(path: str) -> str:
+    """The name of the mount unit for `path`."""
+    return escape_path(path) + ".mount"
+
+
+def backing_name(path: str) -> str:
+    """A flat name for `path` that no other path has, of characters that no layer gives a meaning.
+
+    `/` becomes `-`, letters, digits and `.` stay, `_` is doubled, and every other byte becomes `_` and two
+    hexadecimal digits. Not systemd's escape: its backslashes do not survive the parsers of fstab, unit
+    files and overlayfs.
+    """
+    name = ""
+    for character in path[1:]:
+        if character == "/":
+            name += "-"
+        elif character == "_":
+            name += "__"
+        elif character in _LITERAL:
+            name += character
+        else:
+            name += "".join(f"_{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    return name
+
+
+def backing_path(path: str) -> str:
+    """The backing directory of `path`."""
+    return f"{BACKING_ROOT}/{backing_name(path)}"
+
+
+def prepare_unit(path: str) -> str:
+    """The name of the service that prepares the layers for `path`."""
+    return f"prepare-{backing_name(path)}-overlay.service"
+
+
+def fallback_unit(mount: str) -> str:
+    """The name of the service that puts a tmpfs at the mount point `mount` where its disk is missing."""
+    return f"fallback-{escape_path(mount)}.service"
+
+
+def unit_names(path: str) -> "tuple[str, str, str]":
+    """The units of `path` that an administrator may have masked or replaced: mount, prepare, backing."""
+    return mount_unit(path), prepare_unit(path), mount_unit(backing_path(path))
+
+
+def find_fault(path: str) -> str:
+    """Why no unit can be made for the normalised `path`, or ""."""
+    if ".." in path.split("/"):
+        return 'the path has a ".." component; write it without'
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in path):
+        return "the path has a control character, which no unit file can hold"
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in path):
+        return "the path is not UTF-8, which unit files must be"
+    if path != path.rstrip(" \\"):
+        # Where= is the rest of its line: a blank at the end is stripped, a backslash joins the next line.
+        return "a path that ends in a blank or a backslash can't be written in a unit file"
+    # fallback-X.service is the longest of the names that can be made for a path.
+    if max(len(escape_path(backing_path(path))) + len("fallback-.service"), len(mount_unit(path))) > _LONGEST_NAME:
+        return f"the path is too long: a unit name has at most {_LONGEST_NAME} characters"
+    return ""

@@ -1,0 +1,73 @@
+"""Makes the upper layer of an overlay: run by the prepare unit where mode and owner alone don't say all.
+
+`posix` and not `os`, as on the boot path: this runs before anything can use the directory.
+"""
+
+import posix
+import sys
+
+# overlayfs's own marks belong to the layer they are found in.
+_NOT_COPIED = "trusted.overlay."
+
+
+def main(argv: "list[str]") -> int:
+    """The exit status for `make-upper DIRECTORY BACKING`: 0, or 1 with a line on stderr that says why."""
+    if len(argv) != 3:
+        sys.stderr.write("<3>make-upper: takes a directory and its backing directory\n")
+        return 1
+    try:
+        for warning in make_upper(argv[1], argv[2]):
+            sys.stderr.write(f"<4>{warning}\n")
+    except OSError as error:
+        text = f"{error.filename or argv[2]}: {error.strerror}; {argv[1]} stays read-only"
+        hint = "; is the file system mounted read-only?" if error.errno == 30 else ""
+        sys.stderr.write(f"<3>{text}{hint}\n")
+        return 1
+    return 0
+
+
+def make_upper(where: str, backing: str) -> "list[str]":
+    """Make `backing`/upper with mode, owner, times, ACLs and labels of `where`, unless it is there already.
+
+    Returns warnings about attributes that the file system can't hold. Raises OSError.
+    """
+    if posix.stat(backing).st_mode & 0o7777 != 0o700:
+        # The layers hold files that their owners must not reach around the overlay.
+        posix.chmod(backing, 0o700)
+    upper = f"{backing}/upper"
+    try:
+        posix.lstat(upper)
+        return []
+    except FileNotFoundError:
+        pass
+    # Complete before it has its name: after a power cut in between, this is done again.
+    scratch = f"{upper}.new"
+    try:
+        posix.mkdir(scratch, 0o700)
+    except FileExistsError:
+        posix.rmdir(scratch)
+        posix.mkdir(scratch, 0o700)
+    warnings = _copy_attributes(where, scratch)
+    posix.rename(scratch, upper)
+    fd = posix.open(backing, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    try:
+        posix.fsync(fd)
+    finally:
+        posix.close(fd)
+    return warnings
+
+
+def _copy_attributes(source: str, target: str) -> "list[str]":
+    info = posix.stat(source)
+    posix.chown(target, info.st_uid, info.st_gid)
+    posix.chmod(target, info.st_mode & 0o7777)
+    warnings = []
+    for name in posix.listxattr(source):
+        if name.startswith(_NOT_COPIED):
+            continue
+        try:
+            posix.setxattr(target, name, posix.getxattr(source, name))
+        except OSError as error:
+            warnings.append(f"{target}: {name} of {source} can't be set: {error.strerror}")
+    posix.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
+    return warnings

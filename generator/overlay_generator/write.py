@@ -1,0 +1,91 @@
+"""Writes rendered units: each file whole or not at all, and nothing of a mount that can't be written whole."""
+
+import posix
+
+from overlay_generator.model import Problem, UnitFile, UnitLink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def write(files: "list[UnitFile | UnitLink]", directories: "Mapping[str, str]") -> "list[Problem]":
+    """One problem for each group that could not be written, and so was taken back whole.
+
+    `directories` has the paths of normal and late. Only what this call made is ever removed.
+    """
+    problems = []
+    groups: dict[str, list[UnitFile | UnitLink]] = {}
+    for file in files:
+        groups.setdefault(file.group, []).append(file)
+    for group, members in groups.items():
+        written: list[str] = []
+        try:
+            for file in members:
+                _write_one(file, f"{directories[file.directory]}/{file.path}", written)
+        except FileExistsError as error:
+            _take_back(written)
+            text = f"exists already, another generator provides it; {group} is left to that one"
+            problems.append(Problem(text, error.filename))
+        except OSError as error:
+            _take_back(written)
+            text = f"can't be written ({error.strerror}); nothing is written for {group}"
+            problems.append(Problem(text, error.filename))
+        except BaseException:
+            _take_back(written)
+            raise
+    return problems
+
+
+def _write_one(file: "UnitFile | UnitLink", path: str, written: "list[str]") -> None:
+    if isinstance(file, UnitFile):
+        _write_file(path, file.text.encode("utf-8", "surrogateescape"), written)
+        return
+    parent = path.rpartition("/")[0]
+    try:
+        posix.mkdir(parent, 0o755)
+        written.append(parent)
+    except FileExistsError:
+        pass
+    try:
+        posix.symlink(file.target, path)
+        written.append(path)
+    except FileExistsError:
+        # systemd-fstab-generator's link is the same one, and either may come first.
+        if posix.readlink(path) != file.target:
+            raise
+
+
+def _write_file(path: str, data: bytes, written: "list[str]") -> None:
+    # A name that no unit has, as a kill in mid-write must not leave half a unit; and link(2), as unlike
+    # rename(2) it never replaces what another generator made.
+    directory, _, name = path.rpartition("/")
+    scratch = f"{directory}/.#{name}.{posix.getpid()}"
+    try:
+        fd = posix.open(scratch, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
+        try:
+            try:
+                while data:
+                    data = data[posix.write(fd, data) :]
+            finally:
+                posix.close(fd)
+            posix.link(scratch, path)
+            written.append(path)
+        finally:
+            posix.unlink(scratch)
+    except OSError as error:
+        # The scratch name is nobody's business.
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _take_back(written: "list[str]") -> None:
+    for path in reversed(written):
+        try:
+            posix.unlink(path)
+        except IsADirectoryError:
+            try:
+                posix.rmdir(path)
+            except OSError:
+                pass  # another generator's links are in it
+        except OSError:
+            pass

@@ -1,0 +1,69 @@
+"""The static checks. A tool that is missing is skipped aloud on a developer's machine, and an error in CI."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+SHELL = sorted(
+    path
+    for path in REPOSITORY.rglob("*")
+    if path.is_file()
+    and ".git" not in path.parts
+    and path.read_bytes()[:10] in (b"#!/bin/sh\n", b"#!/bin/bas", b"#!/usr/bin")
+    and path.read_bytes().split(b"\n", 1)[0].rsplit(b"/", 1)[-1].rpartition(b" ")[2] in (b"sh", b"bash")
+)
+
+
+def _check(*command: str, words: "tuple[str | Path, ...]" = ()) -> str:
+    tool = Path(sys.executable).with_name(command[0])
+    found = str(tool) if tool.exists() else shutil.which(command[0])
+    if not found:
+        assert not os.environ.get("CI"), f"{command[0]} is not installed"
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(
+        [found, *command[1:], *map(str, words)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
+
+
+def test_ruff() -> None:
+    _check("ruff", "check", ".")
+
+
+def test_ruff_format() -> None:
+    _check("ruff", "format", "--check", ".")
+
+
+def test_mypy() -> None:
+    _check("mypy", "generator", "tests")
+
+
+def test_shellcheck() -> None:
+    assert SHELL
+    _check("shellcheck", words=tuple(SHELL))
+
+
+@pytest.mark.parametrize("page", sorted((REPOSITORY / "packaging/man").iterdir()), ids=lambda path: path.name)
+def test_man(page: Path) -> None:
+    assert _check("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", words=(page,)) == ""
+
+
+def test_no_file_is_long() -> None:
+    """Someone new reads a file at a time."""
+    lines = {
+        str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines())
+        for folder in ("generator", "tests", "lib")
+        for path in (REPOSITORY / folder).rglob("*.py")
+    }
+    assert {name: count for name, count in lines.items() if count > 400} == {}

@@ -1,0 +1,157 @@
+"""Real overlay mounts: the emitted commands do what the units promise. Needs root, nothing else."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Run
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+
+VAR = "/run/buildroot/mounts/var"
+
+
+Check = Callable[..., str]
+
+
+@pytest.fixture
+def check(run: Run, image: Path, tmp_path: Path) -> Check:
+    """check(cmdline, script, fstab="", disk=""): generate for tmp_path/root, mount all, run the script; its output.
+
+    `disk` is a directory of the tree that stands in for a disk at the backing directory of /var.
+    """
+
+    def check_it(cmdline: str, script: str, fstab: str = "", disk: str = "") -> str:
+        root, out = tmp_path / "root", tmp_path / "out"
+        for name in ("etc", "run", "var/lib/app"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        (root / "var/lib/app/conf").write_text("from the image\n")
+        (root / "etc/fstab").write_text(f"{disk} {VAR} none bind 0 0\n" if disk else fstab)
+        for name in ("normal", "early", "late"):
+            (out / name).mkdir(parents=True, exist_ok=True)
+        result = run(f"--root={root}", f"--cmdline={cmdline}", out / "normal", out / "early", out / "late")
+        assert (result.returncode, result.stderr) == (0, "")
+        if disk:
+            text = f"[Mount]\nWhat={disk}\nWhere={VAR}\nType=none\nOptions=bind\n"
+            (out / "normal/run-buildroot-mounts-var.mount").write_text(text)
+        script_runner = Path(__file__).with_name("mountns.py")
+        done = subprocess.run(
+            ["unshare", "-m", "--propagation", "private", sys.executable, script_runner, root, out, image, script],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return check_it
+
+
+def test_what_is_written_goes_to_upper_alone(check: Check, tmp_path: Path) -> None:
+    check(
+        "overlayfs.mounts=/var",
+        f"""
+        test "$(cat /var/lib/app/conf)" = "from the image"
+        test ! -e {VAR}/upper/lib/app/conf
+        echo changed >/var/lib/app/conf
+        echo new >/var/new
+        test "$(cat {VAR}/upper/lib/app/conf)" = changed
+        test "$(cat {VAR}/lower/lib/app/conf)" = "from the image"
+        test -e {VAR}/upper/new && test ! -e {VAR}/lower/new
+        # A directory of the image can be renamed, and hard links stay together.
+        mv /var/lib/app /var/lib/moved && test "$(cat /var/lib/moved/conf)" = changed
+        test "$(stat -c %a {VAR})" = 700
+        """,
+    )
+    assert (tmp_path / "root/var/lib/app/conf").read_text() == "from the image\n"
+
+
+def test_lower_is_bound_once_read_only_and_private(check: Check) -> None:
+    check(
+        "overlayfs.mounts=/var",
+        f"""
+        test "$(grep -c ' {VAR}/lower ' /proc/self/mountinfo)" = 1
+        grep ' {VAR}/lower ' /proc/self/mountinfo | grep -q ' ro,nosuid,nodev,noexec'
+        ! grep ' {VAR}/lower ' /proc/self/mountinfo | grep -q shared:
+        ! touch {VAR}/lower/file 2>/dev/null
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "100%", "it's", 'say "it"', "a\\b", "$HOME", "é-_.", "-dash", "semi;colon", "#hash", "co:lon"]
+)
+def test_directories_with_odd_names(name: str, check: Check, tmp_path: Path) -> None:
+    directory = tmp_path / "root/srv" / name
+    directory.mkdir(parents=True)
+    quote = "'" if '"' in name else '"'
+    script = 'for d in /srv/*/; do touch "$d/new"; done; test -e /run/buildroot/mounts/srv-*/upper/new'
+    check(f"overlayfs.mounts={quote}/srv/{name}{quote}", script)
+    assert not list(directory.iterdir())
+
+
+@pytest.mark.parametrize(("mode", "uid", "gid"), [(0o700, 0, 0), (0o1777, 0, 0), (0o2775, 33, 34), (0o750, 1000, 1000)])
+def test_the_overlay_has_mode_and_owner_of_the_directory(
+    mode: int, uid: int, gid: int, check: Check, tmp_path: Path
+) -> None:
+    directory = tmp_path / "root/srv"
+    directory.mkdir(parents=True)
+    os.chown(directory, uid, gid)
+    directory.chmod(mode)
+    check("overlayfs.mounts=/srv", f'test "$(stat -c "%a %u %g" /srv)" = "{mode:o} {uid} {gid}"')
+
+
+def test_nested_overlays_have_the_image_below_them(check: Check) -> None:
+    inner = "/run/buildroot/mounts/var-lib-app"
+    check(
+        "overlayfs.mounts=/var,/var/lib/app",
+        f"""
+        touch /var/lib/app/inner /var/outer
+        test -e {inner}/upper/inner && test ! -e {VAR}/upper/lib/app/inner
+        test -e {VAR}/upper/outer
+        test "$(stat -f -c %T {inner}/lower)" = "$(stat -f -c %T {VAR}/lower)"
+        test "$(stat -f -c %T {inner}/lower)" != overlayfs
+        """,
+    )
+
+
+def test_a_disk_that_is_missing_is_replaced_by_memory(check: Check) -> None:
+    output = check(
+        "overlayfs.mounts=/var",
+        f'touch /var/new; test "$(stat -f -c %T {VAR})" = tmpfs; test "$(stat -c %a {VAR})" = 700',
+        fstab=f"LABEL=none {VAR} ext4 nofail 0 2\n",
+    )
+    assert "NOT persistent" in output
+
+
+def test_without_its_mount_nothing_is_written(check: Check) -> None:
+    """No fstab-generator here, so nothing mounts the disk: prepare must not fill /run in its place."""
+    output = check(
+        "overlayfs.mounts=/var",
+        f"test ! -e {VAR}/upper; ! grep -q ' /var ' /proc/self/mountinfo",
+        fstab=f"LABEL=data {VAR} ext4 defaults 0 2\n",
+    )
+    assert output.split() == ["skipped", "prepare-var-overlay.service", "skipped", "var.mount"]
+
+
+def test_a_persistent_upper_is_made_once_and_kept(check: Check, tmp_path: Path) -> None:
+    disk, var = tmp_path / "root/disk", tmp_path / "root/var"
+    disk.mkdir(parents=True)
+    var.mkdir()
+    os.chown(var, 3, 4)
+    var.chmod(0o2751)
+    os.setxattr(var, "user.note", b"of the image")
+    script = 'test "$(stat -c "%a %u %g" /var)" = "2751 3 4"; echo mine >/var/mine; chmod 700 /var'
+    check("overlayfs.mounts=/var", script, disk="/disk")
+    assert os.getxattr(disk / "upper", "user.note") == b"of the image"
+    assert (disk / "upper/mine").read_text() == "mine\n"
+
+    shutil.rmtree(tmp_path / "out")
+    check("overlayfs.mounts=/var", 'test "$(cat /var/mine)" = mine; test "$(stat -c %a /var)" = 2700', disk="/disk")
+    assert disk.stat().st_mode & 0o7777 == 0o700
