@@ -48,3 +48,26 @@ uninstall:
 	rm -f $(patsubst %.py,$(DESTDIR)$(librarydir)/$(package)/__pycache__/%.*.pyc,$(modules))
 	-rmdir '$(DESTDIR)$(librarydir)/$(package)/__pycache__' '$(DESTDIR)$(librarydir)/$(package)' \
 		'$(DESTDIR)$(librarydir)'
+
+# Tools of the environment that tests/needs makes, else those in PATH.
+environment := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/overlay-generator/venv
+pytest := $(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3) -m pytest
+
+check:
+	$(pytest)
+
+lint:
+	$(pytest) tests/test_lint.py
+
+bench:
+	python3 tests/bench.py
+
+boots:
+	python3 tests/boot/run.py $(ONLY)
+
+demo:
+	tests/demo
+
+clean:
+	rm -rf build dist generator/*.egg-info
+	find generator tests -name __pycache__ -prune -exec rm -rf {} +

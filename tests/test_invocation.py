@@ -117,6 +117,12 @@ def test_print_says_what_is_skipped_and_whether_something_is_wrong(run: Run, tmp
     assert "# /var is not overlaid: the initrd leaves it" in result.stdout
 
 
+def test_a_closed_pipe_ends_quietly(executable: Path) -> None:
+    command = f"{executable} --cmdline overlayfs.mounts=/var --print | true"
+    done = subprocess.run(["bash", "-c", command], env=ENVIRON, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_a_tree_without_a_command_line_asks_for_one(run: Run, tmp_path: Path) -> None:
     result = run("--root", tmp_path, "--print")
     assert result.returncode == 1

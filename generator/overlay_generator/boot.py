@@ -4,6 +4,8 @@ Import discipline: the modules of this path import `posix`, `_signal` and each o
 boot without the flag doesn't need is imported inside functions. PID 1 waits for us at each boot and reload.
 """
 
+import posix
+
 from overlay_generator import gather
 
 TYPE_CHECKING = False
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 
 # PID 1 gives all generators together 90 s, and freezes where they take longer (systemd 253 and later).
 TIME_LIMIT = 10
+
+
+def run(argv: "list[str]") -> None:
+    """main() as the whole life of a process. Does not return."""
+    # Not sys.exit(): what the interpreter then tidies up costs a quarter of its start, and nothing is buffered.
+    posix._exit(main(argv))
 
 
 def main(argv: "list[str]") -> int:

@@ -169,8 +169,8 @@ def _choose_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
         entry = _find_entry(inputs, mount) if mount != "/run" else None
         if entry:
             if not can_be_upper(entry.fstype):
-                reason = f"{entry} mounts {entry.fstype} at {mount}, which can't hold an upper layer: use ext4, xfs, btrfs or f2fs"
-                return Skipped(where, reason, "error")
+                reason = f"{entry} mounts {entry.fstype} at {mount}, which can't hold an upper layer"
+                return Skipped(where, f"{reason}: use ext4, xfs, btrfs or f2fs", "error")
             nofail = entry.has_option("nofail")
             return Backing(path, mount, False, entry.fstype == "tmpfs", nofail, entry.source.partition(" (")[0])
     unit = inputs.units.get(mount_unit(path))

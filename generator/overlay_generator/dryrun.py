@@ -37,13 +37,21 @@ def main(arguments: "Sequence[str]") -> int:
     if options.cmdline is not None:
         environ["SYSTEMD_PROC_CMDLINE"] = options.cmdline
     try:
-        if not options.print:
-            places = options.directory if len(options.directory) == 3 else options.directory * 3
-            return boot.generate(root, environ, {"normal": places[0], "late": places[2]})
-        plan = boot.make_plan(root, environ)
+        if options.print:
+            status = _print_plan(root, environ)
+            sys.stdout.flush()
+            return status
+        places = options.directory if len(options.directory) == 3 else options.directory * 3
+        return boot.generate(root, environ, {"normal": places[0], "late": places[2]})
+    except BrokenPipeError:
+        return 1  # whoever read it has had enough
     except OSError as error:
         hint = "; give it with --cmdline" if str(error.filename).endswith("/proc/cmdline") else ""
         return boot.fail(f"{error.filename}: {error.strerror}{hint}")
+
+
+def _print_plan(root: str, environ: "dict[str, str]") -> int:
+    plan = boot.make_plan(root, environ)
     if plan is None:
         print("# Nothing asked for: overlayfs.mounts is not on the kernel command line.")
         return 0
@@ -63,7 +71,7 @@ def _parse(arguments: "Sequence[str]") -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--root", metavar="DIR", help="the tree to look at (default: this machine)")
-    parser.add_argument("--cmdline", metavar="WORDS", help="the kernel command line (default: the tree's /proc/cmdline)")
+    parser.add_argument("--cmdline", metavar="WORDS", help="the kernel command line (default: /proc/cmdline there)")
     parser.add_argument("--print", action="store_true", help="print the units and write nothing")
     parser.add_argument("--version", action="version", version=f"overlay-generator {__version__}")
     parser.add_argument("directory", nargs="*", help="where to write, as systemd.generator(7) has them")
@@ -80,3 +88,7 @@ def _parse(arguments: "Sequence[str]") -> argparse.Namespace:
 def run() -> int:
     """The exit status of the command that pip installs: main() with the arguments of this process."""
     return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(run())
