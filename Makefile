@@ -29,7 +29,7 @@ help:
 	@echo 'make check                                          all tests but the boots'
 	@echo 'make lint                                           the static checks among them'
 	@echo 'make bench                                          what a boot pays, as ratios and counts'
-	@echo 'make boots [ONLY=SCENARIO]                          boot virtual machines (root)'
+	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie]          boot virtual machines (root)'
 	@echo 'make demo                                           boot one and show it (root)'
 
 install:
@@ -62,8 +62,9 @@ lint:
 bench:
 	python3 tests/bench.py
 
+# SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest.
 boots:
-	python3 tests/boot/run.py $(ONLY)
+	python3 tests/boot/run.py $(addprefix --suite ,$(SUITES)) $(ONLY)
 
 demo:
 	tests/demo

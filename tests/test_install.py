@@ -83,17 +83,10 @@ def test_pip_installs_the_command_for_a_build_machine(tmp_path: Path) -> None:
     # From a copy: setuptools leaves build/ and egg-info in the tree that it builds.
     subprocess.run(["git", "-C", REPOSITORY, "checkout-index", "-a", f"--prefix={tmp_path}/source/"], check=True)
     subprocess.run([*pip, "--target", tmp_path / "site", tmp_path / "source"], check=True)
-    command = [
-        tmp_path / "site/bin/overlay-generator",
-        "--cmdline",
-        "overlayfs.mounts=/var",
-        "--root",
-        tmp_path,
-        "--print",
-    ]
+    overlay_generator = [str(tmp_path / "site/bin/overlay-generator"), "--root", str(tmp_path), "--print"]
     (tmp_path / "var").mkdir()
-    environ = {**ENVIRON, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    environ = {**ENVIRON, "PYTHONPATH": str(tmp_path / "site"), "SYSTEMD_PROC_CMDLINE": "overlayfs.mounts=/var"}
+    done = subprocess.run(overlay_generator, env=environ, capture_output=True, text=True, check=True)
     assert "==> normal/var.mount <==" in done.stdout
 
 

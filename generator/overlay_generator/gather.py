@@ -20,8 +20,8 @@ _ABOVE_US = (
 )  # fmt: skip
 _BELOW_US = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
-# S_IFMT, S_IFLNK and S_IFDIR of stat(2); the module stat would be one more to load.
-_TYPE_BITS, _SYMLINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
+# S_IFMT, S_IFLNK, S_IFREG and S_IFDIR of stat(2); the module stat would be one more to load.
+_TYPE_BITS, _SYMLINK, _REGULAR, _DIRECTORY = 0o170000, 0o120000, 0o100000, 0o040000
 _READ_LIMIT = 16 << 20
 _INSTALLED = "/usr/lib/overlay-generator"
 
@@ -230,8 +230,7 @@ def _read_units(root: str, names: "Iterable[str]") -> "dict[str, Unit]":
                 info = posix.lstat(root + path)
             except (OSError, ValueError):
                 continue
-            is_link = info.st_mode & _TYPE_BITS == _SYMLINK
-            if info.st_size == 0 or (is_link and posix.readlink(root + path) == "/dev/null"):
+            if _is_mask(root, path, info):
                 kind = "mask"
             elif directory in _ABOVE_US:
                 kind = "provided"
@@ -240,6 +239,25 @@ def _read_units(root: str, names: "Iterable[str]") -> "dict[str, Unit]":
             units[name] = Unit(kind, path)
             break
     return units
+
+
+def _is_mask(root: str, path: str, info: "posix.stat_result") -> bool:
+    """True for an empty unit file, and a link to one or to /dev/null (null_or_empty() in systemd)."""
+    if info.st_mode & _TYPE_BITS == _SYMLINK:
+        target: list[str] = []
+        link = posix.readlink(root + path)
+        for part in (link if link.startswith("/") else f"{path}/../{link}").split("/"):
+            if part == "..":
+                target = target[:-1]
+            elif part not in ("", "."):
+                target.append(part)
+        if target == ["dev", "null"]:
+            return True
+        try:
+            info = posix.stat(f"{root}/{'/'.join(target)}")
+        except OSError:
+            return False
+    return info.st_size == 0 and info.st_mode & _TYPE_BITS == _REGULAR
 
 
 def _read_mounted(root: str, mounts: "tuple[str, ...]", backings: "list[str]") -> "list[Mounted]":

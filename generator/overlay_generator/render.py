@@ -119,11 +119,15 @@ def _prepare_service(plan: Plan, mount: OverlayMount) -> str:
     # a mount below the directory (StateDirectory=, PrivateTmp= ...), nor the default dependencies.
     # The conditions: never write to what is not the wanted mount; no second bind on a second start; no
     # bind of the overlay itself.
+    # The unit of lower is PID 1's own, made of mountinfo, and a shutdown has to stop var.mount, lower, prepare and
+    # the disk in this order. The bind is seen in mount namespaces that exist already (udevd's) before it is private
+    # here, and so is the overlay, on top of it: with lower gone first that pair stays, and keeps the disk busy to
+    # the very end. With the disk tried first it is busy as well (systemd 247 to 262).
     return (
         _unit(f"Prepare the overlay on {mount.where}", backing.source)
         + f"""DefaultDependencies=no
 {_backing_dependencies(backing)}{parent}Conflicts=umount.target
-Before={" ".join((mount_unit(mount.where), *mount.before, "umount.target"))}
+Before={" ".join((mount_unit(mount.where), *mount.before, mount_unit(lower), "umount.target"))}
 ConditionPathIsMountPoint={_value(backing.mount)}
 ConditionPathIsMountPoint=!{_value(lower)}
 ConditionPathIsMountPoint=!{_value(mount.where)}
@@ -131,7 +135,8 @@ ConditionPathIsMountPoint=!{_value(mount.where)}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-{commands}"""
+{commands}ExecStop=-/bin/umount -q {lower}
+"""
     )
 
 
@@ -173,7 +178,7 @@ def _overlay_mount(plan: Plan, mount: OverlayMount) -> str:
     return (
         _unit(f"Overlay on {mount.where}", backing.source)
         + f"""Wants={prepare}
-After={prepare}
+After={prepare} {mount_unit(path + "/lower")}
 {requires}{before}ConditionPathIsMountPoint={path}/lower
 {module}
 [Mount]

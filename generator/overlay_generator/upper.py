@@ -8,6 +8,8 @@ import sys
 
 # overlayfs's own marks belong to the layer they are found in.
 _NOT_COPIED = "trusted.overlay."
+_SCRATCH = ".new"
+_NOT_SUPPORTED, _READ_ONLY = 95, 30  # EOPNOTSUPP, EROFS; the module errno would be one more to load
 
 
 def main(argv: "list[str]") -> int:
@@ -19,8 +21,9 @@ def main(argv: "list[str]") -> int:
         for warning in make_upper(argv[1], argv[2]):
             sys.stderr.write(f"<4>{warning}\n")
     except OSError as error:
-        text = f"{error.filename or argv[2]}: {error.strerror}; {argv[1]} stays read-only"
-        hint = "; is the file system mounted read-only?" if error.errno == 30 else ""
+        path = (error.filename or argv[2]).removesuffix(_SCRATCH)
+        text = f"{path}: {error.strerror}; {argv[1]} stays read-only"
+        hint = "; is the file system mounted read-only?" if error.errno == _READ_ONLY else ""
         sys.stderr.write(f"<3>{text}{hint}\n")
         return 1
     return 0
@@ -41,7 +44,7 @@ def make_upper(where: str, backing: str) -> "list[str]":
     except FileNotFoundError:
         pass
     # Complete before it has its name: after a power cut in between, this is done again.
-    scratch = f"{upper}.new"
+    scratch = upper + _SCRATCH
     try:
         posix.mkdir(scratch, 0o700)
     except FileExistsError:
@@ -59,15 +62,29 @@ def make_upper(where: str, backing: str) -> "list[str]":
 
 def _copy_attributes(source: str, target: str) -> "list[str]":
     info = posix.stat(source)
+    for name in _list_attributes(target):
+        # Inherited from a default ACL of the backing directory.
+        if name.startswith("system.posix_acl_"):
+            posix.removexattr(target, name)
     posix.chown(target, info.st_uid, info.st_gid)
     posix.chmod(target, info.st_mode & 0o7777)
     warnings = []
-    for name in posix.listxattr(source):
+    for name in _list_attributes(source):
         if name.startswith(_NOT_COPIED):
             continue
         try:
             posix.setxattr(target, name, posix.getxattr(source, name))
         except OSError as error:
-            warnings.append(f"{target}: {name} of {source} can't be set: {error.strerror}")
+            warnings.append(f"the upper layer of {source} can't have its {name}: {error.strerror}")
     posix.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
     return warnings
+
+
+def _list_attributes(path: str) -> "list[str]":
+    try:
+        return posix.listxattr(path)
+    except OSError as error:
+        # A squashfs without a table of them says so, instead of giving an empty list (Linux 6.12).
+        if error.errno == _NOT_SUPPORTED:
+            return []
+        raise

@@ -1,12 +1,18 @@
 """Writes rendered units: each file whole or not at all, and nothing of a mount that can't be written whole."""
 
+import _signal  # type: ignore[import-not-found]
 import posix
 
 from overlay_generator.model import Problem, UnitFile, UnitLink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+_STOPPING = (_signal.SIGALRM, _signal.SIGTERM, _signal.SIGINT)
 
 
 def write(files: "list[UnitFile | UnitLink]", directories: "Mapping[str, str]") -> "list[Problem]":
@@ -41,18 +47,16 @@ def _write_one(file: "UnitFile | UnitLink", path: str, written: "list[str]") -> 
     if isinstance(file, UnitFile):
         _write_file(path, file.text.encode("utf-8", "surrogateescape"), written)
         return
-    parent = path.rpartition("/")[0]
     try:
-        posix.mkdir(parent, 0o755)
-        written.append(parent)
+        parent = path.rpartition("/")[0]
+        _make(written, parent, posix.mkdir, parent, 0o755)
     except FileExistsError:
         pass
     try:
-        posix.symlink(file.target, path)
-        written.append(path)
+        _make(written, path, posix.symlink, file.target, path)
     except FileExistsError:
         # systemd-fstab-generator's link is the same one, and either may come first.
-        if posix.readlink(path) != file.target:
+        if _read_link(path) != file.target:
             raise
 
 
@@ -61,21 +65,43 @@ def _write_file(path: str, data: bytes, written: "list[str]") -> None:
     # rename(2) it never replaces what another generator made.
     directory, _, name = path.rpartition("/")
     scratch = f"{directory}/.#{name}.{posix.getpid()}"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        fd = posix.open(scratch, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
+        fd = _make(written, scratch, posix.open, scratch, flags, 0o644)
         try:
-            try:
-                while data:
-                    data = data[posix.write(fd, data) :]
-            finally:
-                posix.close(fd)
-            posix.link(scratch, path)
-            written.append(path)
+            while data:
+                data = data[posix.write(fd, data) :]
         finally:
-            posix.unlink(scratch)
+            posix.close(fd)
+        _make(written, path, posix.link, scratch, path)
+        posix.unlink(scratch)
+        written.remove(scratch)
     except OSError as error:
         # The scratch name is nobody's business.
         raise OSError(error.errno, error.strerror, path) from None
+
+
+def _make(written: "list[str]", path: str, call: "Callable[..., T]", *arguments: object) -> "T":
+    """Make `path` by `call` and note it, with no signal in between; what `call` returned. Raises OSError for `path`."""
+    # pthread_sigmask() runs the handlers of what came before, so nothing is pending once it has returned.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)
+    try:
+        result = call(*arguments)
+        written.append(path)
+        return result
+    except OSError as error:
+        # That of symlink(2) names the target.
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _STOPPING)
+
+
+def _read_link(path: str) -> str:
+    """Where `path` leads, "" if it is no symbolic link."""
+    try:
+        return posix.readlink(path)
+    except OSError:
+        return ""
 
 
 def _take_back(written: "list[str]") -> None:

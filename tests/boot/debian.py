@@ -1,0 +1,180 @@
+"""Build the part of the test image that does not change with the product: a small Debian and its kernel."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache import key_of, locked, staging
+from initramfs import write_initramfs, write_probe
+from steps import StepFailed, output_of, run_step
+
+HERE = Path(__file__).resolve().parent
+# Not installed but fetched: installing one would bring an initramfs builder. The newest suites have the
+# kernel and its modules in packages that the image package depends on.
+FETCH_KERNEL = """set -e
+export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
+needs() { apt-cache depends "$1" | sed -nE "s/.*Depends: (linux-($2)-[^ ]*)/\\1/p"; }
+image=$(needs linux-image-cloud-amd64 image | head -n 1)
+apt-get -o APT::Sandbox::User=root download "$image" $(needs "$image" 'base|binary|modules')
+"""
+PACKAGES = (
+    "systemd", "systemd-sysv", "udev", "python3-minimal", "util-linux", "mount", "kmod", "e2fsprogs",
+)  # fmt: skip
+# Only these (and what they need) go into the image; the rest of the kernel package is 100 MB of nothing.
+MODULES = (
+    "overlay", "squashfs", "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "xfs",
+    "btrfs", "autofs4", "loop", "binfmt_misc",
+)  # fmt: skip
+# What the initramfs loads. overlay is left out on purpose: loading it is the business of mount(8).
+BOOT_MODULES = ("virtio_pci", "virtio_blk", "squashfs")
+NOT_INSTALLED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+# Settings of the host's apt without which its mirror may be out of reach or refused.
+HOST_APT_SETTINGS = (
+    "Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check-Valid-Until", "Acquire::Check-Date",
+)  # fmt: skip
+# Suites whose essential packages leave /bin and /lib as directories; their installer merges them.
+SPLIT_USR_SUITES = ("buster", "bullseye")
+MERGE_USR = 'for dir in bin sbin lib lib64; do mkdir -p "$1/usr/$dir" && ln -s "usr/$dir" "$1/$dir"; done'
+
+
+@dataclass(frozen=True)
+class Base:
+    """A cached base: the tree of the root file system, the kernel, and two small initramfs archives."""
+
+    suite: str
+    key: str
+    tree: Path
+    kernel: Path
+    initramfs: Path
+    probe: Path
+
+
+def build_base(suite: str, root: Path, mirror: str | None = None) -> Base:
+    """Return the base of a suite, built if the cache has none.
+
+    Raises StepFailed when a step of the build goes wrong.
+    """
+    code = [(HERE / name).read_bytes() for name in ("debian.py", "initramfs.py")]
+    code += [(HERE / "guest" / name).read_bytes() for name in ("initramfs-init", "probe-init")]
+    key = key_of([suite, mirror or "", *PACKAGES, *code])
+    target = root / "base" / f"{suite}-{key}"
+    with locked(root):
+        if not target.exists():
+            log = root / "logs" / f"base-{suite}.log"
+            log.unlink(missing_ok=True)
+            try:
+                with staging(target) as work:
+                    _build(suite, mirror or host_mirror(), work, log)
+            except OSError as error:
+                raise StepFailed(f"step 'put the base of {suite} together': {error}; log: {log}") from error
+    return Base(suite, key, target / "tree", target / "vmlinuz", target / "initramfs.cpio", target / "probe.cpio")
+
+
+def host_mirror() -> str | None:
+    """Return the Debian mirror that the host's apt uses, None if the host is no Debian."""
+    try:
+        release = Path("/etc/os-release").read_text()
+        form = "$(SITE) $(RELEASE) $(COMPONENT)"
+        argv = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
+        listing = output_of("find the mirror", argv)
+    except (OSError, StepFailed):
+        return None
+    fields = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
+    wanted = [fields.get("VERSION_CODENAME", "").strip('"'), "main"]
+    for line in listing.splitlines():
+        words = line.split()
+        if fields.get("ID") == "debian" and words[1:] == wanted:
+            return words[0]
+    return None
+
+
+def _build(suite: str, mirror: str | None, work: Path, log: Path) -> None:
+    tree, packages = work / "tree", work / "packages"
+    packages.mkdir()
+    options = [f"--customize-hook=cd {shlex.quote(str(packages))} && {FETCH_KERNEL}"]
+    options += [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED]
+    options += [f"--aptopt={setting}" for setting in _host_apt_settings()]
+    if suite in SPLIT_USR_SUITES:
+        options.append(f"--setup-hook={MERGE_USR}")
+    run_step(
+        "install Debian",
+        ["mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(PACKAGES)}",
+         "--format=directory", *options, suite, tree, *([mirror] if mirror else [])],
+        log,
+    )  # fmt: skip
+    for archive in sorted(packages.glob("*.deb")):
+        run_step("unpack the kernel", ["dpkg-deb", "-x", archive, work / "kernel"], log)
+    release = _install_modules(work / "kernel", tree, log)
+    kernels = [path for path in (work / "kernel").rglob("vmlinuz*") if path.is_file()]
+    if not kernels:
+        raise StepFailed(f"step 'unpack the kernel': there is none in the packages; log: {log}")
+    shutil.copy2(kernels[0], work / "vmlinuz")
+    modules = _with_needs(tree / "usr/lib/modules" / release, BOOT_MODULES)
+    write_initramfs(work / "initramfs.cpio", modules, log)
+    write_probe(work / "probe.cpio", log)
+    shutil.rmtree(work / "kernel")
+    shutil.rmtree(packages)
+
+
+def _host_apt_settings() -> list[str]:
+    """Return settings of the host's apt as lines of a configuration file."""
+    found = []
+    for name in HOST_APT_SETTINGS:
+        try:
+            text = output_of("read apt's settings", ["apt-config", "dump", name])
+        except StepFailed:
+            return []
+        found += [line.rstrip(";") for line in text.splitlines() if not line.endswith('"";')]
+    return found
+
+
+def _install_modules(unpacked: Path, tree: Path, log: Path) -> str:
+    """Copy the wanted kernel modules into the tree; return the kernel's release."""
+    if not (unpacked / "usr/lib/modules").is_dir():
+        # Older packages use /lib, where newer depmods do not look.
+        (unpacked / "usr/lib").mkdir(parents=True, exist_ok=True)
+        (unpacked / "lib/modules").rename(unpacked / "usr/lib/modules")
+        (unpacked / "lib").rmdir()
+    if not (unpacked / "lib").exists():
+        (unpacked / "lib").symlink_to("usr/lib")
+    release = next((unpacked / "usr/lib/modules").iterdir()).name
+    source, target = unpacked / "usr/lib/modules" / release, tree / "usr/lib/modules" / release
+    run_step("index all modules", ["depmod", "--basedir", unpacked, release], log)
+    for path in _with_needs(source, MODULES):
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    for path in source.glob("modules.builtin*"):
+        shutil.copy2(path, target)
+    shutil.copy2(source / "modules.order", target)
+    run_step("index the modules of the image", ["depmod", "--basedir", tree, release], log)
+    if not list((target / "kernel").rglob("overlay.ko*")):
+        raise StepFailed("step 'install modules': this kernel has no overlay module, nothing can be tested")
+    return release
+
+
+def _with_needs(modules: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return the files of the named modules in loading order, built-in ones left out.
+
+    Raises StepFailed for a name that is neither a module nor built in.
+    """
+    needs: dict[str, list[Path]] = {}
+    for line in (modules / "modules.dep").read_text().splitlines():
+        file, _, rest = line.partition(":")
+        # modules.dep lists what to load last first.
+        needs[_module_name(file)] = [modules / need for need in reversed(rest.split())] + [modules / file]
+    builtin = {_module_name(line) for line in (modules / "modules.builtin").read_text().split()}
+    found: dict[Path, None] = {}
+    for name in names:
+        if name in needs:
+            found.update(dict.fromkeys(needs[name]))
+        elif name not in builtin:
+            raise StepFailed(f"step 'choose modules': the kernel has no module {name}")
+    return list(found)
+
+
+def _module_name(file: str) -> str:
+    return Path(file).name.partition(".")[0].replace("-", "_")

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Boot the test image twice, without the flag and with it, and show what its console says.
+
+Exit status: 0 when both machines came to their end, 1 when one did not, 2 when nothing could be booted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from cache import cache_root
+from debian import build_base
+from image import build_image, snapshot
+from machine import Ended, boot, choose_machine
+from run import HERE, TOOLS
+from steps import StepFailed, missing_tools
+
+BOOTS = (
+    ("A read-only Debian, nothing asked for", ""),
+    ("The same image, with overlayfs.mounts=/var on the kernel command line", "overlayfs.mounts=/var"),
+)
+QUIET = "test.demo systemd.show_status=no loglevel=2"
+
+
+def main() -> int:
+    """Show both boots and return the exit status."""
+    if os.geteuid() != 0:
+        return _give_up("the image is built as root, and this is not root")
+    if missing := missing_tools(TOOLS):
+        return _give_up(f"not installed: {', '.join(missing)}")
+    print("Building a small Debian image (a minute at the first time) ...", flush=True)
+    try:
+        root = cache_root()
+        with snapshot(HERE.parents[1]) as product:
+            base = build_base("trixie", root, None)
+            image = build_image(base, product, "", root)
+    except StepFailed as error:
+        return _give_up(str(error))
+    machine = choose_machine(base.kernel, base.probe)
+    for title, cmdline in BOOTS:
+        print(f"\n=== {title} ({machine.accelerator}, half a minute where it is emulated) ===", flush=True)
+        with tempfile.TemporaryDirectory() as name:
+            results = Path(name)
+            ended: list[Ended] = []
+
+            def run(cmdline: str = cmdline, results: Path = results, ended: list[Ended] = ended) -> None:
+                words = f"{cmdline} {QUIET}".strip()
+                ended.append(boot(machine, base.kernel, base.initramfs, image, words, {}, results))
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            _follow(results / "console.log", thread)
+            thread.join()
+        if not ended or ended[0].timed_out:
+            print("demo: the machine did not come to its end", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _follow(console: Path, thread: threading.Thread) -> None:
+    """Print the console as it grows, until the machine has ended."""
+    shown = 0
+    while True:
+        over = not thread.is_alive()
+        text = console.read_text(errors="replace") if console.exists() else ""
+        print(text[shown:].replace("\r", ""), end="", flush=True)
+        shown = len(text)
+        if over:
+            return
+        time.sleep(0.2)
+
+
+def _give_up(text: str) -> int:
+    print(f"demo: {text}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+# shellcheck shell=sh
+# Checks of units, their order and the journal. Each is called as check_NAME ARGUMENT under `set -e`.
+OUR_UNITS='run-buildroot-mounts-var.mount prepare-var-overlay.service var.mount'
+GENERATED='/run/systemd/generator /run/systemd/generator.early /run/systemd/generator.late'
+
+property() {
+    systemctl show --property "$1" "$2" | sed 's/^[^=]*=//'
+}
+
+# What the generators made: names, kinds, modes, link targets, contents.
+generated_state() {
+    for dir in $GENERATED; do
+        [ -d "$dir" ] || continue
+        find "$dir" -printf '%p %y %m %l\n' | sort
+        find "$dir" -type f -print0 | sort -z | xargs -0 -r cksum
+    done
+}
+
+# Our own output among all generators', found by name.
+our_files() {
+    for dir in $GENERATED; do
+        [ -d "$dir" ] || continue
+        find "$dir" \( -name 'run-buildroot-*' -o -name '*-overlay.service' -o -name 'fallback-*' -o -name 'var.mount*' \)
+    done
+}
+
+check_no_units_of_ours() {
+    if systemctl cat prepare-var-overlay.service > /dev/null 2>&1; then
+        die "prepare-var-overlay.service is known"
+    fi
+    same 'generated files of ours' '' "$(our_files)"
+}
+
+check_units_of_ours() {
+    for unit in prepare-var-overlay.service var.mount; do
+        same "file of $unit" "/run/systemd/generator/$unit" "$(property FragmentPath "$unit")"
+        same "state of $unit" active "$(property ActiveState "$unit")"
+    done
+    link=/run/systemd/generator/local-fs.target.requires/var.mount
+    same 'the link of local-fs.target' ../var.mount "$(readlink "$link")"
+}
+
+check_tmpfs_unit() {
+    unit=run-buildroot-mounts-var.mount
+    same "file of $unit" "/run/systemd/generator.late/$unit" "$(property FragmentPath $unit)"
+    same "state of $unit" active "$(property ActiveState $unit)"
+}
+
+# The unit is that of the fstab line.
+check_no_tmpfs_unit() {
+    unit=run-buildroot-mounts-var.mount
+    [ ! -e "/run/systemd/generator.late/$unit" ] || die "there is a tmpfs unit of ours"
+    same "file of $unit" "/run/systemd/generator/$unit" "$(property FragmentPath $unit)"
+    same "source of $unit" /etc/fstab "$(property SourcePath $unit)"
+}
+
+# active:UNIT
+check_active() {
+    same "state of $1" active "$(property ActiveState "$1")"
+}
+
+# after-var-mount:UNIT, by its dependencies and by what happened
+check_after_var_mount() {
+    same 'state of var.mount' active "$(property ActiveState var.mount)"
+    same "state of $1" active "$(property ActiveState "$1")"
+    case " $(property After "$1") " in
+        *' var.mount '*) ;;
+        *) die "$1 is not ordered after var.mount" ;;
+    esac
+    mounted=$(property ActiveEnterTimestampMonotonic var.mount)
+    reached=$(property ActiveEnterTimestampMonotonic "$1")
+    [ "$reached" -ge "$mounted" ] || die "$1 became active at $reached, var.mount at $mounted"
+}
+
+check_no_failed_unit() {
+    same 'failed units' '' "$(systemctl --failed --no-legend --plain | cut -d ' ' -f 1)"
+}
+
+check_system_running() {
+    same 'state of the system' running "$(systemctl is-system-running || true)"
+}
+
+check_reload_changes_nothing() {
+    generated_state > /run/boot-test.generated
+    cat /proc/self/mountinfo > /run/boot-test.mountinfo
+    [ -n "$(our_files)" ] || die "nothing of ours was generated to begin with"
+    for round in 1 2 3; do
+        systemctl daemon-reload
+        generated_state > /run/boot-test.again
+        changed=$(diff /run/boot-test.generated /run/boot-test.again) || die "reload $round changed units: $changed"
+        changed=$(diff /run/boot-test.mountinfo /proc/self/mountinfo) || die "reload $round changed mounts: $changed"
+        same 'file of var.mount' /run/systemd/generator/var.mount "$(property FragmentPath var.mount)"
+    done
+    for unit in $OUR_UNITS; do
+        same "state of $unit after the reloads" active "$(property ActiveState "$unit")"
+    done
+    check_no_failed_unit
+}
+
+# journald writes below /var, and so into the overlay
+check_journal_in_var() {
+    found=$(find /var/log/journal -name system.journal)
+    [ -n "$found" ] || die "no journal in /var/log/journal"
+}
+
+# What systemd says of units that cannot be ordered or read, and of a generator that gave up.
+check_no_complaints() {
+    found=$(journalctl --boot --output=cat --no-pager | grep -E \
+        'ordering cycle|deleted to break|generators?/[^ ]* (failed|terminated)|overlay.*(Unknown key|Failed to parse)') || true
+    same 'complaints in the journal' '' "$found"
+}
+
+# In the ordinary case we have nothing to warn of.
+check_no_warning() {
+    same 'our warnings' '' "$(journalctl --boot --identifier=overlay-generator --priority=4 --output=cat --quiet --no-pager)"
+}
+
+# warned:TEXT (dots stand for blanks), at priority warning, by our identifier
+check_warned() {
+    text=$(printf '%s' "$1" | tr . ' ')
+    lines=$(journalctl --boot --identifier=overlay-generator --priority=4..4 --output=cat --no-pager)
+    case $lines in
+        *"$text"*) ;;
+        *) die "no warning '$text' in the journal, only: $lines" ;;
+    esac
+}
+
+# Not checks but traps, for checks-can-fail.
+check_made_up_lines() {
+    echo '<28>overlay-generator[1]: a made-up warning' > /dev/kmsg
+    echo '<28>systemd[1]: Found ordering cycle on made-up.service/start' > /dev/kmsg
+    sleep 2
+    journalctl --sync
+}
+
+check_failing_unit() {
+    systemd-run --quiet --unit=boot-test-failing --property=Type=oneshot false || true
+    same state failed "$(property ActiveState boot-test-failing.service)"
+}

@@ -1,0 +1,155 @@
+"""Build the root image of one boot: cached base, the product as it installs itself, the test's own files."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache import key_of, locked, prune, tree_parts
+from debian import Base
+from steps import StepFailed, run_step
+
+GUEST = Path(__file__).resolve().parent / "guest"
+TEST_DIR = "usr/lib/boot-test"
+UNIT_DIR = "etc/systemd/system"
+
+# A fixed id: with an empty one every boot would be a first boot, and systemd would mount a tmpfs on the file.
+MACHINE_ID = "5d2c0b8e7f3a4196a1e4c7d9b02f6835"
+FOO_BAR = "foobar\n"
+
+# Not under test, and slow under emulation or failing without D-Bus. Timers are masked one by one below.
+MASKED = (
+    "getty.target", "systemd-logind.service", "dbus-org.freedesktop.login1.service",
+    "systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service",
+    "systemd-resolved.service", "systemd-timesyncd.service", "systemd-hwdb-update.service",
+    "systemd-journal-catalog-update.service", "e2scrub_reap.service", "ldconfig.service",
+    "systemd-firstboot.service", "systemd-ask-password-console.path", "systemd-ask-password-wall.path",
+)  # fmt: skip
+# A login prompt on the console of the machine, asked for by its console= word.
+MASKED_GENERATORS = ("systemd-getty-generator",)
+
+
+# Parts of the source tree that `make install` has no use for.
+NOT_THE_PRODUCT = (".*", "__pycache__", "tests", "*.md")
+
+
+@dataclass(frozen=True)
+class Product:
+    """A copy of the product's source tree, and the hash of what is in it."""
+
+    source: Path
+    key: str
+
+
+@contextmanager
+def snapshot(source: Path) -> Iterator[Product]:
+    """Yield the product as it is now: somebody may edit the source tree while images are built.
+
+    Raises StepFailed when there is nothing to install.
+    """
+    if not (source / "Makefile").is_file():
+        raise StepFailed(f"step 'copy the product': there is no Makefile in {source}")
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name) / "source"
+        shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_THE_PRODUCT))
+        yield Product(copy, key_of(tree_parts(copy)))
+
+
+def build_image(base: Base, product: Product, fstab: str, root: Path) -> Path:
+    """Return the squashfs of a base with the product and this fstab, built if the cache has none.
+
+    Raises StepFailed.
+    """
+    code = Path(__file__).read_bytes()
+    key = key_of([base.key, product.key, fstab, code, *tree_parts(GUEST)])
+    target = root / "images" / f"{base.suite}-{key}.squashfs"
+    with locked(root):
+        if target.exists():
+            os.utime(target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            log = root / "logs" / f"image-{base.suite}.log"
+            try:
+                _build(base, product, fstab, target, log)
+            except OSError as error:
+                raise StepFailed(f"step 'put the image together': {error}; log: {log}") from error
+        prune(target.parent)
+    return target
+
+
+def _build(base: Base, product: Product, fstab: str, target: Path, log: Path) -> None:
+    log.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tree-", dir=target.parent) as name:
+        tree = Path(name) / "root"
+        run_step("copy the base", ["cp", "--archive", "--reflink=auto", base.tree, tree], log)
+        # Compiled by the image's own interpreter: another version's files would be of no use to it.
+        python = f"PYTHON=chroot {shlex.quote(str(tree))} /usr/bin/python3"
+        run_step(
+            "install the product",
+            ["make", "-C", product.source, "install", f"DESTDIR={tree}", "PREFIX=/usr", python],
+            log,
+        )
+        _configure(tree, fstab)
+        _add_test_files(tree)
+        packed = Path(name) / "packed"
+        run_step(
+            "pack the root file system",
+            ["mksquashfs", tree, packed, "-comp", "lz4", "-noappend", "-no-progress", "-quiet"],
+            log,
+        )
+        packed.rename(target)
+
+
+def _configure(tree: Path, fstab: str) -> None:
+    """Make the tree fit for a read-only root, quiet, and give it its fstab and its /var."""
+    etc = tree / "etc"
+    (etc / "fstab").write_text(fstab)
+    (etc / "machine-id").write_text(MACHINE_ID + "\n")
+    (etc / "hostname").write_text("boot-test\n")
+    # The builder copies the host's into the tree while it works.
+    (etc / "resolv.conf").unlink(missing_ok=True)
+    units = tree / UNIT_DIR
+    timers = [path.name for path in (tree / "usr/lib/systemd/system").glob("*.timer")]
+    for unit in [*MASKED, *timers]:
+        _link(units / unit, "/dev/null")
+    for generator in MASKED_GENERATORS:
+        _link(etc / "systemd/system-generators" / generator, "/dev/null")
+    # Older suites leave /tmp on the root, which is read-only here.
+    for place in ("usr/lib/systemd/system", "usr/share/systemd"):
+        if (tree / place / "tmp.mount").exists():
+            _link(units / "local-fs.target.wants/tmp.mount", f"/{place}/tmp.mount")
+            break
+    foo = tree / "var/foo"
+    foo.mkdir()
+    (foo / "bar").write_text(FOO_BAR)
+    # Its presence is what makes journald keep its files in /var.
+    (tree / "var/log/journal").mkdir(exist_ok=True)
+
+
+def _add_test_files(tree: Path) -> None:
+    for name in sorted(path.name for path in GUEST.iterdir()):
+        if name.endswith((".service", ".target")):
+            _copy(GUEST / name, tree / UNIT_DIR / name, 0o644)
+        elif name == "shutdown-report":
+            _copy(GUEST / name, tree / "usr/lib/systemd/system-shutdown" / name, 0o755)
+        elif not name.endswith("-init"):
+            _copy(GUEST / name, tree / TEST_DIR / name, 0o755)
+    _link(tree / UNIT_DIR / "default.target", "boot-test.target")
+
+
+def _copy(source: Path, target: Path, mode: int) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(mode)
+
+
+def _link(place: Path, target: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)

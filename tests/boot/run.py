@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Boot small Debian machines with the product in them and check what it does there.
+
+Exit status: 0 when every chosen scenario passed, 1 when one did not, 2 when nothing could be tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache import cache_root
+from debian import build_base
+from image import build_image, snapshot
+from machine import QEMU, choose_machine
+from runner import PASSED, BootResult, run_scenario
+from scenario import Scenario, ScenarioError, read_scenarios
+from steps import StepFailed, missing_tools
+
+HERE = Path(__file__).resolve().parent
+TOOLS = (
+    QEMU, "mmdebstrap", "mksquashfs", "busybox", "cpio", "depmod", "dpkg-deb", "make", "mkfs.ext4",
+    "dumpe2fs", "e2fsck", "setpriv", "truncate",
+)  # fmt: skip
+COLUMNS = "{:<28} {:<10} {:<10} {:>8}  {}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, checked."""
+
+    scenarios: tuple[Scenario, ...]
+    suites: tuple[str, ...]
+    results: Path
+    json: Path | None
+    jobs: int
+    timeout: float | None
+    mirror: str | None
+    product: Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run what the command line asks for and return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        known = read_scenarios(arguments.scenarios)
+    except ScenarioError as error:
+        return _give_up(str(error))
+    if arguments.list:
+        for scenario in known.values():
+            print(f"{scenario.name:<28} {scenario.description}")
+        return 0
+    unknown = [name for name in arguments.scenario if name not in known]
+    if unknown:
+        return _give_up(f"no such scenario: {', '.join(unknown)}; --list names them")
+    if os.geteuid() != 0:
+        return _give_up("the images are built as root, and this is not root")
+    if missing := missing_tools(TOOLS):
+        return _give_up(f"not installed: {', '.join(missing)}")
+    chosen = dict.fromkeys(arguments.scenario or known)
+    options = Options(
+        tuple(known[name] for name in chosen),
+        tuple(dict.fromkeys(arguments.suite or ["trixie"])),
+        (arguments.keep or cache_root() / "results").absolute(),
+        arguments.json,
+        arguments.jobs,
+        arguments.timeout,
+        arguments.mirror,
+        arguments.product.absolute(),
+    )
+    try:
+        results = _run(options)
+    except StepFailed as error:
+        return _give_up(str(error))
+    return _conclude(results, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py", description="Boot machines with the product in them.")
+    add = parser.add_argument
+    add("scenario", nargs="*", metavar="SCENARIO", help="what to run (default: all)")
+    add("--suite", action="append", help="Debian suite, may be repeated (default: trixie)")
+    add("--list", action="store_true", help="list the scenarios and exit")
+    add("--json", type=Path, metavar="FILE", help="write the results there too")
+    add("--jobs", type=int, default=1, metavar="N", help="scenarios at the same time (default: 1)")
+    add("--keep", type=Path, metavar="DIR", help="keep logs and disks there (default: in the cache)")
+    add("--timeout", type=float, metavar="SECONDS", help="limit for one boot (default: by accelerator)")
+    add("--mirror", metavar="URL", help="Debian mirror (default: that of the host)")
+    add("--scenarios", type=Path, default=HERE / "scenarios", metavar="DIR", help="read the scenarios there")
+    add("--product", type=Path, default=HERE.parents[1], metavar="DIR", help="source tree with the Makefile")
+    return parser
+
+
+def _run(options: Options) -> list[BootResult]:
+    """Build all images, then run all scenarios; return the results of all boots in order.
+
+    Raises StepFailed.
+    """
+    root = cache_root()
+    say = _Sayer()
+    jobs = []
+    with snapshot(options.product) as product:
+        for suite in options.suites:
+            say(f"building {suite}")
+            base = build_base(suite, root, options.mirror)
+            jobs += [(item, base, build_image(base, product, item.fstab, root)) for item in options.scenarios]
+    machine = choose_machine(jobs[0][1].kernel, jobs[0][1].probe, options.timeout)
+    say(f"booting with {machine.accelerator}, {options.jobs} at a time, {machine.timeout:.0f} s at most each")
+
+    def run(job: int) -> list[BootResult]:
+        scenario, base, image = jobs[job]
+        return run_scenario(scenario, base, image, machine, options.results, say.boot)
+
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        return [result for results in pool.map(run, range(len(jobs))) for result in results]
+
+
+class _Sayer:
+    """Prints whole lines, from whichever thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, text: str) -> None:
+        with self._lock:
+            print(text, flush=True)
+
+    def boot(self, result: BootResult) -> None:
+        """Print the line of one boot and what was wrong with it."""
+        lines = [
+            f"{result.verdict:<8} {result.scenario}/{result.boot} ({result.suite}, systemd {result.systemd}, "
+            f"{result.checks} checks, {result.seconds:.1f} s)"
+        ]
+        lines += [f"         {line}" for line in result.trouble]
+        self("\n".join(lines))
+
+
+def _conclude(results: list[BootResult], options: Options) -> int:
+    """Print the table, write the JSON file, and return the exit status."""
+    if options.json is not None:
+        options.json.write_text(json.dumps([result.as_json() for result in results], indent=2) + "\n")
+    print()
+    print(COLUMNS.format("scenario", "suite", "systemd", "seconds", "result"))
+    passed = True
+    for suite in options.suites:
+        for scenario in options.scenarios:
+            boots = [r for r in results if (r.suite, r.scenario) == (suite, scenario.name)]
+            bad = [r.verdict for r in boots if r.verdict != PASSED]
+            # A scenario counts only with all of its boots, each of them run and passed.
+            good = not bad and len(boots) == len(scenario.boots)
+            passed = passed and good
+            print(
+                COLUMNS.format(
+                    scenario.name,
+                    suite,
+                    next((r.systemd for r in boots if r.systemd != "?"), "?"),
+                    f"{sum(r.seconds for r in boots):.1f}",
+                    PASSED if good else bad[0] if bad else "not run",
+                )
+            )
+    print(f"\nlogs: {options.results}")
+    return 0 if passed else 1
+
+
+def _give_up(text: str) -> int:
+    print(f"run.py: {text}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
