@@ -21,13 +21,14 @@ installed_modules := $(addprefix $(librarydir)/$(package)/,$(modules))
 compile := import sys, py_compile as p; [p.compile(f, dfile="/" + f, doraise=True, \
 	invalidation_mode=p.PycInvalidationMode.UNCHECKED_HASH) for f in sys.argv[1:]]
 
-.PHONY: help install uninstall check lint bench boots demo clean
+.PHONY: help install uninstall check lint fuzz bench boots demo clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
 	@echo 'make uninstall [DESTDIR=…] [PREFIX=/usr]            take exactly that away'
 	@echo 'make check                                          all tests but the boots'
 	@echo 'make lint                                           the static checks among them'
+	@echo 'make fuzz                                           500 histories over each kind of image (root)'
 	@echo 'make bench                                          what a boot pays, as ratios and counts'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie]          boot virtual machines (root)'
 	@echo 'make demo                                           boot one and show it (root)'
@@ -35,16 +36,16 @@ help:
 install:
 	$(INSTALL) -d '$(DESTDIR)$(librarydir)/$(package)' '$(DESTDIR)$(generatordir)' '$(DESTDIR)$(mandir)/man8'
 	$(INSTALL) -m 644 $(addprefix generator/$(package)/,$(modules)) '$(DESTDIR)$(librarydir)/$(package)'
-	$(INSTALL) -m 755 generator/make-upper '$(DESTDIR)$(librarydir)/make-upper'
+	$(INSTALL) -m 755 generator/prepare '$(DESTDIR)$(librarydir)/prepare'
 	$(INSTALL) -m 755 lib/systemd/system-generators/overlay-generator '$(DESTDIR)$(generatordir)/overlay-generator'
 	sed -i 's|"/usr/lib/overlay-generator"|"$(librarydir)"|' \
-		'$(DESTDIR)$(librarydir)/make-upper' '$(DESTDIR)$(generatordir)/overlay-generator'
+		'$(DESTDIR)$(librarydir)/prepare' '$(DESTDIR)$(generatordir)/overlay-generator'
 	$(INSTALL) -m 644 packaging/man/overlay-generator.8 '$(DESTDIR)$(mandir)/man8/overlay-generator.8'
 	cd '$(DESTDIR)/' && $(PYTHON) -c '$(compile)' $(patsubst /%,%,$(installed_modules))
 
 uninstall:
 	rm -f '$(DESTDIR)$(generatordir)/overlay-generator' '$(DESTDIR)$(mandir)/man8/overlay-generator.8'
-	rm -f '$(DESTDIR)$(librarydir)/make-upper' $(addprefix $(DESTDIR),$(installed_modules))
+	rm -f '$(DESTDIR)$(librarydir)/prepare' $(addprefix $(DESTDIR),$(installed_modules))
 	rm -f $(patsubst %.py,$(DESTDIR)$(librarydir)/$(package)/__pycache__/%.*.pyc,$(modules))
 	-rmdir '$(DESTDIR)$(librarydir)/$(package)/__pycache__' '$(DESTDIR)$(librarydir)/$(package)' \
 		'$(DESTDIR)$(librarydir)'
@@ -58,6 +59,9 @@ check:
 
 lint:
 	$(pytest) tests/test_lint.py
+
+fuzz:
+	HISTORIES=500 $(pytest) tests/test_image_change.py
 
 bench:
 	python3 tests/bench.py

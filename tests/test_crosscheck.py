@@ -293,5 +293,6 @@ def test_systemd_reads_back_every_odd_path_as_it_was(tmp_path: Path) -> None:
         lines = [line.partition("Command Line: ")[2] for line in prepare if line.startswith("Command Line: ")]
         # A service that is started makes "$" of "$$".
         words = [[word.replace("\\$", "$").replace("$$", "$") for word in shlex.split(line)] for line in lines]
-        assert words[1][2:] == ["/usr/lib/overlay-generator/make-upper", path, backing]
-        assert words[2][-2:] == [path, f"{backing}/lower"]
+        library = "/usr/lib/overlay-generator"
+        assert words[0][2:] == [f"{library}/prepare", f"--mount={backing}", "--type=tmpfs", path, backing]
+        assert words[1][-2:] == [path, f"{backing}/lower"]

@@ -208,7 +208,25 @@ def test_the_path_s_own_faults_come_before_all_that_is_around_it() -> None:
     ((entry(f"{ROOT}/var"), entry(f"{ROOT}/var", "tmpfs", "nofail")), f"{ROOT}/var", False, False),
 ])  # fmt: skip
 def test_the_owner_s_mount_holds_the_upper_layer(entries: Entries, at: str, volatile: bool, nofail: bool) -> None:
-    assert mount(inputs(entries=entries)).backing == Backing(f"{ROOT}/var", at, False, volatile, nofail, "/etc/fstab")
+    fstype = next(entry.fstype for entry in entries if entry.where == at)
+    expected = Backing(f"{ROOT}/var", at, False, volatile, nofail, "/etc/fstab", fstype)
+    assert mount(inputs(entries=entries)).backing == expected
+
+
+VOLATILE = Backing("/run/buildroot/volatile/var", "/run/buildroot/volatile/var", True, True, False, CMDLINE)
+
+
+@pytest.mark.parametrize(("entries", "backing"), [
+    ((entry(f"{ROOT}/var"),), VOLATILE),
+    ((entry(ROOT, options="nofail"),), VOLATILE),
+    ((entry(f"{ROOT}/var", "vfat"),), VOLATILE),
+    ((entry(ROOT, "tmpfs"),), Backing(f"{ROOT}/var", ROOT, False, True, False, "/etc/fstab", "tmpfs")),
+    ((), Backing(f"{ROOT}/var", f"{ROOT}/var", True, True, False, CMDLINE)),
+])  # fmt: skip
+def test_a_boot_in_memory_leaves_what_persists_where_it_is(entries: Entries, backing: Backing) -> None:
+    asked = inputs(entries=entries)
+    asked.request.in_memory = True
+    assert mount(asked).backing == backing
 
 
 def test_a_mount_at_run_holds_no_upper_layer() -> None:

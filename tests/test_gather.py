@@ -229,7 +229,7 @@ garbage /var
 def test_what_is_mounted_at_and_below_the_paths_and_at_their_backings(machine: FakeFilesystem) -> None:
     machine.create_file("/proc/self/mountinfo", contents=MOUNTINFO)
     assert look().mounted == (
-        Mounted("/var", "overlay", "rw,lowerdir=/l,upperdir=/u"),
+        Mounted("/var", "overlay", "rw,lowerdir=/l,upperdir=/u", "ro,relatime"),
         Mounted("/var/my log", "ext4", "rw,data=ordered"),
         Mounted(BACKING, "tmpfs", "rw,size=1k"),
         Mounted("/var/\udcff", "tmpfs", "rw"),

@@ -10,7 +10,8 @@ from conftest import ENVIRON, REPOSITORY, SYSTEM_PYTHON
 
 PACKAGE = REPOSITORY / "generator/overlay_generator"
 PURE = ("model", "names", "cmdline", "fstab", "kernel", "decide", "render")
-BOOT = (*PURE, "__init__", "boot", "gather", "write", "log", "upper")
+PREPARE = ("prepare", "base", "stamp", "normalise", "upper")
+BOOT = (*PURE, *PREPARE, "__init__", "boot", "gather", "write", "log")
 # For people, never at boot.
 OPERATOR = ("dryrun",)
 
@@ -69,6 +70,11 @@ def test_the_boot_path_imports_only_builtins_and_itself(name: str) -> None:
     assert _imports(name) - own <= {"posix", "sys", "_signal"}
     if name != "boot":
         assert "dryrun" not in str(own)
+
+
+@pytest.mark.parametrize("name", sorted(set(BOOT) - set(PREPARE)))
+def test_the_generator_changes_nothing_that_prepare_does(name: str) -> None:
+    assert not {f"overlay_generator.{other}" for other in PREPARE} & _imports(name)
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -35,7 +35,7 @@ def test_every_installed_file_and_its_mode(tmp_path: Path) -> None:
     package = f"{LIBRARY}/overlay_generator"
     assert _list(tmp_path) == {
         "usr/lib/systemd/system-generators/overlay-generator": 0o755,
-        f"{LIBRARY}/make-upper": 0o755,
+        f"{LIBRARY}/prepare": 0o755,
         "usr/share/man/man8/overlay-generator.8": 0o644,
         **{f"{package}/{name}.py": 0o644 for name in MODULES},
         **{f"{package}/__pycache__/{name}.{_tag()}.pyc": 0o644 for name in MODULES},
@@ -73,7 +73,7 @@ def test_uninstall_takes_exactly_that_away(prefix: str, tmp_path: Path) -> None:
 
 
 def test_prefix_reaches_the_installed_scripts(prefix: Path) -> None:
-    for script in ("lib/systemd/system-generators/overlay-generator", "lib/overlay-generator/make-upper"):
+    for script in ("lib/systemd/system-generators/overlay-generator", "lib/overlay-generator/prepare"):
         assert f'sys.path.insert(0, "{prefix}/lib/overlay-generator")' in (prefix / script).read_text()
 
 

@@ -124,10 +124,17 @@ def test_nested_overlays_have_the_image_below_them(check: Check) -> None:
 def test_a_disk_that_is_missing_is_replaced_by_memory(check: Check) -> None:
     output = check(
         "overlayfs.mounts=/var",
-        f'touch /var/new; test "$(stat -f -c %T {VAR})" = tmpfs; test "$(stat -c %a {VAR})" = 700',
+        f"""
+        touch /var/new; test "$(stat -f -c %T {VAR})" = tmpfs; test "$(stat -c %a {VAR})" = 700
+        cat /run/overlay-generator/var.json /run/motd.d/overlay-generator-var
+        """,
         fstab=f"LABEL=none {VAR} ext4 nofail 0 2\n",
     )
-    assert "NOT persistent" in output
+    reason = f"{VAR} could not be mounted"
+    assert output == (
+        f'{{"where": "/var", "backing": "{VAR}", "fallen_back": "{reason}"}}\n'
+        f"WARNING: /var: NOT persistent: {reason}; all that is written is lost at the next boot\n"
+    )
 
 
 def test_without_its_mount_nothing_is_written(check: Check) -> None:

@@ -61,6 +61,8 @@ def read_request(words: "list[str]", source: str) -> Request:
     volatile = ""
     read_fstab = True
     entries: list[FstabEntry] = []
+    in_memory = False
+    wrong_upper: list[Problem] = []
     for word in words:
         key, equals, value = word.partition("=")
         # "fstab", "systemd.volatile" and "systemd.mount-extra" are compared exactly, as fstab-generator does.
@@ -76,9 +78,14 @@ def read_request(words: "list[str]", source: str) -> Request:
         elif key.replace("-", "_") == "overlayfs.mounts":
             # The last one wins, and with it what is wrong with it.
             mounts, wrong = _read_mounts(value if equals else "yes", source)
+        elif key.replace("-", "_") == "overlayfs.upper":
+            in_memory = value == "volatile"
+            text = f"overlayfs.upper={value}: the only value is volatile; the upper layers stay as they are"
+            wrong_upper = [] if in_memory else [Problem(text, source)]
         elif key.startswith("overlayfs."):
             unknown.append(Problem(f"{key} is not a key of this version, and was ignored", source))
-    return Request(source, mounts, (*wrong, *unknown), tuple(masked), volatile, read_fstab, tuple(entries))
+    problems = (*wrong, *wrong_upper, *unknown)
+    return Request(source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory)
 
 
 def _read_mounts(value: str, source: str) -> "tuple[tuple[str, ...], list[Problem]]":

@@ -18,6 +18,7 @@ from overlay_generator.fstab import can_be_upper
 from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Skipped
 from overlay_generator.names import (
     BACKING_ROOT,
+    VOLATILE_ROOT,
     ancestors,
     backing_name,
     backing_path,
@@ -131,8 +132,8 @@ def _find_unit(inputs: Inputs, where: str) -> "Skipped | None":
 
 def _find_mounted(inputs: Inputs, where: str) -> "Skipped | None":
     at = [mounted for mounted in inputs.mounted if mounted.where == where]
-    upper = f"upperdir={backing_path(where)}/upper"
-    if any(mounted.fstype == "overlay" and upper in mounted.options.split(",") for mounted in at):
+    uppers = {f"upperdir={backing_path(where, root)}/upper" for root in (BACKING_ROOT, VOLATILE_ROOT)}
+    if any(mounted.fstype == "overlay" and uppers.intersection(mounted.options.split(",")) for mounted in at):
         # A daemon-reload: what is at and below it now is what earlier runs of ours and fstab asked for.
         return None
     if at:
@@ -159,7 +160,17 @@ def _find_misfit(inputs: Inputs, where: str) -> "Skipped | None":
 
 
 def _choose_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
-    """Where upper and work of `where` go: the owner's file system if there is one, else a tmpfs of ours."""
+    """Where upper and work of `where` go at this boot."""
+    backing = _find_backing(inputs, where)
+    if not inputs.request.in_memory or (isinstance(backing, Backing) and backing.volatile):
+        return backing
+    # Elsewhere, as the owner's disk is still mounted at its place, and is to stay as it is.
+    path = backing_path(where, VOLATILE_ROOT)
+    return Backing(path, path, True, True, False, inputs.request.source)
+
+
+def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
+    """The owner's file system if there is one, else a tmpfs of ours."""
     path = backing_path(where)
     for inner in inputs.entries:
         if is_below(inner.where, path):
@@ -172,7 +183,8 @@ def _choose_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
                 reason = f"{entry} mounts {entry.fstype} at {mount}, which can't hold an upper layer"
                 return Skipped(where, f"{reason}: use ext4, xfs, btrfs or f2fs", "error")
             nofail = entry.has_option("nofail")
-            return Backing(path, mount, False, entry.fstype == "tmpfs", nofail, entry.source.partition(" (")[0])
+            source = entry.source.partition(" (")[0]
+            return Backing(path, mount, False, entry.fstype == "tmpfs", nofail, source, entry.fstype)
     unit = inputs.units.get(mount_unit(path))
     if unit:
         # Its Type= may be anything: the options that are safe for a disk are safe for a tmpfs too.

@@ -261,18 +261,12 @@ def _is_mask(root: str, path: str, info: "posix.stat_result") -> bool:
 
 
 def _read_mounted(root: str, mounts: "tuple[str, ...]", backings: "list[str]") -> "list[Mounted]":
-    """What is mounted at or below `mounts`, and at `backings` (proc_pid_mountinfo(5))."""
-    from overlay_generator.fstab import unescape
-    from overlay_generator.model import Mounted
+    """What is mounted at or below `mounts`, and at `backings`."""
+    from overlay_generator.kernel import parse_mountinfo
     from overlay_generator.names import is_below
 
-    mounted = []
-    for line in _decode(_read_if_there(root + "/proc/self/mountinfo")).split("\n"):
-        head, separator, tail = line.partition(" - ")
-        fields, rest = head.split(" "), tail.split(" ")
-        if not separator or len(fields) < 6 or len(rest) < 3:
-            continue
-        where = unescape(fields[4])
-        if where in backings or any(where == path or is_below(where, path) for path in mounts):
-            mounted.append(Mounted(where, rest[0], rest[2]))
-    return mounted
+    return [
+        mounted
+        for mounted in parse_mountinfo(_decode(_read_if_there(root + "/proc/self/mountinfo")))
+        if mounted.where in backings or any(mounted.where == path or is_below(mounted.where, path) for path in mounts)
+    ]

@@ -1,4 +1,7 @@
-"""Whether a kernel has overlayfs, told from the files that say so. Pure."""
+"""What the kernel's own files say: whether it has overlayfs, and what is mounted. Pure."""
+
+from overlay_generator.fstab import unescape
+from overlay_generator.model import Mounted
 
 _MODULE = b"/overlay.ko"
 
@@ -24,3 +27,14 @@ def find_module(modules_dep: bytes) -> str:
 def is_registered(filesystems: bytes) -> bool:
     """True if /proc/filesystems has overlayfs. False proves nothing: a module is loaded at its first use."""
     return b"\toverlay\n" in filesystems
+
+
+def parse_mountinfo(text: str) -> "list[Mounted]":
+    """The mounts of /proc/PID/mountinfo (proc_pid_mountinfo(5)), lines that make no sense left out."""
+    mounted = []
+    for line in text.split("\n"):
+        head, separator, tail = line.partition(" - ")
+        fields, rest = head.split(" "), tail.split(" ")
+        if separator and len(fields) >= 6 and len(rest) >= 3:
+            mounted.append(Mounted(unescape(fields[4]), rest[0], rest[2], fields[5]))
+    return mounted

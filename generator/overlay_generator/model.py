@@ -64,9 +64,10 @@ class Request(Value):
 
     `mounts` are normalised absolute paths, without duplicates, in the order given. `volatile` is
     the value of systemd.volatile= ("" where it is off), `masked` the unit names of systemd.mask=.
+    `in_memory`: overlayfs.upper=volatile.
     """
 
-    __slots__ = ("entries", "masked", "mounts", "problems", "read_fstab", "source", "volatile")
+    __slots__ = ("entries", "in_memory", "masked", "mounts", "problems", "read_fstab", "source", "volatile")
 
     def __init__(
         self,
@@ -77,9 +78,11 @@ class Request(Value):
         volatile: str = "",
         read_fstab: bool = True,
         entries: "tuple[FstabEntry, ...]" = (),
+        in_memory: bool = False,
     ) -> None:
         self.source = source
         self.mounts = mounts
+        self.in_memory = in_memory
         self.problems = problems
         self.masked = masked
         self.volatile = volatile
@@ -123,14 +126,15 @@ class Unit(Value):
 
 
 class Mounted(Value):
-    """One line of mountinfo; `options` are those of the superblock (proc_pid_mountinfo(5), field 11)."""
+    """One line of mountinfo: `options` are the superblock's (proc_pid_mountinfo(5), field 11), `flags` the mount's."""
 
-    __slots__ = ("fstype", "options", "where")
+    __slots__ = ("flags", "fstype", "options", "where")
 
-    def __init__(self, where: str, fstype: str, options: str) -> None:
+    def __init__(self, where: str, fstype: str, options: str, flags: str = "rw") -> None:
         self.where = where
         self.fstype = fstype
         self.options = options
+        self.flags = flags
 
 
 class Inputs(Value):
@@ -175,17 +179,21 @@ class Backing(Value):
     `path` is the backing directory; `mount` the mount point that must be there before anything is
     written: `path` itself or a directory above it. `tmpfs`: the mount is ours, in memory. `volatile`:
     it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
+    `fstype`: the type that fstab gives it, "" where nothing says so.
     """
 
-    __slots__ = ("mount", "nofail", "path", "source", "tmpfs", "volatile")
+    __slots__ = ("fstype", "mount", "nofail", "path", "source", "tmpfs", "volatile")
 
-    def __init__(self, path: str, mount: str, tmpfs: bool, volatile: bool, nofail: bool, source: str) -> None:
+    def __init__(
+        self, path: str, mount: str, tmpfs: bool, volatile: bool, nofail: bool, source: str, fstype: str = ""
+    ) -> None:
         self.path = path
         self.mount = mount
         self.tmpfs = tmpfs
         self.volatile = volatile
         self.nofail = nofail
         self.source = source
+        self.fstype = fstype
 
 
 class OverlayMount(Value):

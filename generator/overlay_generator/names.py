@@ -1,6 +1,8 @@
 """Paths to the names made from them: units as systemd-escape(1) has them, backing directories. Pure."""
 
 BACKING_ROOT = "/run/buildroot/mounts"
+# Beside it, and nothing that a disk could be mounted on or that units of the owner's could know.
+VOLATILE_ROOT = "/run/buildroot/volatile"
 
 # systemd's VALID_CHARS without "-" and "\" (src/basic/unit-name.c); ":" is not ours: overlayfs splits at it.
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
@@ -76,9 +78,9 @@ def backing_name(path: str) -> str:
     return name
 
 
-def backing_path(path: str) -> str:
-    """The backing directory of `path`."""
-    return f"{BACKING_ROOT}/{backing_name(path)}"
+def backing_path(path: str, root: str = BACKING_ROOT) -> str:
+    """The backing directory of `path`, below BACKING_ROOT or VOLATILE_ROOT."""
+    return f"{root}/{backing_name(path)}"
 
 
 def prepare_unit(path: str) -> str:

@@ -25,12 +25,9 @@ _OPTIONS_PERSISTENT = "redirect_dir=off,index=off,xino=off,metacopy=off,nfs_expo
 def render(plan: Plan) -> "list[UnitFile | UnitLink]":
     """The files of `plan`: for each mount its units first and the link that starts them last."""
     files: list[UnitFile | UnitLink] = []
-    fallbacks: dict[str, list[OverlayMount]] = {}
-    for mount in plan.mounts:
-        if mount.backing.nofail:
-            fallbacks.setdefault(mount.backing.mount, []).append(mount)
-    for where, mounts in fallbacks.items():
-        files.append(UnitFile("normal", fallback_unit(where), _fallback_service(plan, mounts), where))
+    fallbacks = {mount.backing.mount: mount.backing for mount in plan.mounts if mount.backing.nofail}
+    for where, backing in fallbacks.items():
+        files.append(UnitFile("normal", fallback_unit(where), _fallback_service(plan, backing), where))
     for mount in plan.mounts:
         where = mount.where
         if mount.backing.tmpfs:
@@ -115,6 +112,8 @@ def _prepare_service(plan: Plan, mount: OverlayMount) -> str:
     lower = f"{backing.path}/lower"
     parent = "" if mount.parent == "/" else f"RequiresMountsFor={_paths(mount.parent)}\n"
     commands = "".join(f"ExecStart={command}\n" for command in _prepare_commands(plan, mount))
+    # A device that loses its data at the next boot says so where somebody looks.
+    loud = "" if backing.tmpfs else "SyslogIdentifier=overlay-generator\nStandardError=journal+console\n"
     # A service, as a mount unit with What=/var would have to come after var.mount. No option here may imply
     # a mount below the directory (StateDirectory=, PrivateTmp= ...), nor the default dependencies.
     # The conditions: never write to what is not the wanted mount; no second bind on a second start; no
@@ -135,7 +134,7 @@ ConditionPathIsMountPoint=!{_value(mount.where)}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-{commands}ExecStop=-/bin/umount -q {lower}
+{loud}{commands}ExecStop=-/bin/umount -q {lower}
 """
     )
 
@@ -150,8 +149,8 @@ def _prepare_commands(plan: Plan, mount: OverlayMount) -> "list[str]":
     # that is there already keeps its own.
     known = mount.backing.tmpfs and directory.state == "directory" and not directory.labelled
     plain = known and directory.mode == 0o755
-    commands.append(f"/bin/mkdir -p {path}/lower {path}/work{' ' + upper if plain else ''}")
     if known:
+        commands.append(f"/bin/mkdir -p {path}/lower {path}/work{' ' + upper if plain else ''}")
         if not plain:
             commands.append(f"/bin/mkdir -p -m {directory.mode:04o} {upper}")
         if (directory.uid, directory.gid) != (0, 0):
@@ -159,11 +158,22 @@ def _prepare_commands(plan: Plan, mount: OverlayMount) -> "list[str]":
             commands.append(f"/bin/chown {directory.uid}:{directory.gid} {upper}")
             commands.append(f"/bin/chmod {directory.mode:04o} {upper}")
     else:
-        commands.append(f"/usr/bin/python3 -ISB {_word(plan.library + '/make-upper')} {_word(mount.where)} {path}")
+        commands.append(f"/usr/bin/python3 -ISB {_word(plan.library + '/prepare')}{_prepare_options(plan, mount)}")
     # Last, as var.mount goes by it. private: else the overlay appears on lower too. Read-only and the rest are for
     # people who look there: overlayfs makes its own read-only clone.
     commands.append(f"/bin/mount -n -o bind,private,ro,nosuid,nodev,noexec {_word(mount.where)} {path}/lower")
     return commands
+
+
+def _prepare_options(plan: Plan, mount: OverlayMount) -> str:
+    backing = mount.backing
+    fstype = "tmpfs" if backing.tmpfs else backing.fstype
+    words = [f"--mount={backing.mount}"]
+    if fstype:
+        words.append(f"--type={fstype}")
+    if backing.nofail:
+        words.append(f"--fallback={_tmpfs_options(plan)}")
+    return "".join(f" {_word(word)}" for word in (*words, mount.where, backing.path))
 
 
 def _overlay_mount(plan: Plan, mount: OverlayMount) -> str:
@@ -190,15 +200,9 @@ Options=lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work,{options
     )
 
 
-def _fallback_service(plan: Plan, mounts: "list[OverlayMount]") -> str:
-    backing = mounts[0].backing
+def _fallback_service(plan: Plan, backing: Backing) -> str:
     unit = mount_unit(backing.mount)
-    names = ", ".join(mount.where for mount in mounts)
-    # The prefix is sd-daemon(3)'s: a warning, the highest level that is no error of the system's.
-    message = (
-        f"<4>{names}: NOT persistent. {unit} could not be mounted; all that is written is kept in memory "
-        f"and lost at the next boot. See: systemctl status {unit}"
-    )
+    # Says nothing: the prepare service finds the tmpfs, and tells for each directory that it is not persistent.
     return (
         _unit(f"Memory in place of the missing file system at {backing.mount}", backing.source)
         + f"""DefaultDependencies=no
@@ -211,10 +215,7 @@ ConditionPathIsMountPoint=!{_value(backing.mount)}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-SyslogIdentifier=overlay-generator
-StandardOutput=journal+console
 ExecStart=/bin/mkdir -p {_word(backing.mount)}
 ExecStart=/bin/mount -n -t tmpfs -o {_word(_tmpfs_options(plan))} tmpfs {_word(backing.mount)}
-ExecStart=/bin/echo {_word(message)}
 """
     )

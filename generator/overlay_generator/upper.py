@@ -1,32 +1,11 @@
-"""Makes the upper layer of an overlay: run by the prepare unit where mode and owner alone don't say all.
-
-`posix` and not `os`, as on the boot path: this runs before anything can use the directory.
-"""
+"""Makes the upper layer of an overlay, with all that the directory below it shows of itself."""
 
 import posix
-import sys
 
 # overlayfs's own marks belong to the layer they are found in.
 _NOT_COPIED = "trusted.overlay."
 _SCRATCH = ".new"
-_NOT_SUPPORTED, _READ_ONLY = 95, 30  # EOPNOTSUPP, EROFS; the module errno would be one more to load
-
-
-def main(argv: "list[str]") -> int:
-    """The exit status for `make-upper DIRECTORY BACKING`: 0, or 1 with a line on stderr that says why."""
-    if len(argv) != 3:
-        sys.stderr.write("<3>make-upper: takes a directory and its backing directory\n")
-        return 1
-    try:
-        for warning in make_upper(argv[1], argv[2]):
-            sys.stderr.write(f"<4>{warning}\n")
-    except OSError as error:
-        path = (error.filename or argv[2]).removesuffix(_SCRATCH)
-        text = f"{path}: {error.strerror}; {argv[1]} stays read-only"
-        hint = "; is the file system mounted read-only?" if error.errno == _READ_ONLY else ""
-        sys.stderr.write(f"<3>{text}{hint}\n")
-        return 1
-    return 0
+_NOT_SUPPORTED = 95  # EOPNOTSUPP; the module errno would be one more to load
 
 
 def make_upper(where: str, backing: str) -> "list[str]":

@@ -1,0 +1,104 @@
+"""Which image an upper layer was last mounted over: a small text file beside it, compared at each boot."""
+
+import posix
+
+TYPE_CHECKING = False
+
+NAME = "image"
+_CHANGING = "changing\n"
+_FIELDS = ("IMAGE_ID", "IMAGE_VERSION", "BUILD_ID")
+
+# Where the superblock of a read-only image tells one build from another: (offset, length) of what no mount changes.
+# squashfs: inodes, mkfs time, sizes and tables; erofs and ext4: all that mkfs writes about the content and its UUID.
+# (Kernel's Documentation/filesystems/squashfs.rst, erofs.rst, ext4/super.rst.)
+_SUPERBLOCKS = {
+    "squashfs": ((0, 96),),
+    "erofs": ((1024, 128),),
+    "ext4": ((1024, 24), (1024 + 0x68, 16), (1024 + 0x108, 4)),
+}
+
+
+def identify(where: str, root: str = "") -> str:
+    """A text that differs for another image: os-release's own words on it, and the file system that holds `where`.
+
+    `root` is the root directory of the image ("": this machine). Raises OSError if `where` can't be looked at.
+    """
+    return _read_release(root) + _identify_file_system(where)
+
+
+def is_current(backing: str, identity: str) -> bool:
+    """True if the upper layer in `backing` was last mounted over the image of `identity`."""
+    try:
+        return _read(f"{backing}/{NAME}", 0, 65536).decode("utf-8", "surrogateescape") == identity
+    except OSError:
+        return False
+
+
+def mark_changing(backing: str) -> None:
+    """Note that the upper layer is about to be changed: from now on it is no image's. Raises OSError."""
+    write(backing, _CHANGING)
+
+
+def write(backing: str, identity: str) -> None:
+    """Note `identity`, whole or not at all, and safe on the disk when this returns. Raises OSError."""
+    path = f"{backing}/{NAME}"
+    fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+    try:
+        posix.write(fd, identity.encode("utf-8", "surrogateescape"))
+        posix.fsync(fd)
+    finally:
+        posix.close(fd)
+    posix.rename(path + ".new", path)
+    sync_directory(backing)
+
+
+def sync_directory(path: str) -> None:
+    """Bring the names in the directory `path` to the disk. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    try:
+        posix.fsync(fd)
+    finally:
+        posix.close(fd)
+
+
+def _read(path: str, offset: int, length: int) -> bytes:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    try:
+        return posix.pread(fd, length, offset)
+    finally:
+        posix.close(fd)
+
+
+def _read_release(root: str) -> str:
+    """The lines of os-release(5) that name the image; an image without them is told by its file system alone."""
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            text = _read(root + path, 0, 65536).decode("utf-8", "replace")
+        except OSError:
+            continue
+        return "".join(f"{line}\n" for line in text.split("\n") if line.partition("=")[0] in _FIELDS)
+    return ""
+
+
+def _identify_file_system(where: str) -> str:
+    """The superblock below `where`, or what statvfs(3) says of it where there is no disk to read."""
+    info = posix.stat(where)
+    device = f"{info.st_dev >> 8 & 0xFFF}:{info.st_dev & 0xFF | info.st_dev >> 12 & 0xFFF00}"
+    try:
+        uevent = _read(f"/sys/dev/block/{device}/uevent", 0, 4096).decode()
+        node = "/dev/" + next(line[8:] for line in uevent.split("\n") if line.startswith("DEVNAME="))
+        start = _read(node, 0, 4096)
+    except (OSError, StopIteration):
+        size = posix.statvfs(where)
+        return f"inode={info.st_ino} blocks={size.f_blocks} files={size.f_files} changed={info.st_mtime_ns}\n"
+    kind = _find_type(start)
+    parts = _SUPERBLOCKS.get(kind, ((0, 4096),))
+    return f"{kind or 'unknown'}={''.join(start[offset : offset + length].hex() for offset, length in parts)}\n"
+
+
+def _find_type(start: bytes) -> str:
+    if start[:4] == b"hsqs":
+        return "squashfs"
+    if start[1024:1028] == b"\xe2\xe1\xf5\xe0":
+        return "erofs"
+    return "ext4" if start[1024 + 0x38 : 1024 + 0x3A] == b"\x53\xef" else ""

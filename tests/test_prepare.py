@@ -1,0 +1,176 @@
+"""The steps before a persistent overlay is mounted, and what happens where one of them can't be taken."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from overlay_generator import base, prepare, stamp
+from overlay_generator.base import Unusable
+from overlay_generator.model import Mounted
+from overlay_generator.prepare import Request
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
+
+
+class Machine:
+    """A directory in place of a disk, and what mountinfo says of it."""
+
+    def __init__(self, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.where, self.backing = top / "var", top / "mounts/var"
+        self.where.mkdir(mode=0o755)
+        self.backing.mkdir(parents=True)
+        self.state, self.messages = top / "state", top / "motd"
+        self.mounted = Mounted(str(self.backing), "ext4", "rw")
+        self.fallbacks = 0
+        monkeypatch.setattr(prepare, "_STATE", str(self.state))
+        monkeypatch.setattr(prepare, "_MESSAGES", str(self.messages))
+        monkeypatch.setattr(base, "find_mounted", lambda _mount: self.mounted)
+        monkeypatch.setattr(prepare, "_mount_fallback", self._mount_fallback)
+
+    def _mount_fallback(self, _request: Request) -> None:
+        self.fallbacks += 1
+
+    def request(self, fallback: str = "", wanted: str = "ext4") -> Request:
+        return Request(str(self.where), str(self.backing), str(self.backing), wanted, fallback)
+
+    def run(self, *words: str) -> int:
+        arguments = [f"--mount={self.backing}", *words, str(self.where), str(self.backing)]
+        return prepare.main(["prepare", *arguments])
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_the_layers_are_made_and_the_image_noted(machine: Machine) -> None:
+    assert prepare.prepare(machine.request()) == ""
+    assert sorted(os.listdir(machine.backing)) == ["image", "lower", "upper", "work"]
+    assert machine.backing.stat().st_mode & 0o777 == 0o700
+    assert stamp.is_current(str(machine.backing), stamp.identify(str(machine.where)))
+
+
+def test_with_the_same_image_nothing_is_touched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare.prepare(machine.request())
+    os.setxattr(machine.backing / "upper", "trusted.overlay.origin", b"x")
+    monkeypatch.setattr(base, "probe", lambda _backing: pytest.fail("probed again"))
+    before = (machine.backing / "image").stat().st_mtime_ns
+    assert prepare.prepare(machine.request()) == ""
+    assert os.getxattr(machine.backing / "upper", "trusted.overlay.origin") == b"x"
+    assert (machine.backing / "image").stat().st_mtime_ns == before
+
+
+def test_another_image_and_a_power_cut_on_the_way_to_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare.prepare(machine.request())
+    file = machine.backing / "upper/file"
+    file.write_text("the user's")
+    os.setxattr(file, "trusted.overlay.origin", b"x")
+    monkeypatch.setattr(stamp, "identify", lambda _where: "IMAGE_VERSION=2\n")
+
+    def cut(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("overlay_generator.normalise.remove_below", cut)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(machine.request())
+    # Whichever image boots next finds a stamp that is not its own.
+    assert (machine.backing / "image").read_text() == "changing\n"
+    assert prepare.prepare(machine.request()) == ""
+    assert os.listxattr(file) == []
+    assert file.read_text() == "the user's"
+    assert (machine.backing / "image").read_text() == "IMAGE_VERSION=2\n"
+
+
+def test_an_upper_of_unknown_origin_is_made_fit_too(machine: Machine) -> None:
+    """From before there was a stamp, or copied from another device."""
+    (machine.backing / "upper").mkdir()
+    (machine.backing / "upper/file").write_text("kept")
+    os.setxattr(machine.backing / "upper/file", "trusted.overlay.origin", b"x")
+    prepare.prepare(machine.request())
+    assert os.listxattr(machine.backing / "upper/file") == []
+    assert (machine.backing / "upper/file").read_text() == "kept"
+
+
+BAD = [
+    (Mounted("/mnt", "ext4", "ro"), "ext4", "mounted read-only"),
+    (Mounted("/mnt", "vfat", "rw"), "auto", "vfat at /mnt"),
+    (Mounted("/mnt", "xfs", "rw"), "ext4", "fstab wants ext4"),
+]
+
+
+@pytest.mark.parametrize(("mounted", "wanted", "reason"), BAD)
+def test_what_is_unfit_is_replaced_by_memory_only_where_the_owner_said_nofail(
+    mounted: Mounted, wanted: str, reason: str, machine: Machine
+) -> None:
+    machine.mounted = mounted
+    with pytest.raises(Unusable, match=reason):
+        prepare.prepare(machine.request(wanted=wanted))
+    assert machine.fallbacks == 0
+    assert reason in prepare.prepare(machine.request("size=25%", wanted))
+    assert machine.fallbacks == 1
+    assert (machine.backing / "upper").is_dir()
+    assert not (machine.backing / "image").exists()
+
+
+def test_a_missing_disk_is_told_loudly(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.mounted = Mounted(str(machine.backing), "tmpfs", "rw")
+    assert machine.run("--type=ext4", "--fallback=size=25%") == 0
+    warning = f"{machine.where}: NOT persistent: {machine.backing} could not be mounted; all that is written is lost"
+    assert capsys.readouterr().err == f"<4>{warning} at the next boot\n"
+    assert (machine.messages / "overlay-generator-var").read_text().startswith(f"WARNING: {warning}")
+    assert json.loads((machine.state / "var.json").read_text()) == {
+        "where": str(machine.where),
+        "backing": str(machine.backing),
+        "fallen_back": f"{machine.backing} could not be mounted",
+    }
+    assert machine.fallbacks == 0, "the fallback unit has mounted it already"
+
+
+def test_a_disk_without_nofail_that_is_not_there_fills_no_memory(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.mounted = Mounted(str(machine.backing), "tmpfs", "rw")
+    assert machine.run("--type=ext4") == 1
+    assert "tmpfs is mounted at" in capsys.readouterr().err
+    assert os.listdir(machine.backing) == []
+
+
+@pytest.mark.parametrize("words", [["--type=tmpfs"], ["--type=tmpfs", "--fallback=size=25%"], []])
+def test_memory_that_was_asked_for_is_no_fault(
+    words: "list[str]", machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.mounted = Mounted(str(machine.backing), "tmpfs", "rw")
+    assert machine.run(*words) == 0
+    assert capsys.readouterr().err == ""
+    assert json.loads((machine.state / "var.json").read_text())["fallen_back"] == ""
+    assert not machine.messages.exists()
+    assert not (machine.backing / "image").exists()
+
+
+def test_a_good_boot_says_nothing(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert machine.run("--type=ext4", "--fallback=size=25%") == 0
+    assert capsys.readouterr() == ("", "")
+    assert not machine.messages.exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["/var"], ["--type=ext4", "/var", "/b"], ["--nonsense", "/var", "/b"]])
+def test_wrong_arguments_are_one_line(arguments: "list[str]", capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare.main(["prepare", *arguments]) == 1
+    assert capsys.readouterr() == ("", "<3>prepare: wrong arguments; it is run by its unit alone\n")
+
+
+def test_a_fault_of_ours_is_one_line(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "_make_layers", lambda _request: 1 / 0)
+    assert machine.run() == 1
+    error = f"<3>{machine.where} stays as the image has it: ZeroDivisionError: division by zero\n"
+    assert capsys.readouterr() == ("", error)
+
+
+def test_any_text_is_a_json_string() -> None:
+    for text in ('a"b\\c', "\n\t\x00", "é\udcff", "plain"):
+        assert json.loads(prepare._quote(text)) == text
