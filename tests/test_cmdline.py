@@ -278,3 +278,36 @@ def test_the_quick_check_of_a_boot_misses_no_flag(text: str) -> None:
         plan = boot.make_plan(root, {"SYSTEMD_PROC_CMDLINE": text, "SYSTEMD_IN_INITRD": "0"})
     wanted = any(word.partition("=")[0].startswith("overlayfs.") for word in split_words(text))
     assert plan is not None or not wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "reset", "problems"),
+    [
+        ("overlayfs.reset", ("/",), 0),
+        ("overlayfs.reset=yes overlayfs.reset=no", (), 0),
+        ("overlayfs.reset=/var/,/home", ("/var", "/home"), 0),
+        ("overlayfs.reset=/var,home", (), 1),
+        ("overlayfs.reset=/", (), 1),
+        ("overlayfs.reset=", (), 1),
+        ("overlayfs.reset=x overlayfs.reset=/var", ("/var",), 0),
+        ("rd.overlayfs.reset", (), 0),
+    ],
+)
+def test_a_reset_is_read_without_doubt_or_not_at_all(text: str, reset: "tuple[str, ...]", problems: int) -> None:
+    request = read_request(split_words(text), "/proc/cmdline")
+    assert request.reset == reset
+    assert len(request.problems) == problems
+
+
+@pytest.mark.parametrize(
+    ("text", "in_memory", "problems"),
+    [
+        ("overlayfs.upper=volatile", True, 0),
+        ("overlayfs.upper=disk", False, 1),
+        ("overlayfs.upper", False, 1),
+        ("overlayfs.upper=x overlayfs.upper=volatile", True, 0),
+    ],
+)
+def test_the_upper_of_one_boot(text: str, in_memory: bool, problems: int) -> None:
+    request = read_request(split_words(text), "/proc/cmdline")
+    assert (request.in_memory, len(request.problems)) == (in_memory, problems)

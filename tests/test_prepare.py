@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,29 @@ def test_a_fault_of_ours_is_one_line(
 def test_any_text_is_a_json_string() -> None:
     for text in ('a"b\\c', "\n\t\x00", "é\udcff", "plain"):
         assert json.loads(prepare._quote(text)) == text
+
+
+def test_a_reset_happens_once_in_a_boot(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert machine.run("--type=ext4") == 0
+    (machine.backing / "upper/file").write_text("old")
+    assert machine.run("--type=ext4", "--reset=yes") == 0
+    assert "reset as asked on the kernel command line" in capsys.readouterr().err
+    assert list((machine.backing / "upper").iterdir()) == []
+    (machine.backing / "upper/file").write_text("since")
+    assert machine.run("--type=ext4", "--reset=yes") == 0
+    assert (machine.backing / "upper/file").read_text() == "since"
+    _wait_until_gone(machine.backing / "trash")
+
+
+def _wait_until_gone(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_a_cut_off_boot_left_is_deleted_later(machine: Machine) -> None:
+    (machine.backing / "trash/3/upper").mkdir(parents=True)
+    assert machine.run("--type=ext4") == 0
+    _wait_until_gone(machine.backing / "trash")
+    assert (machine.backing / "upper").is_dir()

@@ -62,7 +62,9 @@ def read_request(words: "list[str]", source: str) -> Request:
     read_fstab = True
     entries: list[FstabEntry] = []
     in_memory = False
+    reset: tuple[str, ...] = ()
     wrong_upper: list[Problem] = []
+    wrong_reset: list[Problem] = []
     for word in words:
         key, equals, value = word.partition("=")
         # "fstab", "systemd.volatile" and "systemd.mount-extra" are compared exactly, as fstab-generator does.
@@ -82,10 +84,12 @@ def read_request(words: "list[str]", source: str) -> Request:
             in_memory = value == "volatile"
             text = f"overlayfs.upper={value}: the only value is volatile; the upper layers stay as they are"
             wrong_upper = [] if in_memory else [Problem(text, source)]
+        elif key.replace("-", "_") == "overlayfs.reset":
+            reset, wrong_reset = _read_reset(value if equals else "yes", source)
         elif key.startswith("overlayfs."):
             unknown.append(Problem(f"{key} is not a key of this version, and was ignored", source))
-    problems = (*wrong, *wrong_upper, *unknown)
-    return Request(source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory)
+    problems = (*wrong, *wrong_upper, *wrong_reset, *unknown)
+    return Request(source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory, reset)
 
 
 def _read_mounts(value: str, source: str) -> "tuple[tuple[str, ...], list[Problem]]":
@@ -103,6 +107,17 @@ def _read_mounts(value: str, source: str) -> "tuple[tuple[str, ...], list[Proble
         for part in parts
         if not part.startswith("/")
     ]
+
+
+def _read_reset(value: str, source: str) -> "tuple[tuple[str, ...], list[Problem]]":
+    wanted = parse_boolean(value)
+    if wanted is not None:
+        return (("/",) if wanted else ()), []
+    parts = [part for part in value.split(",") if part]
+    if not parts or not all(part.startswith("/") and normalise(part) != "/" for part in parts):
+        # What can't be undone is done only where there is no doubt.
+        return (), [Problem(f"overlayfs.reset={value}: neither yes, no, nor absolute paths; nothing is reset", source)]
+    return tuple(normalise(part) for part in parts), []
 
 
 def _read_volatile(value: str, before: str) -> str:

@@ -15,7 +15,7 @@ For each directory asked for, the first rule that holds leaves it alone:
 """
 
 from overlay_generator.fstab import can_be_upper
-from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Skipped
+from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Problem, Skipped
 from overlay_generator.names import (
     BACKING_ROOT,
     VOLATILE_ROOT,
@@ -66,12 +66,22 @@ def decide(inputs: Inputs) -> Plan:
     return Plan(
         mounts,
         tuple(skipped),
-        inputs.request.problems + inputs.problems,
+        (*inputs.request.problems, *inputs.problems, *_find_idle_resets(inputs)),
         source=inputs.request.source,
         size=max(1, min(_ONE_SIZE, _ALL_SIZES // max(1, in_memory))),
         load_module=inputs.kernel == "module",
         library=inputs.library,
     )
+
+
+def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
+    """A problem for each path to be reset that no overlay is asked for."""
+    return [
+        Problem(f"overlayfs.reset: {path} is not among the directories to overlay; nothing is reset there", source)
+        for path in inputs.request.reset
+        for source in (inputs.request.source,)
+        if path != "/" and path not in inputs.request.mounts
+    ]
 
 
 def _find_refusal(inputs: Inputs, where: str) -> "Skipped | None":
@@ -213,4 +223,5 @@ def _plan_mount(inputs: Inputs, where: str, accepted: "dict[str, Backing]") -> O
             before.append(mount_unit(above))
             parent = parent_of(above)
     directory = inputs.directories.get(where, Directory("unseen"))
-    return OverlayMount(where, backing_name(where), accepted[where], directory, parent, tuple(before), optional)
+    reset = bool({"/", where}.intersection(inputs.request.reset))
+    return OverlayMount(where, backing_name(where), accepted[where], directory, parent, tuple(before), optional, reset)

@@ -64,10 +64,10 @@ class Request(Value):
 
     `mounts` are normalised absolute paths, without duplicates, in the order given. `volatile` is
     the value of systemd.volatile= ("" where it is off), `masked` the unit names of systemd.mask=.
-    `in_memory`: overlayfs.upper=volatile.
+    `in_memory`: overlayfs.upper=volatile. `reset`: the paths of overlayfs.reset=, `/` where it means all.
     """
 
-    __slots__ = ("entries", "in_memory", "masked", "mounts", "problems", "read_fstab", "source", "volatile")
+    __slots__ = ("entries", "in_memory", "masked", "mounts", "problems", "read_fstab", "reset", "source", "volatile")
 
     def __init__(
         self,
@@ -79,10 +79,12 @@ class Request(Value):
         read_fstab: bool = True,
         entries: "tuple[FstabEntry, ...]" = (),
         in_memory: bool = False,
+        reset: "tuple[str, ...]" = (),
     ) -> None:
         self.source = source
         self.mounts = mounts
         self.in_memory = in_memory
+        self.reset = reset
         self.problems = problems
         self.masked = masked
         self.volatile = volatile
@@ -200,10 +202,11 @@ class OverlayMount(Value):
     """One overlay to be made.
 
     `parent` is the directory whose mounts must be there before `lower` is bound. `before` are overlays
-    around this one that must not be mounted before it. `optional`: local-fs.target only wants it.
+    around this one that must not be mounted before it. `optional`: local-fs.target only wants it. `reset`: this boot
+    starts with an empty upper layer.
     """
 
-    __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "where")
+    __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "reset", "where")
 
     def __init__(
         self,
@@ -214,6 +217,7 @@ class OverlayMount(Value):
         parent: str = "/",
         before: "tuple[str, ...]" = (),
         optional: bool = False,
+        reset: bool = False,
     ) -> None:
         self.where = where
         self.name = name
@@ -222,6 +226,7 @@ class OverlayMount(Value):
         self.parent = parent
         self.before = before
         self.optional = optional
+        self.reset = reset
 
 
 class Skipped(Value):

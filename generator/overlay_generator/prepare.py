@@ -17,12 +17,15 @@ _MESSAGES = "/run/motd.d"
 class Request:
     """The arguments: what to prepare where. `wanted` is fstab's type, `fallback` the options of a tmpfs or ""."""
 
-    def __init__(self, where: str, backing: str, mount: str, wanted: str = "", fallback: str = "") -> None:
+    def __init__(
+        self, where: str, backing: str, mount: str, wanted: str = "", fallback: str = "", reset: bool = False
+    ) -> None:
         self.where = where
         self.backing = backing
         self.mount = mount
         self.wanted = wanted
         self.fallback = fallback
+        self.reset = reset
 
 
 def run(argv: "list[str]") -> None:
@@ -31,10 +34,19 @@ def run(argv: "list[str]") -> None:
 
 
 def main(argv: "list[str]") -> int:
-    """The exit status of `prepare [--type=TYPE] [--fallback=OPTIONS] --mount=POINT DIRECTORY BACKING`: 0 or 1."""
+    """The exit status, 0 or 1, of `prepare --mount=POINT [--type=TYPE] [--fallback=OPTIONS] [--reset=yes] DIRECTORY
+    BACKING`.
+    """
     try:
         options = dict(word[2:].split("=", 1) for word in argv[1:-2])
-        request = Request(argv[-2], argv[-1], options["mount"], options.get("type", ""), options.get("fallback", ""))
+        request = Request(
+            argv[-2],
+            argv[-1],
+            options["mount"],
+            options.get("type", ""),
+            options.get("fallback", ""),
+            options.get("reset") == "yes",
+        )
     except (ValueError, KeyError, IndexError):
         _say(3, "prepare: wrong arguments; it is run by its unit alone")
         return 1
@@ -45,8 +57,9 @@ def main(argv: "list[str]") -> int:
         return 1
     try:
         _note(request, reason)
+        _empty_trash(request)
     except OSError as error:
-        _say(4, f"{request.where}: its state can't be noted: {_describe(error)}")
+        _say(4, f"{request.where}: {_describe(error)}")
     return 0
 
 
@@ -89,6 +102,8 @@ def _make_layers(request: Request) -> None:
 def _make_persistent(request: Request) -> None:
     """Make the layers, and the upper one fit for the image below, if that is another one than at the last boot."""
     identity = stamp.identify(request.where)
+    if request.reset:
+        _reset_once(request)
     if stamp.is_current(request.backing, identity):
         _make_layers(request)
         return
@@ -111,6 +126,21 @@ def _follow_image(request: Request, identity: str) -> None:
         _say(5, f"{request.where}: another image; {count} references to the old one were taken out of the upper layer")
 
 
+def _reset_once(request: Request) -> None:
+    """Put the upper layer aside, once in a boot: the unit may run again, and must not drop what was written since."""
+    from overlay_generator.reset import reset
+
+    done = f"{_STATE}/{request.backing.rpartition('/')[2]}.reset"
+    try:
+        posix.stat(done)
+        return
+    except FileNotFoundError:
+        pass
+    if reset(request.backing):
+        _say(5, f"{request.where}: reset as asked on the kernel command line; the upper layer is empty")
+    _write(_STATE, done.rpartition("/")[2], "")
+
+
 def _mount_fallback(request: Request) -> None:
     """Put a tmpfs over the backing directory; what is below is not touched. Raises OSError."""
     target = request.backing
@@ -125,6 +155,24 @@ def _mount_fallback(request: Request) -> None:
     pid = posix.posix_spawn(command[0], command, posix.environ)
     if posix.waitpid(pid, 0)[1]:
         raise OSError(0, "no tmpfs could be mounted", target)
+
+
+def _empty_trash(request: Request) -> None:
+    """Delete what resets have put aside, in a process of its own that the boot does not wait for."""
+    from overlay_generator.reset import TRASH
+
+    try:
+        posix.stat(f"{request.backing}/{TRASH}")
+    except FileNotFoundError:
+        return
+    if posix.fork() == 0:
+        from overlay_generator.reset import empty_trash
+
+        try:
+            posix.nice(19)
+            empty_trash(request.backing)
+        finally:
+            posix._exit(0)
 
 
 def _note(request: Request, reason: str) -> None:

@@ -173,6 +173,8 @@ def _prepare_options(plan: Plan, mount: OverlayMount) -> str:
         words.append(f"--type={fstype}")
     if backing.nofail:
         words.append(f"--fallback={_tmpfs_options(plan)}")
+    if mount.reset and not backing.volatile:
+        words.append("--reset=yes")
     return "".join(f" {_word(word)}" for word in (*words, mount.where, backing.path))
 
 

@@ -8,14 +8,14 @@ NAME = "image"
 _CHANGING = "changing\n"
 _FIELDS = ("IMAGE_ID", "IMAGE_VERSION", "BUILD_ID")
 
-# Where the superblock of a read-only image tells one build from another: (offset, length) of what no mount changes.
-# squashfs: inodes, mkfs time, sizes and tables; erofs and ext4: all that mkfs writes about the content and its UUID.
-# (Kernel's Documentation/filesystems/squashfs.rst, erofs.rst, ext4/super.rst.)
-_SUPERBLOCKS = {
-    "squashfs": ((0, 96),),
-    "erofs": ((1024, 128),),
-    "ext4": ((1024, 24), (1024 + 0x68, 16), (1024 + 0x108, 4)),
-}
+# Where the start of a read-only image tells one build from another, as (offset, end). squashfs: inodes, time, sizes
+# and tables; erofs: the superblock; ext4: that and the group descriptors, with their checksums of what is allocated.
+# (Kernel's Documentation/filesystems/squashfs.rst, erofs.rst, ext4/super.rst and group_descr.rst.)
+_STARTS = {"squashfs": (0, 96), "erofs": (1024, 1152), "ext4": (1024, 8192)}
+# Of an ext4 that is written to: its UUID and the time when it was made.
+_WRITABLE_EXT4 = ((1024 + 0x68, 1024 + 0x78), (1024 + 0x108, 1024 + 0x10C))
+_ROW = 16
+_READ_ONLY = 1  # ST_RDONLY of statvfs(3)
 
 
 def identify(where: str, root: str = "") -> str:
@@ -87,13 +87,21 @@ def _identify_file_system(where: str) -> str:
     try:
         uevent = _read(f"/sys/dev/block/{device}/uevent", 0, 4096).decode()
         node = "/dev/" + next(line[8:] for line in uevent.split("\n") if line.startswith("DEVNAME="))
-        start = _read(node, 0, 4096)
+        start = _read(node, 0, 8192)
     except (OSError, StopIteration):
         size = posix.statvfs(where)
         return f"inode={info.st_ino} blocks={size.f_blocks} files={size.f_files} changed={info.st_mtime_ns}\n"
     kind = _find_type(start)
-    parts = _SUPERBLOCKS.get(kind, ((0, 4096),))
-    return f"{kind or 'unknown'}={''.join(start[offset : offset + length].hex() for offset, length in parts)}\n"
+    parts: tuple[tuple[int, int], ...] = (_STARTS.get(kind, (0, 8192)),)
+    if kind == "ext4" and not posix.statvfs(where).f_flag & _READ_ONLY:
+        parts = _WRITABLE_EXT4
+    return f"{kind or 'unknown'}={' '.join(_spell(start, *part) for part in parts)}\n"
+
+
+def _spell(data: bytes, start: int, end: int) -> str:
+    """The rows of `data` that are not all zero, with their offsets."""
+    rows = ((offset, data[offset : min(offset + _ROW, end)]) for offset in range(start, end, _ROW))
+    return " ".join(f"{offset:x}:{row.hex()}" for offset, row in rows if row.strip(b"\0"))
 
 
 def _find_type(start: bytes) -> str:
