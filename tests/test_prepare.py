@@ -116,9 +116,12 @@ def test_what_is_unfit_is_replaced_by_memory_only_where_the_owner_said_nofail(
     assert not (machine.backing / "image").exists()
 
 
-def test_a_missing_disk_is_told_loudly(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", [["--type=ext4"], ["--type=auto"], []])
+def test_a_missing_disk_is_told_loudly(
+    words: "list[str]", machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
     machine.mounted = Mounted(str(machine.backing), "tmpfs", "rw")
-    assert machine.run("--type=ext4", "--fallback=size=25%") == 0
+    assert machine.run(*words, "--fallback=size=25%") == 0
     warning = f"{machine.where}: NOT persistent: {machine.backing} could not be mounted; all that is written is lost"
     assert capsys.readouterr().err == f"<4>{warning} at the next boot\n"
     assert (machine.messages / "overlay-generator-var").read_text().startswith(f"WARNING: {warning}")

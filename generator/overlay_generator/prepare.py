@@ -70,7 +70,7 @@ def prepare(request: Request) -> str:
     """
     try:
         mounted = base.find_mounted(request.mount)
-        if request.fallback and mounted.fstype == "tmpfs" and request.wanted not in ("", "auto", "none", "tmpfs"):
+        if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
             # The fallback unit has been here: systemd could not mount the disk.
             _make_layers(request)
             return f"{request.mount} could not be mounted"
