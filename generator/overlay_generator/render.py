@@ -113,7 +113,7 @@ def _prepare_service(plan: Plan, mount: OverlayMount) -> str:
     parent = "" if mount.parent == "/" else f"RequiresMountsFor={_paths(mount.parent)}\n"
     commands = "".join(f"ExecStart={command}\n" for command in _prepare_commands(plan, mount))
     # A device that loses its data at the next boot says so where somebody looks.
-    loud = "" if backing.tmpfs else "SyslogIdentifier=overlay-generator\nStandardError=journal+console\n"
+    loud = "" if backing.tmpfs else "StandardError=journal+console\n"
     # A service, as a mount unit with What=/var would have to come after var.mount. No option here may imply
     # a mount below the directory (StateDirectory=, PrivateTmp= ...), nor the default dependencies.
     # The conditions: never write to what is not the wanted mount; no second bind on a second start; no
@@ -134,6 +134,7 @@ ConditionPathIsMountPoint=!{_value(mount.where)}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+SyslogIdentifier=overlay-generator
 {loud}{commands}ExecStop=-/bin/umount -q {lower}
 """
     )
