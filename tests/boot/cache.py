@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Older root images are thrown away: each product change makes one per fstab.
-IMAGES_KEPT = 24
+# Older root images are thrown away: each product change makes one for each image of each scenario.
+IMAGES_KEPT = 80
 
 
 def cache_root() -> Path:
@@ -71,6 +71,6 @@ def tree_parts(top: Path) -> Iterator[str | bytes]:
 
 def prune(images: Path) -> None:
     """Remove all but the most recently used root images."""
-    found = sorted(images.glob("*.squashfs"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = sorted(images.glob("[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in found[IMAGES_KEPT:]:
         old.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from cache import key_of, locked, staging
 from initramfs import write_initramfs, write_probe
 from steps import StepFailed, output_of, run_step
+from values import ROOTS
 
 HERE = Path(__file__).resolve().parent
 # Not installed but fetched: installing one would bring an initramfs builder. The newest suites have the
@@ -17,9 +18,11 @@ HERE = Path(__file__).resolve().parent
 FETCH_KERNEL = """set -e
 export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
 needs() { apt-cache depends "$1" | sed -nE "s/.*Depends: (linux-($2)-[^ ]*)/\\1/p"; }
-image=$(needs linux-image-cloud-amd64 image | head -n 1)
+image=$(needs "$KERNEL" image | head -n 1)
 apt-get -o APT::Sandbox::User=root download "$image" $(needs "$image" 'base|binary|modules')
 """
+# The one for virtual machines starts sooner, but has few file systems.
+KERNELS = {"small": "linux-image-cloud-amd64", "full": "linux-image-amd64"}
 PACKAGES = (
     "systemd", "systemd-sysv", "udev", "python3-minimal", "util-linux", "mount", "kmod", "e2fsprogs",
 )  # fmt: skip
@@ -28,8 +31,26 @@ MODULES = (
     "overlay", "squashfs", "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "xfs",
     "btrfs", "autofs4", "loop", "binfmt_misc",
 )  # fmt: skip
-# What the initramfs loads. overlay is left out on purpose: loading it is the business of mount(8).
-BOOT_MODULES = ("virtio_pci", "virtio_blk", "squashfs")
+# What some scenarios need: other file systems and their tools, encryption, partitions.
+FULL_PACKAGES = (
+    "xfsprogs", "btrfs-progs", "f2fs-tools", "dosfstools", "erofs-utils", "fdisk", "cryptsetup-bin",
+)  # fmt: skip
+FULL_MODULES = (
+    "f2fs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "erofs", "dm_crypt", "xts",
+    "algif_skcipher", "aesni_intel",
+)  # fmt: skip
+# Asked for by their purpose, so no other module names them; in which kernel which of them is a module differs.
+ALGORITHMS = (
+    "crc32c_generic", "crc32c_intel", "crc32_generic", "crc32c_cryptoapi", "crc32_cryptoapi", "xxhash_generic",
+    "blake2b_generic", "sha256_generic", "sha256_ssse3", "aes_generic", "ecb", "cbc",
+)  # fmt: skip
+# What ext4 and erofs ask for in this way.
+CHECKSUM = ("crc32c_generic",)
+# Newer suites have the units for encrypted disks in a package of their own.
+CRYPTSETUP_IN_SYSTEMD = ("buster", "bullseye", "bookworm")
+# What the initramfs loads: what every root needs, and then the root's file system alone. overlay is left out
+# on purpose: loading it is the business of mount(8).
+BOOT_MODULES = ("virtio_pci", "virtio_blk")
 NOT_INSTALLED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 # Settings of the host's apt without which its mirror may be out of reach or refused.
 HOST_APT_SETTINGS = (
@@ -42,9 +63,13 @@ MERGE_USR = 'for dir in bin sbin lib lib64; do mkdir -p "$1/usr/$dir" && ln -s "
 
 @dataclass(frozen=True)
 class Base:
-    """A cached base: the tree of the root file system, the kernel, and two small initramfs archives."""
+    """A cached base: the tree of the root file system, the kernel, and two small initramfs archives.
+
+    kind is one of values.BASES.
+    """
 
     suite: str
+    kind: str
     key: str
     tree: Path
     kernel: Path
@@ -52,25 +77,25 @@ class Base:
     probe: Path
 
 
-def build_base(suite: str, root: Path, mirror: str | None = None) -> Base:
-    """Return the base of a suite, built if the cache has none.
+def build_base(suite: str, root: Path, mirror: str | None = None, kind: str = "small") -> Base:
+    """Return a base of a suite, built if the cache has none.
 
     Raises StepFailed when a step of the build goes wrong.
     """
     code = [(HERE / name).read_bytes() for name in ("debian.py", "initramfs.py")]
     code += [(HERE / "guest" / name).read_bytes() for name in ("initramfs-init", "probe-init")]
-    key = key_of([suite, mirror or "", *PACKAGES, *code])
-    target = root / "base" / f"{suite}-{key}"
+    key = key_of([suite, kind, mirror or "", *code])
+    target = root / "base" / f"{suite}-{kind}-{key}"
     with locked(root):
         if not target.exists():
-            log = root / "logs" / f"base-{suite}.log"
+            log = root / "logs" / f"base-{suite}-{kind}.log"
             log.unlink(missing_ok=True)
             try:
                 with staging(target) as work:
-                    _build(suite, mirror or host_mirror(), work, log)
+                    _build(suite, kind, mirror or host_mirror(), work, log)
             except OSError as error:
                 raise StepFailed(f"step 'put the base of {suite} together': {error}; log: {log}") from error
-    return Base(suite, key, target / "tree", target / "vmlinuz", target / "initramfs.cpio", target / "probe.cpio")
+    return Base(suite, kind, key, target / "tree", target / "vmlinuz", target / "initramfs.cpio", target / "probe.cpio")
 
 
 def host_mirror() -> str | None:
@@ -91,29 +116,39 @@ def host_mirror() -> str | None:
     return None
 
 
-def _build(suite: str, mirror: str | None, work: Path, log: Path) -> None:
+def _build(suite: str, kind: str, mirror: str | None, work: Path, log: Path) -> None:
+    names: list[str] = list(PACKAGES)
+    wanted: tuple[str, ...] = MODULES
+    if kind == "full":
+        names += FULL_PACKAGES
+        names += [] if suite in CRYPTSETUP_IN_SYSTEMD else ["systemd-cryptsetup"]
+        wanted += FULL_MODULES
     tree, packages = work / "tree", work / "packages"
     packages.mkdir()
-    options = [f"--customize-hook=cd {shlex.quote(str(packages))} && {FETCH_KERNEL}"]
+    options = [f"--customize-hook=cd {shlex.quote(str(packages))} && KERNEL={KERNELS[kind]} && {FETCH_KERNEL}"]
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED]
     options += [f"--aptopt={setting}" for setting in _host_apt_settings()]
     if suite in SPLIT_USR_SUITES:
         options.append(f"--setup-hook={MERGE_USR}")
     run_step(
         "install Debian",
-        ["mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(PACKAGES)}",
+        ["mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(names)}",
          "--format=directory", *options, suite, tree, *([mirror] if mirror else [])],
         log,
     )  # fmt: skip
     for archive in sorted(packages.glob("*.deb")):
         run_step("unpack the kernel", ["dpkg-deb", "-x", archive, work / "kernel"], log)
-    release = _install_modules(work / "kernel", tree, log)
+    release = _install_modules(work / "kernel", tree, wanted, log)
     kernels = [path for path in (work / "kernel").rglob("vmlinuz*") if path.is_file()]
     if not kernels:
         raise StepFailed(f"step 'unpack the kernel': there is none in the packages; log: {log}")
     shutil.copy2(kernels[0], work / "vmlinuz")
-    modules = _with_needs(tree / "usr/lib/modules" / release, BOOT_MODULES)
-    write_initramfs(work / "initramfs.cpio", modules, log)
+    modules = tree / "usr/lib/modules" / release
+    roots = [root for root in ROOTS if kind == "full" or root != "erofs"]
+    groups = {"first": _with_needs(modules, BOOT_MODULES)}
+    checksum = _with_needs(modules, CHECKSUM, True)
+    groups |= {root: checksum + _with_needs(modules, (root,)) for root in roots}
+    write_initramfs(work / "initramfs.cpio", groups, log)
     write_probe(work / "probe.cpio", log)
     shutil.rmtree(work / "kernel")
     shutil.rmtree(packages)
@@ -131,7 +166,7 @@ def _host_apt_settings() -> list[str]:
     return found
 
 
-def _install_modules(unpacked: Path, tree: Path, log: Path) -> str:
+def _install_modules(unpacked: Path, tree: Path, names: tuple[str, ...], log: Path) -> str:
     """Copy the wanted kernel modules into the tree; return the kernel's release."""
     if not (unpacked / "usr/lib/modules").is_dir():
         # Older packages use /lib, where newer depmods do not look.
@@ -143,7 +178,7 @@ def _install_modules(unpacked: Path, tree: Path, log: Path) -> str:
     release = next((unpacked / "usr/lib/modules").iterdir()).name
     source, target = unpacked / "usr/lib/modules" / release, tree / "usr/lib/modules" / release
     run_step("index all modules", ["depmod", "--basedir", unpacked, release], log)
-    for path in _with_needs(source, MODULES):
+    for path in dict.fromkeys(_with_needs(source, names) + _with_needs(source, ALGORITHMS, True)):
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
@@ -156,10 +191,10 @@ def _install_modules(unpacked: Path, tree: Path, log: Path) -> str:
     return release
 
 
-def _with_needs(modules: Path, names: tuple[str, ...]) -> list[Path]:
+def _with_needs(modules: Path, names: tuple[str, ...], where_there: bool = False) -> list[Path]:
     """Return the files of the named modules in loading order, built-in ones left out.
 
-    Raises StepFailed for a name that is neither a module nor built in.
+    Raises StepFailed for a name that is neither a module nor built in, unless only those are wanted that are there.
     """
     needs: dict[str, list[Path]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():
@@ -171,7 +206,7 @@ def _with_needs(modules: Path, names: tuple[str, ...]) -> list[Path]:
     for name in names:
         if name in needs:
             found.update(dict.fromkeys(needs[name]))
-        elif name not in builtin:
+        elif name not in builtin and not where_there:
             raise StepFailed(f"step 'choose modules': the kernel has no module {name}")
     return list(found)
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from cache import cache_root
 from debian import build_base
 from image import build_image, snapshot
-from machine import Ended, boot, choose_machine
+from machine import Ended, Start, boot, choose_machine
 from run import HERE, TOOLS
 from steps import StepFailed, missing_tools
+from values import Image
 
 BOOTS = (
     ("A read-only Debian, nothing asked for", ""),
@@ -38,7 +39,7 @@ def main() -> int:
         root = cache_root()
         with snapshot(HERE.parents[1]) as product:
             base = build_base("trixie", root, None)
-            image = build_image(base, product, "", root)
+            image = build_image(base, product, Image(fstab=""), root)
     except StepFailed as error:
         return _give_up(str(error))
     machine = choose_machine(base.kernel, base.probe)
@@ -50,7 +51,7 @@ def main() -> int:
 
             def run(cmdline: str = cmdline, results: Path = results, ended: list[Ended] = ended) -> None:
                 words = f"{cmdline} {QUIET}".strip()
-                ended.append(boot(machine, base.kernel, base.initramfs, image, words, {}, results))
+                ended.append(boot(machine, Start(base.kernel, base.initramfs, image, words), results))
 
             thread = threading.Thread(target=run)
             thread.start()

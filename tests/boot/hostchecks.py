@@ -13,16 +13,27 @@ from steps import StepFailed, output_of
 TROUBLE = re.compile(r"\bFailed\b|target is busy|[Tt]imed out|not clean|Unable to finalize|still mounted")
 # systemd-shutdown takes down what the units left behind; ours must leave nothing.
 LEFT_BEHIND = re.compile(r"(?:systemd-shutdown|\(sd-\w+\))\[\d+\]: .*mount.*'(?:/var|/run/buildroot)")
-LET_GO = re.compile(r"EXT4-fs \(\w+\): unmounting filesystem")
+# The part of it that is about file systems: with a full disk or a read-only /var others complain too.
+NOT_UNMOUNTED = re.compile(r"Failed (?:to )?unmount|target is busy|Unable to finalize|still mounted")
+LET_GO = re.compile(r"EXT4-fs \([\w-]+\): unmounting filesystem|XFS \([\w-]+\): Unmounting Filesystem")
 SHOWN = 3
 
 
 def shutdown_clean(report: Report, _disks: Mapping[str, Path], _argument: str) -> str:
     """Return what was wrong with the shutdown, nothing when it was clean."""
+    return _shutdown(report, TROUBLE)
+
+
+def unmounted(report: Report, _disks: Mapping[str, Path], _argument: str) -> str:
+    """Return what did not come off at the shutdown, nothing when all did."""
+    return _shutdown(report, NOT_UNMOUNTED)
+
+
+def _shutdown(report: Report, trouble: re.Pattern[str]) -> str:
     log = report.attachments.get("shutdown.log", "").splitlines()
     if not report.shutdown_done or len(log) < SHOWN:
         return "no log of the shutdown arrived"
-    bad = [line for line in log if TROUBLE.search(line) or LEFT_BEHIND.search(line)]
+    bad = [line for line in log if trouble.search(line) or LEFT_BEHIND.search(line)]
     mounts = report.attachments.get("shutdown-mountinfo", "")
     points = [line.split()[4] for line in mounts.splitlines() if len(line.split()) > 4]
     ours = [point for point in points if point.startswith(("/var", "/run/buildroot"))]
@@ -76,6 +87,7 @@ def released_in_time(report: Report, _disks: Mapping[str, Path], argument: str) 
 HostCheck = Callable[[Report, Mapping[str, Path], str], str]
 HOST_CHECKS: dict[str, HostCheck] = {
     "shutdown-clean": shutdown_clean,
+    "unmounted": unmounted,
     "ext4-clean": ext4_clean,
     "released-in-time": released_in_time,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -13,11 +14,14 @@ from pathlib import Path
 
 from cache import key_of, locked, prune, tree_parts
 from debian import Base
+from pack import change_tree, copy_file, make_link, pack
 from steps import StepFailed, run_step
+from values import Image
 
 GUEST = Path(__file__).resolve().parent / "guest"
 TEST_DIR = "usr/lib/boot-test"
 UNIT_DIR = "etc/systemd/system"
+MODULES_DIR = re.compile("/(usr/)?lib/modules/")
 
 # A fixed id: with an empty one every boot would be a first boot, and systemd would mount a tmpfs on the file.
 MACHINE_ID = "5d2c0b8e7f3a4196a1e4c7d9b02f6835"
@@ -61,14 +65,14 @@ def snapshot(source: Path) -> Iterator[Product]:
         yield Product(copy, key_of(tree_parts(copy)))
 
 
-def build_image(base: Base, product: Product, fstab: str, root: Path) -> Path:
-    """Return the squashfs of a base with the product and this fstab, built if the cache has none.
+def build_image(base: Base, product: Product, wanted: Image, root: Path) -> Path:
+    """Return the root file system of a base with the product and what an image wants, built if the cache has none.
 
     Raises StepFailed.
     """
-    code = Path(__file__).read_bytes()
-    key = key_of([base.key, product.key, fstab, code, *tree_parts(GUEST)])
-    target = root / "images" / f"{base.suite}-{key}.squashfs"
+    code = [Path(__file__).read_bytes(), (GUEST.parent / "pack.py").read_bytes()]
+    key = key_of([base.key, product.key, repr(wanted), *code, *tree_parts(GUEST)])
+    target = root / "images" / f"{base.suite}-{key}.{wanted.root}"
     with locked(root):
         if target.exists():
             os.utime(target)
@@ -76,14 +80,14 @@ def build_image(base: Base, product: Product, fstab: str, root: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             log = root / "logs" / f"image-{base.suite}.log"
             try:
-                _build(base, product, fstab, target, log)
+                _build(base, product, wanted, target, log)
             except OSError as error:
                 raise StepFailed(f"step 'put the image together': {error}; log: {log}") from error
         prune(target.parent)
     return target
 
 
-def _build(base: Base, product: Product, fstab: str, target: Path, log: Path) -> None:
+def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path) -> None:
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tree-", dir=target.parent) as name:
         tree = Path(name) / "root"
@@ -95,14 +99,15 @@ def _build(base: Base, product: Product, fstab: str, target: Path, log: Path) ->
             ["make", "-C", product.source, "install", f"DESTDIR={tree}", "PREFIX=/usr", python],
             log,
         )
-        _configure(tree, fstab)
+        _configure(tree, wanted.fstab)
         _add_test_files(tree)
+        for file in wanted.files:
+            change_tree(tree, file)
+        if any(MODULES_DIR.match(file.path) for file in wanted.files):
+            for release in (tree / "usr/lib/modules").iterdir():
+                run_step("index the modules again", ["depmod", "--basedir", tree, release.name], log)
         packed = Path(name) / "packed"
-        run_step(
-            "pack the root file system",
-            ["mksquashfs", tree, packed, "-comp", "lz4", "-noappend", "-no-progress", "-quiet"],
-            log,
-        )
+        pack(wanted.root, tree, packed, base.tree, log)
         packed.rename(target)
 
 
@@ -117,13 +122,13 @@ def _configure(tree: Path, fstab: str) -> None:
     units = tree / UNIT_DIR
     timers = [path.name for path in (tree / "usr/lib/systemd/system").glob("*.timer")]
     for unit in [*MASKED, *timers]:
-        _link(units / unit, "/dev/null")
+        make_link(units / unit, "/dev/null")
     for generator in MASKED_GENERATORS:
-        _link(etc / "systemd/system-generators" / generator, "/dev/null")
+        make_link(etc / "systemd/system-generators" / generator, "/dev/null")
     # Older suites leave /tmp on the root, which is read-only here.
     for place in ("usr/lib/systemd/system", "usr/share/systemd"):
         if (tree / place / "tmp.mount").exists():
-            _link(units / "local-fs.target.wants/tmp.mount", f"/{place}/tmp.mount")
+            make_link(units / "local-fs.target.wants/tmp.mount", f"/{place}/tmp.mount")
             break
     foo = tree / "var/foo"
     foo.mkdir()
@@ -135,21 +140,9 @@ def _configure(tree: Path, fstab: str) -> None:
 def _add_test_files(tree: Path) -> None:
     for name in sorted(path.name for path in GUEST.iterdir()):
         if name.endswith((".service", ".target")):
-            _copy(GUEST / name, tree / UNIT_DIR / name, 0o644)
+            copy_file(GUEST / name, tree / UNIT_DIR / name, 0o644)
         elif name == "shutdown-report":
-            _copy(GUEST / name, tree / "usr/lib/systemd/system-shutdown" / name, 0o755)
+            copy_file(GUEST / name, tree / "usr/lib/systemd/system-shutdown" / name, 0o755)
         elif not name.endswith("-init"):
-            _copy(GUEST / name, tree / TEST_DIR / name, 0o755)
-    _link(tree / UNIT_DIR / "default.target", "boot-test.target")
-
-
-def _copy(source: Path, target: Path, mode: int) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    target.chmod(mode)
-
-
-def _link(place: Path, target: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
-    place.symlink_to(target)
+            copy_file(GUEST / name, tree / TEST_DIR / name, 0o755)
+    make_link(tree / UNIT_DIR / "default.target", "boot-test.target")

@@ -6,7 +6,7 @@ import gzip
 import lzma
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from steps import StepFailed, output_of, run_step
@@ -15,18 +15,21 @@ GUEST = Path(__file__).resolve().parent / "guest"
 ELF_INTERPRETER = b"/ld-linux"
 
 
-def write_initramfs(target: Path, modules: Sequence[Path], log: Path) -> None:
-    """Write an archive whose init loads the modules in the given order, mounts the root and goes there.
+def write_initramfs(target: Path, groups: Mapping[str, Sequence[Path]], log: Path) -> None:
+    """Write an archive whose init loads modules in the given order, mounts the root and goes there.
+
+    The group `first` is for every root; the others have the names of file systems, of which the root has one.
 
     Raises StepFailed.
     """
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
-        (tree / "modules").mkdir()
-        for number, module in enumerate(modules):
-            # Numbered, so that the order needs no list and no modprobe.
-            plain = module.name.partition(".")[0]
-            (tree / "modules" / f"{number:02}-{plain}.ko").write_bytes(_unpacked(module))
+        for group, modules in groups.items():
+            (tree / "modules" / group).mkdir(parents=True)
+            for number, module in enumerate(modules):
+                # Numbered, so that the order needs no list and no modprobe.
+                plain = module.name.partition(".")[0]
+                (tree / "modules" / group / f"{number:02}-{plain}.ko").write_bytes(_unpacked(module))
         _archive(target, tree, GUEST / "initramfs-init", log)
 
 

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache import cache_root
-from debian import build_base
+from debian import Base, build_base
 from image import build_image, snapshot
 from machine import QEMU, choose_machine
 from runner import PASSED, BootResult, run_scenario
-from scenario import Scenario, ScenarioError, read_scenarios
+from scenario import ScenarioError, read_scenarios
 from steps import StepFailed, missing_tools
+from values import Scenario
 
 HERE = Path(__file__).resolve().parent
 TOOLS = (
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         return _give_up(str(error))
     if arguments.list:
         for scenario in known.values():
-            print(f"{scenario.name:<28} {scenario.description}")
+            print(f"{scenario.name:<28} {'quick' if scenario.quick else '':<6} {scenario.description}")
         return 0
     unknown = [name for name in arguments.scenario if name not in known]
     if unknown:
@@ -64,7 +65,8 @@ def main(argv: Sequence[str]) -> int:
         return _give_up("the images are built as root, and this is not root")
     if missing := missing_tools(TOOLS):
         return _give_up(f"not installed: {', '.join(missing)}")
-    chosen = dict.fromkeys(arguments.scenario or known)
+    usual = [name for name, scenario in known.items() if scenario.quick or not arguments.quick]
+    chosen = dict.fromkeys(arguments.scenario or usual)
     options = Options(
         tuple(known[name] for name in chosen),
         tuple(dict.fromkeys(arguments.suite or ["trixie"])),
@@ -87,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("scenario", nargs="*", metavar="SCENARIO", help="what to run (default: all)")
     add("--suite", action="append", help="Debian suite, may be repeated (default: trixie)")
+    add("--quick", action="store_true", help="of all scenarios those that stand for the others")
     add("--list", action="store_true", help="list the scenarios and exit")
     add("--json", type=Path, metavar="FILE", help="write the results there too")
     add("--jobs", type=int, default=1, metavar="N", help="scenarios at the same time (default: 1)")
@@ -105,18 +108,22 @@ def _run(options: Options) -> list[BootResult]:
     """
     root = cache_root()
     say = _Sayer()
-    jobs = []
+    jobs: list[tuple[Scenario, Base, dict[str, Path]]] = []
     with snapshot(options.product) as product:
         for suite in options.suites:
-            say(f"building {suite}")
-            base = build_base(suite, root, options.mirror)
-            jobs += [(item, base, build_image(base, product, item.fstab, root)) for item in options.scenarios]
+            for item in (scenario for scenario in options.scenarios if scenario.runs_on(suite)):
+                base = build_base(suite, root, options.mirror, item.base)
+                say(f"building {suite}: {item.name}")
+                images = {name: build_image(base, product, image, root) for name, image in item.images.items()}
+                jobs.append((item, base, images))
+    if not jobs:
+        raise StepFailed("step 'choose scenarios': none of them is for these suites")
     machine = choose_machine(jobs[0][1].kernel, jobs[0][1].probe, options.timeout)
     say(f"booting with {machine.accelerator}, {options.jobs} at a time, {machine.timeout:.0f} s at most each")
 
     def run(job: int) -> list[BootResult]:
-        scenario, base, image = jobs[job]
-        return run_scenario(scenario, base, image, machine, options.results, say.boot)
+        scenario, base, images = jobs[job]
+        return run_scenario(scenario, base, images, machine, options.results, say.boot)
 
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
         return [result for results in pool.map(run, range(len(jobs))) for result in results]
@@ -151,6 +158,8 @@ def _conclude(results: list[BootResult], options: Options) -> int:
     passed = True
     for suite in options.suites:
         for scenario in options.scenarios:
+            if not scenario.runs_on(suite):
+                continue
             boots = [r for r in results if (r.suite, r.scenario) == (suite, scenario.name)]
             bad = [r.verdict for r in boots if r.verdict != PASSED]
             # A scenario counts only with all of its boots, each of them run and passed.

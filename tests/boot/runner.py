@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from debian import Base
+from disks import make_disk
 from hostchecks import run_host_check
-from machine import Machine, boot
+from machine import Ended, Machine, Start, boot
 from protocol import Outcome, Report, read_report, untold
-from scenario import Boot, Disk, Scenario
-from steps import run_step
+from values import Boot, Scenario
 
 PASSED, FAILED, TIMEOUT, NOT_RUN = "passed", "failed", "timeout", "not run"
+# What a machine says with `info kept-...` is told to the later boots of the scenario as test.kept-...=
+KEPT = "kept-"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class BootResult:
 def run_scenario(
     scenario: Scenario,
     base: Base,
-    image: Path,
+    images: Mapping[str, Path],
     machine: Machine,
     results: Path,
     tell: Callable[[BootResult], None],
@@ -55,49 +57,62 @@ def run_scenario(
     top = results / base.suite / scenario.name
     shutil.rmtree(top, ignore_errors=True)
     top.mkdir(parents=True)
-    disks = {disk.name: _make_disk(disk, top) for disk in scenario.disks}
+    disks = {disk.name: make_disk(disk, base, top) for disk in scenario.disks}
     done: list[BootResult] = []
+    kept: dict[str, str] = {}
     for wanted in scenario.boots:
         if any(result.verdict in (TIMEOUT, NOT_RUN) for result in done):
             why = ("an earlier boot did not end",)
             result = BootResult(scenario.name, wanted.name, base.suite, NOT_RUN, trouble=why)
         else:
-            result = _run_boot(scenario, wanted, base, image, machine, top / wanted.name, disks)
+            directory = top / wanted.name
+            directory.mkdir()
+            start = _start(scenario, wanted, base, images[wanted.image], disks, kept)
+            ended = boot(machine, start, directory)
+            result = _judge(scenario, wanted, base, ended, directory, disks, kept)
         done.append(result)
         tell(result)
     return done
 
 
-def _make_disk(disk: Disk, top: Path) -> Path:
-    path = top / f"{disk.name}.img"
-    log = top / "disks.log"
-    run_step("make a disk", ["truncate", "--size", disk.size, path], log)
-    run_step("make a file system", [f"mkfs.{disk.filesystem}", "-q", "-F", "-L", disk.label, path], log)
-    return path
+def _start(
+    scenario: Scenario, wanted: Boot, base: Base, image: Path, disks: Mapping[str, Path], kept: Mapping[str, str]
+) -> Start:
+    read_only = {disk.name: disk.read_only for disk in scenario.disks}
+    words = [wanted.cmdline, f"test.checks={','.join(check.name for check in wanted.checks)}"]
+    words += [f"test.{key}={value}" for key, value in kept.items()]
+    return Start(
+        base.kernel,
+        base.initramfs,
+        image,
+        " ".join(words).strip(),
+        scenario.images[wanted.image].root,
+        {name: (disks[name], read_only[name]) for name in wanted.disks},
+        wanted.memory,
+        f"info {KEPT}" if wanted.expect == "cut" else "",
+        wanted.cut_after,
+    )
 
 
-def _run_boot(
+def _judge(
     scenario: Scenario,
     wanted: Boot,
     base: Base,
-    image: Path,
-    machine: Machine,
+    ended: Ended,
     directory: Path,
-    disks: dict[str, Path],
+    disks: Mapping[str, Path],
+    kept: dict[str, str],
 ) -> BootResult:
-    directory.mkdir()
-    attached = {name: disks[name] for name in wanted.disks}
-    names = [check.name for check in wanted.checks]
-    cmdline = f"{wanted.cmdline} test.checks={','.join(names)}".strip()
-    ended = boot(machine, base.kernel, base.initramfs, image, cmdline, attached, directory)
+    """Return the result of a boot; what later boots have to know of it goes to kept."""
     log = directory / "result.log"
     report = read_report(log.read_text(errors="replace") if log.exists() else "")
+    kept |= {key: value for key, value in report.info.items() if key.startswith(KEPT)}
     for name, text in report.attachments.items():
         # The machine chooses the names, so nothing but a plain one becomes a path.
         (directory / re.sub(r"[^a-z0-9.-]", "_", name)).write_text(text)
     outcomes = list(report.outcomes)
-    outcomes += [run_host_check(check.name, report, attached) for check in wanted.host_checks]
-    trouble = _trouble(wanted, report, outcomes, ended.timed_out)
+    outcomes += [run_host_check(check.name, report, disks) for check in wanted.host_checks]
+    trouble = _trouble(wanted, report, outcomes, ended)
     verdict = TIMEOUT if ended.timed_out else FAILED if trouble else PASSED
     return BootResult(
         scenario.name,
@@ -114,19 +129,18 @@ def _run_boot(
     )
 
 
-def _trouble(wanted: Boot, report: Report, outcomes: list[Outcome], timed_out: bool) -> list[str]:
+def _trouble(wanted: Boot, report: Report, outcomes: list[Outcome], ended: Ended) -> list[str]:
     """Return a line for everything that keeps a boot from having passed."""
     lines = []
-    if timed_out:
+    if ended.timed_out:
         lines.append("the machine had to be stopped")
-    if "emergency" in report.info:
-        lines.append("the boot ended in emergency mode")
-    if not report.checks_done:
-        lines.append("the checks did not come to their end")
-    if not report.shutdown_done:
-        lines.append("the shutdown did not come to its end")
+    if wanted.expect == "cut":
+        lines += [] if ended.cut else ["the machine ended before its power was cut"]
+    else:
+        lines += _ends(wanted, report)
     lines += [f"stray line on the result port: {line}" for line in report.stray]
-    names = [check.name for check in wanted.checks]
+    # Who cuts the power may do so in the middle of a check.
+    names = [check.name for check in wanted.checks if wanted.expect != "cut"]
     # Also where the check had to fail: silence is no failure of the kind that was wanted.
     lines += [f"nothing was said of {name}" for name in untold(report, names)]
     must_fail = {check.name for check in (*wanted.checks, *wanted.host_checks) if check.must_fail}
@@ -135,4 +149,20 @@ def _trouble(wanted: Boot, report: Report, outcomes: list[Outcome], timed_out: b
             lines.append(f"ok {outcome.name} - but it had to fail")
         elif outcome.name not in must_fail and not outcome.ok:
             lines.append(f"not ok {outcome.name} - {outcome.detail}")
+    return lines
+
+
+def _ends(wanted: Boot, report: Report) -> list[str]:
+    """Return what was wrong with how far a boot came, and with its way out."""
+    lines = []
+    if wanted.expect == "emergency" and "emergency" not in report.info:
+        lines.append("the boot did not end in emergency mode")
+    if wanted.expect == "multi-user" and "emergency" in report.info:
+        lines.append("the boot ended in emergency mode")
+    elif wanted.expect == "multi-user" and report.info.get("multi-user") != "active":
+        lines.append(f"multi-user.target is {report.info.get('multi-user', 'unknown')}")
+    if not report.checks_done:
+        lines.append("the checks did not come to their end")
+    if not report.shutdown_done:
+        lines.append("the shutdown did not come to its end")
     return lines

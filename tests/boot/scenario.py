@@ -1,65 +1,32 @@
-"""Read the scenario files: which machine to boot, how often, and what must be true then."""
+"""Read the scenario files; whatever makes no sense in one is an error that names the place."""
 
 from __future__ import annotations
 
 import configparser
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hostchecks import HOST_CHECKS
+from values import BASES, EXPECTED, FILESYSTEMS, FIRST_IMAGE, ROOTS, Boot, Check, Disk, File, Image, Scenario
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 CHECK = re.compile(r"(?P<must_fail>!?)(?P<name>[a-z0-9-]+(:[^\s,\"!]+)?)")
 SIZE = re.compile(r"[1-9][0-9]*[KMG]")
-FILESYSTEMS = ("ext4",)
-SCENARIO_KEYS = {"description", "cmdline", "fstab"}
-DISK_KEYS = {"size", "filesystem", "label"}
-BOOT_KEYS = {"checks", "host-checks", "disks", "cmdline"}
+RANGE = re.compile(r"(?P<offset>[0-9]+):(?P<length>[1-9][0-9]*)")
+FILE_KINDS = {"content": "text", "link": "link", "directory": "directory", "remove": "removed"}
+KEYS = {
+    "scenario": {"description", "cmdline", "fstab", "root", "base", "suites", "quick", "memory"},
+    "image": {"fstab", "root"},
+    "disk": {"size", "filesystem", "filesystem-size", "label", "partlabel", "overwrite", "read-only"},
+    "file": {*FILE_KINDS, "mode"},
+    "boot": {"checks", "host-checks", "disks", "cmdline", "image", "memory", "expect", "cut-after"},
+}
 
 
 class ScenarioError(Exception):
     """A scenario file is wrong; the text names the file, the section and the key."""
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A disk made empty before the first boot of its scenario and kept until the last."""
-
-    name: str
-    size: str
-    filesystem: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check as NAME or NAME:ARGUMENT; wanted ok, or with must_fail wanted not ok."""
-
-    name: str
-    must_fail: bool = False
-
-
-@dataclass(frozen=True)
-class Boot:
-    """One start of the machine: what it is told, what is attached, what is checked inside and afterwards."""
-
-    name: str
-    cmdline: str
-    checks: tuple[Check, ...]
-    host_checks: tuple[Check, ...]
-    disks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A root image (by its fstab), disks, and boots in their order."""
-
-    name: str
-    description: str
-    fstab: str
-    disks: tuple[Disk, ...]
-    boots: tuple[Boot, ...]
 
 
 def read_scenarios(directory: Path) -> dict[str, Scenario]:
@@ -82,72 +49,168 @@ def read_scenario(path: Path) -> Scenario:
         parser.read_string(path.read_text(), source=path.name)
     except (OSError, UnicodeError, configparser.Error) as error:
         raise ScenarioError(f"{path.name}: {error}") from error
-    head = _section(path, parser, "scenario", SCENARIO_KEYS)
-    disks: list[Disk] = []
-    boots: list[Boot] = []
-    for title in parser.sections():
-        kind, _, name = title.partition(" ")
-        if kind == "disk" and NAME.fullmatch(name):
-            disks.append(_disk(path, parser, title, name))
-        elif kind == "boot" and NAME.fullmatch(name):
-            boots.append(_boot(path, parser, title, name, head.get("cmdline", "")))
-        elif title != "scenario":
-            raise ScenarioError(f"{path.name}: [{title}]: wanted [scenario], [disk NAME] or [boot NAME]")
-    if not boots:
+    sections = [_Section(path, parser, title) for title in parser.sections()]
+    heads = [section for section in sections if section.kind == "scenario"]
+    if not heads:
+        raise ScenarioError(f"{path.name}: there is no [scenario]")
+    head = heads[0]
+    images = {FIRST_IMAGE: Image(_lines(head.get("fstab")), head.choice("root", ROOTS))}
+    for section in sections:
+        if section.kind == "image":
+            images[section.name] = Image(
+                _lines(section.get("fstab", head.get("fstab"))), section.choice("root", ROOTS, head.get("root"))
+            )
+    _add_files(images, [section for section in sections if section.kind == "file"])
+    scenario = Scenario(
+        path.stem,
+        head.get("description"),
+        images,
+        tuple(_disk(section) for section in sections if section.kind == "disk"),
+        tuple(_boot(section, head) for section in sections if section.kind == "boot"),
+        head.choice("base", BASES),
+        tuple(head.get("suites").split()),
+        head.flag("quick"),
+    )
+    _check(path, scenario)
+    return scenario
+
+
+class _Section:
+    """One section: its kind, the rest of its title, and its values."""
+
+    def __init__(self, path: Path, parser: configparser.ConfigParser, title: str) -> None:
+        self.kind, _, self.name = title.partition(" ")
+        self._place = f"{path.name}: [{title}]"
+        self._values: Mapping[str, str] = parser[title]
+        plain = self.kind == "scenario" and not self.name
+        if not plain and self.kind != "file" and not (self.kind in KEYS and NAME.fullmatch(self.name)):
+            known = "[scenario], [image NAME], [disk NAME], [file PATH], [file IMAGE PATH] or [boot NAME]"
+            raise self.error(f"wanted {known}")
+        for key in self._values:
+            if key not in KEYS[self.kind]:
+                raise self.error(f"unknown key '{key}', known: {', '.join(sorted(KEYS[self.kind]))}")
+
+    def error(self, text: str) -> ScenarioError:
+        """Return an error that names this section."""
+        return ScenarioError(f"{self._place}: {text}")
+
+    def has(self, key: str) -> bool:
+        """Return whether the key is there."""
+        return key in self._values
+
+    def get(self, key: str, default: str = "") -> str:
+        """Return a value."""
+        return self._values.get(key, default)
+
+    def flag(self, key: str) -> bool:
+        """Return a value that has to be yes or no, no where it is missing."""
+        return self.choice(key, ("no", "yes")) == "yes"
+
+    def choice(self, key: str, known: tuple[str, ...], default: str = "") -> str:
+        """Return a value that has to be one of these; default, or the first of them, where it is missing."""
+        value = self.get(key, default or known[0])
+        if value not in known:
+            raise self.error(f"{key}: wanted {', '.join(known)}, found '{value}'")
+        return value
+
+    def number(self, key: str, default: str = "0") -> float:
+        """Return a value that has to be a number."""
+        value = self.get(key, default)
+        try:
+            return float(value)
+        except ValueError:
+            raise self.error(f"{key}: wanted a number, found '{value}'") from None
+
+
+def _lines(text: str) -> str:
+    """Return a value of several lines as the text of a file."""
+    text = text.strip()
+    return f"{text}\n" if text else ""
+
+
+def _add_files(images: dict[str, Image], sections: list[_Section]) -> None:
+    """Give each image its files: those of `[file PATH]`, and those that name it."""
+    for section in sections:
+        first, _, rest = section.name.partition(" ")
+        only, path = ("", first) if first.startswith("/") else (first, rest)
+        if not path.startswith("/") or (only and only not in images):
+            raise section.error("wanted [file /PATH] or [file IMAGE /PATH], with an image that there is")
+        kinds = [key for key in FILE_KINDS if section.has(key)]
+        if len(kinds) != 1:
+            raise section.error(f"wanted one of {', '.join(FILE_KINDS)}")
+        kind = FILE_KINDS[kinds[0]]
+        value = section.get(kinds[0])
+        mode = int(section.get("mode", "0755" if kind == "directory" else "0644"), 8)
+        file = File(path, kind, _lines(value) if kind == "text" else value, mode)
+        for name in [only] if only else list(images):
+            images[name] = replace(images[name], files=(*images[name].files, file))
+
+
+def _disk(section: _Section) -> Disk:
+    for key in ("size", "filesystem-size"):
+        if (section.has(key) or key == "size") and not SIZE.fullmatch(section.get(key)):
+            raise section.error(f"{key}: wanted a number with K, M or G, found '{section.get(key)}'")
+    spoilt = RANGE.fullmatch(section.get("overwrite"))
+    if section.has("overwrite") and not spoilt:
+        raise section.error(f"overwrite: wanted OFFSET:LENGTH in bytes, found '{section.get('overwrite')}'")
+    return Disk(
+        section.name,
+        section.get("size"),
+        section.choice("filesystem", FILESYSTEMS),
+        section.get("label", section.name),
+        section.get("filesystem-size"),
+        section.get("partlabel"),
+        (int(spoilt["offset"]), int(spoilt["length"])) if spoilt else None,
+        section.flag("read-only"),
+    )
+
+
+def _boot(section: _Section, head: _Section) -> Boot:
+    checks = _checks(section, "checks")
+    if not checks:
+        raise section.error("checks: a boot without a check proves nothing")
+    cut_after = section.number("cut-after")
+    expect = "cut" if section.has("cut-after") else section.choice("expect", EXPECTED)
+    if expect == "cut" and not section.has("cut-after"):
+        raise section.error("expect: a boot that is cut off needs cut-after")
+    return Boot(
+        section.name,
+        " ".join(f"{head.get('cmdline')} {section.get('cmdline')}".split()),
+        checks,
+        _checks(section, "host-checks"),
+        tuple(section.get("disks").split()),
+        section.get("image", FIRST_IMAGE),
+        int(section.number("memory", head.get("memory", "0"))),
+        expect,
+        cut_after,
+    )
+
+
+def _checks(section: _Section, key: str) -> tuple[Check, ...]:
+    found: dict[str, Check] = {}
+    for word in section.get(key).split():
+        match = CHECK.fullmatch(word)
+        if match is None:
+            raise section.error(f"{key}: wanted [!]NAME[:ARGUMENT], found '{word}'")
+        if match["name"] in found:
+            raise section.error(f"{key}: '{match['name']}' is there twice")
+        if key == "host-checks" and match["name"].partition(":")[0] not in HOST_CHECKS:
+            raise section.error(f"{key}: there is no '{match['name']}'")
+        found[match["name"]] = Check(match["name"], bool(match["must_fail"]))
+    return tuple(found.values())
+
+
+def _check(path: Path, scenario: Scenario) -> None:
+    """Raise ScenarioError when a boot speaks of something that the scenario does not have."""
+    if not scenario.boots:
         raise ScenarioError(f"{path.name}: there is no [boot NAME]")
-    known = {disk.name for disk in disks}
-    for boot in boots:
+    known = {disk.name for disk in scenario.disks}
+    for boot in scenario.boots:
         of_checks = [check.name.partition(":")[2] for check in boot.host_checks]
         for name in [*boot.disks, *of_checks]:
             if name and name not in known:
                 raise ScenarioError(f"{path.name}: [boot {boot.name}]: there is no [disk {name}]")
-    # Leading newline of a value that starts on the next line.
-    fstab = head.get("fstab", "").strip()
-    return Scenario(path.stem, head.get("description", ""), fstab + "\n" if fstab else "", tuple(disks), tuple(boots))
-
-
-def _section(path: Path, parser: configparser.ConfigParser, title: str, keys: set[str]) -> dict[str, str]:
-    if not parser.has_section(title):
-        raise ScenarioError(f"{path.name}: there is no [{title}]")
-    found = dict(parser[title])
-    for key in found:
-        if key not in keys:
-            known = ", ".join(sorted(keys))
-            raise ScenarioError(f"{path.name}: [{title}]: unknown key '{key}', known: {known}")
-    return found
-
-
-def _disk(path: Path, parser: configparser.ConfigParser, title: str, name: str) -> Disk:
-    values = _section(path, parser, title, DISK_KEYS)
-    size, filesystem = values.get("size", ""), values.get("filesystem", "ext4")
-    if not SIZE.fullmatch(size):
-        raise ScenarioError(f"{path.name}: [{title}]: size: wanted a number with K, M or G, found '{size}'")
-    if filesystem not in FILESYSTEMS:
-        known = ", ".join(FILESYSTEMS)
-        raise ScenarioError(f"{path.name}: [{title}]: filesystem: wanted {known}, found '{filesystem}'")
-    return Disk(name, size, filesystem, values.get("label", name))
-
-
-def _boot(path: Path, parser: configparser.ConfigParser, title: str, name: str, cmdline: str) -> Boot:
-    values = _section(path, parser, title, BOOT_KEYS)
-    checks = _checks(path, title, "checks", values.get("checks", ""))
-    host_checks = _checks(path, title, "host-checks", values.get("host-checks", ""))
-    if not checks:
-        raise ScenarioError(f"{path.name}: [{title}]: checks: a boot without a check proves nothing")
-    for check in host_checks:
-        if check.name.partition(":")[0] not in HOST_CHECKS:
-            raise ScenarioError(f"{path.name}: [{title}]: host-checks: there is no '{check.name}'")
-    words = f"{cmdline} {values.get('cmdline', '')}".split()
-    return Boot(name, " ".join(words), checks, host_checks, tuple(values.get("disks", "").split()))
-
-
-def _checks(path: Path, title: str, key: str, text: str) -> tuple[Check, ...]:
-    found: dict[str, Check] = {}
-    for word in text.split():
-        match = CHECK.fullmatch(word)
-        if match is None:
-            raise ScenarioError(f"{path.name}: [{title}]: {key}: wanted [!]NAME[:ARGUMENT], found '{word}'")
-        if match["name"] in found:
-            raise ScenarioError(f"{path.name}: [{title}]: {key}: '{match['name']}' is there twice")
-        found[match["name"]] = Check(match["name"], bool(match["must_fail"]))
-    return tuple(found.values())
+        if boot.image not in scenario.images:
+            raise ScenarioError(f"{path.name}: [boot {boot.name}]: there is no [image {boot.image}]")
+    if scenario.base == "small" and any(image.root == "erofs" for image in scenario.images.values()):
+        raise ScenarioError(f"{path.name}: [scenario]: the tool for an erofs root is in 'base = full'")

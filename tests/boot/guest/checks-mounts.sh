@@ -108,17 +108,6 @@ check_hold_var_open() {
     [ -e /var/held ] || die "the process does not hold its file"
 }
 
-# A file that a later boot on the same disk must find.
-check_kept_write() {
-    mkdir -p /var/lib/kept
-    [ ! -e /var/lib/kept/file ] || die "the file is there already"
-    seq 1 20000 > /var/lib/kept/file
-}
-
-check_kept_read() {
-    same 'checksum of the kept file' "$(seq 1 20000 | cksum)" "$(cksum < /var/lib/kept/file)"
-}
-
 # Not checks but traps, for checks-can-fail.
 check_second_bind_on_lower() {
     mount -o bind /usr $BACKING/lower

@@ -83,6 +83,11 @@ check_system_running() {
 check_reload_changes_nothing() {
     generated_state > /run/boot-test.generated
     cat /proc/self/mountinfo > /run/boot-test.mountinfo
+    active=
+    for unit in $OUR_UNITS; do
+        # The layers of several directories may be on one file system, which is another unit then.
+        [ "$(property ActiveState "$unit")" != active ] || active="$active $unit"
+    done
     [ -n "$(our_files)" ] || die "nothing of ours was generated to begin with"
     for round in 1 2 3; do
         systemctl daemon-reload
@@ -91,7 +96,7 @@ check_reload_changes_nothing() {
         changed=$(diff /run/boot-test.mountinfo /proc/self/mountinfo) || die "reload $round changed mounts: $changed"
         same 'file of var.mount' /run/systemd/generator/var.mount "$(property FragmentPath var.mount)"
     done
-    for unit in $OUR_UNITS; do
+    for unit in $active; do
         same "state of $unit after the reloads" active "$(property ActiveState "$unit")"
     done
     check_no_failed_unit
@@ -115,14 +120,53 @@ check_no_warning() {
     same 'our warnings' '' "$(journalctl --boot --identifier=overlay-generator --priority=4 --output=cat --quiet --no-pager)"
 }
 
-# warned:TEXT (dots stand for blanks), at priority warning, by our identifier
+# journal_has TEXT [OPTION]...: a dot in the text stands for any character, as there can be no blank in an argument.
+journal_has() {
+    text=$1
+    shift
+    # The kernel logs its command line, and with it the names of the checks.
+    lines=$(journalctl --boot --output=cat --no-pager "$@" | grep -v 'test\.checks=') || true
+    printf '%s\n' "$lines" | grep --quiet -e "$text" || die "no '$text' in the journal, only: $(printf '%s' "$lines" | tail -n 5)"
+}
+
+# warned:TEXT, at priority warning, by our identifier
 check_warned() {
-    text=$(printf '%s' "$1" | tr . ' ')
-    lines=$(journalctl --boot --identifier=overlay-generator --priority=4..4 --output=cat --no-pager)
-    case $lines in
-        *"$text"*) ;;
-        *) die "no warning '$text' in the journal, only: $lines" ;;
+    journal_has "$1" --identifier=overlay-generator --priority=4..4
+}
+
+# said:TEXT, at any priority, by our identifier
+check_said() {
+    journal_has "$1" --identifier=overlay-generator
+}
+
+# logged:TEXT, by whomever
+check_logged() {
+    journal_has "$1"
+}
+
+# inactive:UNIT, not failed
+check_inactive() {
+    same "state of $1" inactive "$(property ActiveState "$1")"
+}
+
+# fragment:UNIT:PATH
+check_fragment() {
+    same "file of ${1%%:*}" "${1#*:}" "$(property FragmentPath "${1%%:*}")"
+}
+
+# drop-in:UNIT:PATH
+check_drop_in() {
+    case " $(property DropInPaths "${1%%:*}") " in
+        *" ${1#*:} "*) ;;
+        *) die "${1%%:*} has only these drop-ins: $(property DropInPaths "${1%%:*}")" ;;
     esac
+}
+
+# The rest of the checks runs in the system that comes after it. Never comes back: it is stopped like any service.
+check_soft_reboot() {
+    : > "$REBOOTED"
+    systemctl soft-reboot
+    sleep infinity
 }
 
 # Not checks but traps, for checks-can-fail.

@@ -1,0 +1,79 @@
+"""Make the disks of a scenario, each as its section describes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from debian import Base
+from pack import run_in_tree
+from values import Disk
+
+# The command line of each mkfs up to the label and the file.
+MAKE = {
+    "ext4": ["mkfs.ext4", "-q", "-F", "-L"],
+    "xfs": ["mkfs.xfs", "-q", "-f", "-L"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f", "-L"],
+    "f2fs": ["mkfs.f2fs", "-q", "-f", "-l"],
+    "vfat": ["mkfs.vfat", "-n"],
+}
+PARTITION_START = 1 << 20
+SECTOR = 512
+# The copy of the table at the end of a GPT disk, and some room.
+PARTITION_TAIL = 1 << 20
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+SPOILT = b"\xff"
+COPIED_AT_ONCE = 1 << 20
+
+
+def make_disk(disk: Disk, base: Base, top: Path) -> Path:
+    """Return a new disk image in the directory top.
+
+    Raises StepFailed.
+    """
+    path = top / f"{disk.name}.img"
+    log = top / "disks.log"
+    size = _bytes(disk.size)
+    _sized(path, size)
+    content = path
+    if disk.partlabel:
+        content = top / f"{disk.name}.partition"
+        size -= PARTITION_START + PARTITION_TAIL
+    if disk.filesystem != "none":
+        _sized(content, _bytes(disk.filesystem_size or disk.size) if disk.filesystem_size else size)
+        words = [*MAKE[disk.filesystem], disk.label, f"/mnt/{content.name}"]
+        run_in_tree("make a file system", base.tree, top, words, log)
+        _sized(content, size)
+    if disk.partlabel:
+        table = f"label: gpt\nstart={PARTITION_START // SECTOR}, size={size // SECTOR}, name={disk.partlabel}\n"
+        script = 'printf %s "$1" | sfdisk --quiet "$2"'
+        run_in_tree("make a partition", base.tree, top, ["sh", "-c", script, "sh", table, f"/mnt/{path.name}"], log)
+        if content.exists():
+            _copy_into(content, path, PARTITION_START)
+            content.unlink()
+    if disk.overwrite is not None:
+        offset, length = disk.overwrite
+        with path.open("r+b") as handle:
+            handle.seek(offset)
+            handle.write(SPOILT * length)
+    return path
+
+
+def _bytes(size: str) -> int:
+    return int(size[:-1]) * UNITS[size[-1]]
+
+
+def _sized(path: Path, size: int) -> None:
+    """Make a file or change its length; what is new in it is a hole."""
+    with path.open("ab") as handle:
+        os.truncate(handle.fileno(), size)
+
+
+def _copy_into(source: Path, target: Path, offset: int) -> None:
+    """Copy a file to a place in another, holes left out."""
+    with source.open("rb") as reader, target.open("r+b") as writer:
+        while data := reader.read(COPIED_AT_ONCE):
+            if data.strip(b"\0"):
+                writer.seek(offset)
+                writer.write(data)
+            offset += len(data)

@@ -1,0 +1,110 @@
+# shellcheck shell=sh
+# Checks of what is kept from boot to boot, and of full and cut off disks. Each is called as check_NAME ARGUMENT under
+# `set -e`.
+KEPT_LINES=20000
+
+# A file that a later boot on the same disk must find.
+check_kept_write() {
+    mkdir -p /var/lib/kept
+    [ ! -e /var/lib/kept/file ] || die "the file is there already"
+    seq 1 $KEPT_LINES > /var/lib/kept/file
+}
+
+check_kept_read() {
+    same 'checksum of the kept file' "$(seq 1 $KEPT_LINES | cksum)" "$(cksum < /var/lib/kept/file)"
+}
+
+# keep:PATH:TEXT, replace a file's content; dots stand for blanks
+check_keep() {
+    mkdir -p "$(dirname "${1%%:*}")"
+    printf '%s\n' "${1#*:}" | tr . ' ' > "${1%%:*}"
+    sync -f "${1%%:*}"
+}
+
+# remove:PATH
+check_remove() {
+    rm -r "$1"
+}
+
+# The machine is cut off in the middle of this: files are made, changed, renamed and removed, and each number is told to
+# the host once all of that number's work is on the disk.
+check_write_until_cut() {
+    work=/var/lib/cut
+    mkdir -p $work
+    number=0
+    while :; do
+        number=$((number + 1))
+        seq "$number" $((number + 2000)) > "$work/new"
+        sync "$work/new"
+        mv "$work/new" "$work/$number"
+        echo "$number" >> /var/foo/bar
+        sync "$work" /var/foo/bar "$work/$number"
+        echo "info kept-synced $number" >&3
+        # Work that nobody waits for: the cut is to find something half done.
+        seq 1 30000 > "$work/unsynced-$number"
+        rm -f "$work/unsynced-$((number - 3))"
+    done
+}
+
+# Everything up to the last number that the host has heard of.
+check_synced_files_are_whole() {
+    synced=$(tr ' ' '\n' < /proc/cmdline | sed -n 's/^test\.kept-synced=//p')
+    [ "${synced:-0}" -gt 0 ] || die "the cut came before anything was synced"
+    number=0
+    while [ "$number" -lt "$synced" ]; do
+        number=$((number + 1))
+        same "checksum of file $number" "$(seq "$number" $((number + 2000)) | cksum)" "$(cksum < /var/lib/cut/$number)"
+        grep --quiet --line-regexp "$number" /var/foo/bar || die "line $number of /var/foo/bar is lost"
+    done
+    same 'first line of /var/foo/bar' foobar "$(head -n 1 /var/foo/bar)"
+}
+
+# fill-bytes:DIRECTORY, to the last block
+check_fill_bytes() {
+    dd if=/dev/zero of="$1/filler" bs=1M status=none 2> /dev/null || true
+    # What is left is less than that.
+    dd if=/dev/zero of="$1/filler-2" bs=512 status=none 2> /dev/null || true
+    if echo data 2> /dev/null > "$1/filler-3"; then
+        die "there is still room in $1: $(df "$1" | tail -n 1)"
+    fi
+}
+
+# fill-inodes:DIRECTORY, to the last one
+check_fill_inodes() {
+    mkdir -p "$1/inodes"
+    number=0
+    while mkdir "$1/inodes/$number" 2> /dev/null; do
+        round=0
+        # Many at once, as each process takes its time.
+        while [ "$round" -lt 2000 ]; do
+            round=$((round + 1))
+            printf '%s\n' "$1/inodes/$number/$round"
+        done | xargs touch 2> /dev/null || true
+        number=$((number + 1))
+    done
+    if touch "$1/inode" 2> /dev/null; then
+        die "there is still an inode in $1: $(df -i "$1" | tail -n 1)"
+    fi
+}
+
+# fill-disk:KIND:DEVICE, bytes or inodes of a disk that is mounted nowhere
+check_fill_disk() {
+    mkdir -p /run/boot-test.disk
+    mount "${1#*:}" /run/boot-test.disk
+    "check_fill_${1%%:*}" /run/boot-test.disk
+    umount /run/boot-test.disk
+}
+
+# make-luks:DEVICE, with a file system in it, by the key that is in the image
+check_make_luks() {
+    cryptsetup luksFormat --batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$1" /etc/data.key
+    cryptsetup open --key-file /etc/data.key "$1" fresh
+    mkfs.ext4 -q /dev/mapper/fresh
+    cryptsetup close fresh
+}
+
+# Without it journald stays in /run.
+check_make_journal_directory() {
+    mkdir -p /var/log/journal
+    sync -f /var/log
+}

@@ -1,0 +1,63 @@
+# shellcheck shell=sh
+# Checks of other directories than /var, and of other mounts on it. Each is called as check_NAME ARGUMENT under `set -e`.
+
+# overlay-on:PATH
+check_overlay_on() {
+    same "type of $1" overlay "$(type_of_mount "$1")"
+    same "mounts on $1" 1 "$(mounts_on "$1")"
+}
+
+# type-of:PATH:TYPE
+check_type_of() {
+    same "type of ${1%%:*}" "${1#*:}" "$(type_of_mount "${1%%:*}")"
+    same "mounts on ${1%%:*}" 1 "$(mounts_on "${1%%:*}")"
+}
+
+# not-mounted:PATH
+check_not_mounted() {
+    same "mounts on $1" 0 "$(mounts_on "$1")"
+}
+
+# writable:PATH
+check_writable() {
+    echo data > "$1/boot-test-writable"
+    same 'what was written' data "$(cat "$1/boot-test-writable")"
+    rm "$1/boot-test-writable"
+}
+
+# read-only:PATH
+check_read_only() {
+    if touch "$1/boot-test-writable" 2> /dev/null; then
+        die "a file could be made in $1"
+    fi
+}
+
+# holds:PATH:TEXT (dots stand for blanks in the text)
+check_holds() {
+    same "content of ${1%%:*}" "$(printf '%s' "${1#*:}" | tr . ' ')" "$(cat "${1%%:*}")"
+}
+
+# there:PATH
+check_there() {
+    [ -e "$1" ] || die "there is no $1"
+}
+
+# gone:PATH
+check_gone() {
+    [ ! -e "$1" ] || die "there is $1"
+}
+
+# option:PATH:WORD of a mount, its own or that of its file system
+check_option() {
+    options=$(findmnt --noheadings --output OPTIONS --mountpoint "${1%%:*}")
+    case ",$options," in
+        *",${1#*:},"*) ;;
+        *) die "${1%%:*} has not ${1#*:}: $options" ;;
+    esac
+}
+
+# size-at-least:PATH:MIB
+check_size_at_least() {
+    found=$(df --block-size=1M --output=size "${1%%:*}" | tail -n 1 | tr -d ' ')
+    [ "$found" -ge "${1#*:}" ] || die "${1%%:*} has only $found MiB"
+}

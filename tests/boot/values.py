@@ -1,0 +1,93 @@
+"""What a scenario is: a root image or several, disks, and the boots in their order, all of it as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FILESYSTEMS = ("ext4", "xfs", "btrfs", "f2fs", "vfat", "none")
+ROOTS = ("squashfs", "erofs", "ext4")
+BASES = ("small", "full")
+# How a boot has to come out: all of it up, in the emergency shell, or cut off by the host.
+EXPECTED = ("multi-user", "emergency", "cut")
+FIRST_IMAGE = "a"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk made before the first boot of its scenario and kept until the last.
+
+    filesystem_size is that of the disk where empty; partlabel makes it the only partition of a GPT; overwrite is
+    offset and length of what is spoilt afterwards.
+    """
+
+    name: str
+    size: str
+    filesystem: str
+    label: str
+    filesystem_size: str = ""
+    partlabel: str = ""
+    overwrite: tuple[int, int] | None = None
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class File:
+    """Something put into an image or taken out of it; kind is text, link, directory or removed."""
+
+    path: str
+    kind: str
+    value: str = ""
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Image:
+    """A root file system: its type, its fstab and what is different from the usual image."""
+
+    fstab: str
+    root: str = "squashfs"
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check as NAME or NAME:ARGUMENT; wanted ok, or with must_fail wanted not ok."""
+
+    name: str
+    must_fail: bool = False
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One start of the machine: what it is told, what is attached, what is checked inside and afterwards.
+
+    memory is in MiB, 0 for the usual; cut_after is in seconds from where the machine says that it may be cut off.
+    """
+
+    name: str
+    cmdline: str
+    checks: tuple[Check, ...]
+    host_checks: tuple[Check, ...]
+    disks: tuple[str, ...]
+    image: str = FIRST_IMAGE
+    memory: int = 0
+    expect: str = "multi-user"
+    cut_after: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Images by name, disks, and boots in their order; suites is empty where it runs on each."""
+
+    name: str
+    description: str
+    images: dict[str, Image]
+    disks: tuple[Disk, ...]
+    boots: tuple[Boot, ...]
+    base: str = "small"
+    suites: tuple[str, ...] = ()
+    quick: bool = False
+
+    def runs_on(self, suite: str) -> bool:
+        """Return whether the scenario is for this suite."""
+        return not self.suites or suite in self.suites
