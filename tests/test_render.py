@@ -135,7 +135,7 @@ def test_the_mount_point_of_the_owner_is_quoted_too(at: str, value: str, word: s
     fallback = next(text for name, text in texts.items() if name.startswith("fallback-"))
     assert values(fallback, "ConditionPathIsMountPoint") == [f"!{value}"]
     commands = values(fallback, "ExecStart")
-    assert commands[0] == f"/bin/mkdir -p {word}"
+    assert commands[0].startswith(f"/bin/mkdir -p {word} /run/overlay-generator/")
     assert commands[1] == f"/bin/mount -n -t tmpfs -o mode=0700,nosuid,nodev,size=25%% tmpfs {word}"
     assert values(fallback, "Description")[0].endswith(value)
 
@@ -186,6 +186,16 @@ def test_a_disk_that_may_be_missing_is_required_by_nothing() -> None:
     prepare = values(texts["prepare-var-overlay.service"], "ExecStart")[0]
     assert " --fallback=mode=0700,nosuid,nodev,size=25%% /var " in prepare
     assert values(texts["prepare-var-overlay.service"], "StandardError") == ["journal+console"]
+
+
+def test_what_grows_the_disk_is_kept_from_the_memory_in_its_place() -> None:
+    mount = disk(nofail=True)
+    mount.backing.growfs = True
+    texts = units(mount)
+    dropin = texts["systemd-growfs@run-buildroot-mounts-var.service.d/50-overlay-generator.conf"]
+    marker = values(dropin, "ConditionPathExists")[0].lstrip("!")
+    assert marker in values(texts["fallback-run-buildroot-mounts-var.service"], "ExecStart")[0].split()
+    assert "systemd-growfs" not in "".join(units(disk()))
 
 
 def test_one_missing_disk_has_one_fallback_and_it_comes_first() -> None:

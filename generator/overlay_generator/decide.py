@@ -194,7 +194,8 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
                 return Skipped(where, f"{reason}: use ext4, xfs, btrfs or f2fs", "error")
             nofail = entry.has_option("nofail")
             source = entry.source.partition(" (")[0]
-            return Backing(path, mount, False, entry.fstype == "tmpfs", nofail, source, entry.fstype)
+            growfs = entry.has_option("x-systemd.growfs")
+            return Backing(path, mount, False, entry.fstype == "tmpfs", nofail, source, entry.fstype, growfs)
     unit = inputs.units.get(mount_unit(path))
     if unit:
         # Its Type= may be anything: the options that are safe for a disk are safe for a tmpfs too.

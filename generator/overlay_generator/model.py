@@ -181,13 +181,21 @@ class Backing(Value):
     `path` is the backing directory; `mount` the mount point that must be there before anything is
     written: `path` itself or a directory above it. `tmpfs`: the mount is ours, in memory. `volatile`:
     it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
-    `fstype`: the type that fstab gives it, "" where nothing says so.
+    `fstype`: the type that fstab gives it, "" where nothing says so. `growfs`: fstab has it grown after the mount.
     """
 
-    __slots__ = ("fstype", "mount", "nofail", "path", "source", "tmpfs", "volatile")
+    __slots__ = ("fstype", "growfs", "mount", "nofail", "path", "source", "tmpfs", "volatile")
 
     def __init__(
-        self, path: str, mount: str, tmpfs: bool, volatile: bool, nofail: bool, source: str, fstype: str = ""
+        self,
+        path: str,
+        mount: str,
+        tmpfs: bool,
+        volatile: bool,
+        nofail: bool,
+        source: str,
+        fstype: str = "",
+        growfs: bool = False,
     ) -> None:
         self.path = path
         self.mount = mount
@@ -196,6 +204,7 @@ class Backing(Value):
         self.nofail = nofail
         self.source = source
         self.fstype = fstype
+        self.growfs = growfs
 
 
 class OverlayMount(Value):

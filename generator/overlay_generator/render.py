@@ -5,7 +5,7 @@ Three languages with a quoting of their own meet here, see systemd.syntax(7): va
 """
 
 from overlay_generator.model import Backing, OverlayMount, Plan, UnitFile, UnitLink
-from overlay_generator.names import fallback_unit, mount_unit, prepare_unit
+from overlay_generator.names import backing_name, escape_path, fallback_unit, mount_unit, prepare_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ def render(plan: Plan) -> "list[UnitFile | UnitLink]":
     fallbacks = {mount.backing.mount: mount.backing for mount in plan.mounts if mount.backing.nofail}
     for where, backing in fallbacks.items():
         files.append(UnitFile("normal", fallback_unit(where), _fallback_service(plan, backing), where))
+        if backing.growfs:
+            # fstab's, started again once something is mounted there: it would fail on a tmpfs.
+            path = f"systemd-growfs@{escape_path(where)}.service.d/50-overlay-generator.conf"
+            text = f"{_HEADER}ConditionPathExists=!{_marker(where)}\n"
+            files.append(UnitFile("normal", path, text, where))
     for mount in plan.mounts:
         where = mount.where
         if mount.backing.tmpfs:
@@ -203,6 +208,11 @@ Options=lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work,{options
     )
 
 
+def _marker(mount: str) -> str:
+    """What is there once the fallback has been mounted at `mount`."""
+    return f"/run/overlay-generator/{backing_name(mount)}.fallback"
+
+
 def _fallback_service(plan: Plan, backing: Backing) -> str:
     unit = mount_unit(backing.mount)
     # Says nothing: the prepare service finds the tmpfs, and tells for each directory that it is not persistent.
@@ -218,7 +228,7 @@ ConditionPathIsMountPoint=!{_value(backing.mount)}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/mkdir -p {_word(backing.mount)}
+ExecStart=/bin/mkdir -p {_word(backing.mount)} {_marker(backing.mount)}
 ExecStart=/bin/mount -n -t tmpfs -o {_word(_tmpfs_options(plan))} tmpfs {_word(backing.mount)}
 """
     )

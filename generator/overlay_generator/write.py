@@ -44,14 +44,15 @@ def write(files: "list[UnitFile | UnitLink]", directories: "Mapping[str, str]") 
 
 
 def _write_one(file: "UnitFile | UnitLink", path: str, written: "list[str]") -> None:
+    if "/" in file.path:
+        parent = path.rpartition("/")[0]
+        try:
+            _make(written, parent, posix.mkdir, parent, 0o755)
+        except FileExistsError:
+            pass
     if isinstance(file, UnitFile):
         _write_file(path, file.text.encode("utf-8", "surrogateescape"), written)
         return
-    try:
-        parent = path.rpartition("/")[0]
-        _make(written, parent, posix.mkdir, parent, 0o755)
-    except FileExistsError:
-        pass
     try:
         _make(written, path, posix.symlink, file.target, path)
     except FileExistsError:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache import cache_root
-from debian import Base, build_base
+from debian import build_base
 from image import build_image, snapshot
 from machine import QEMU, choose_machine
 from runner import PASSED, BootResult, run_scenario
@@ -102,31 +102,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: Options) -> list[BootResult]:
-    """Build all images, then run all scenarios; return the results of all boots in order.
+    """Build the images of each scenario and run it; return the results of all boots in order.
 
     Raises StepFailed.
     """
     root = cache_root()
     say = _Sayer()
-    jobs: list[tuple[Scenario, Base, dict[str, Path]]] = []
-    with snapshot(options.product) as product:
-        for suite in options.suites:
-            for item in (scenario for scenario in options.scenarios if scenario.runs_on(suite)):
-                base = build_base(suite, root, options.mirror, item.base)
-                say(f"building {suite}: {item.name}")
-                images = {name: build_image(base, product, image, root) for name, image in item.images.items()}
-                jobs.append((item, base, images))
+    jobs = [(item, suite) for suite in options.suites for item in options.scenarios if item.runs_on(suite)]
     if not jobs:
         raise StepFailed("step 'choose scenarios': none of them is for these suites")
-    machine = choose_machine(jobs[0][1].kernel, jobs[0][1].probe, options.timeout)
-    say(f"booting with {machine.accelerator}, {options.jobs} at a time, {machine.timeout:.0f} s at most each")
+    with snapshot(options.product) as product:
+        first = build_base(jobs[0][1], root, options.mirror, jobs[0][0].base)
+        machine = choose_machine(first.kernel, first.probe, options.timeout)
+        say(f"booting with {machine.accelerator}, {options.jobs} at a time, {machine.timeout:.0f} s at most each")
 
-    def run(job: int) -> list[BootResult]:
-        scenario, base, images = jobs[job]
-        return run_scenario(scenario, base, images, machine, options.results, say.boot)
+        def run(job: tuple[Scenario, str]) -> list[BootResult]:
+            item, suite = job
+            base = build_base(suite, root, options.mirror, item.base)
+            # Not all of them ahead: the cache keeps the latest only, and a matrix has more.
+            images = {name: build_image(base, product, image, root) for name, image in item.images.items()}
+            return run_scenario(item, base, images, machine, options.results, say.boot)
 
-    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        return [result for results in pool.map(run, range(len(jobs))) for result in results]
+        with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+            return [result for results in pool.map(run, jobs) for result in results]
 
 
 class _Sayer:
