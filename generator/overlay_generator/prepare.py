@@ -142,19 +142,17 @@ def _reset_once(request: Request) -> None:
 
 
 def _mount_fallback(request: Request) -> None:
-    """Put a tmpfs over the backing directory; what is below is not touched. Raises OSError."""
-    target = request.backing
-    try:
-        posix.mkdir(target, 0o700)
-    except FileExistsError:
-        pass
-    except OSError:
-        # On a disk that is read-only, above the backing directory.
-        target = request.mount
-    command = ["/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", target]
+    """Put a tmpfs in the place of what is mounted; nothing uses that yet, and it is not touched. Raises OSError."""
+    # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
+    _run("/bin/umount", request.mount)
+    _run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)
+
+
+def _run(*command: str) -> None:
+    """Run `command`, named by its path. Raises OSError if it fails."""
     pid = posix.posix_spawn(command[0], command, posix.environ)
     if posix.waitpid(pid, 0)[1]:
-        raise OSError(0, "no tmpfs could be mounted", target)
+        raise OSError(0, f"{command[0]} failed", command[-1])
 
 
 def _empty_trash(request: Request) -> None:
