@@ -16,6 +16,16 @@ ENVIRON = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_SCOPE": "system", "
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def skip_without_mount_namespace() -> None:
+    """Skip the test, aloud, where no process may have mounts of its own."""
+    try:
+        allowed = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("no mount namespace of one's own is allowed here")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regold", action="store_true", help="write what comes out into the cases' expected files")
 

@@ -10,7 +10,7 @@ from conftest import ENVIRON, REPOSITORY, SYSTEM_PYTHON
 
 PACKAGE = REPOSITORY / "generator/overlay_generator"
 PURE = ("model", "names", "cmdline", "fstab", "kernel", "decide", "render")
-PREPARE = ("prepare", "base", "stamp", "normalise", "upper", "reset")
+PREPARE = ("prepare", "files", "base", "stamp", "normalise", "upper", "reset")
 BOOT = (*PURE, *PREPARE, "__init__", "boot", "gather", "write", "log")
 # For people, never at boot.
 OPERATOR = ("dryrun",)

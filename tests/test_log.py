@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ENVIRON, REPOSITORY
+from conftest import ENVIRON, REPOSITORY, skip_without_mount_namespace
 from overlay_generator import log as module
 from overlay_generator.log import ERROR, NOTICE, WARNING, log
 
@@ -23,12 +23,7 @@ log(int(sys.argv[2]), sys.argv[3])
 
 def in_namespace(script: str, *command: "str | Path", stderr: int = subprocess.DEVNULL) -> int:
     """The exit status of `command` in a child whose mounts the shell command `script` has changed."""
-    try:
-        allowed = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        allowed = False
-    if not allowed:
-        pytest.skip("no mount namespace of one's own is allowed here")
+    skip_without_mount_namespace()
     shell = ["unshare", "-m", "sh", "-ec", f'mount --make-rprivate / ; {script} ; exec "$@"', "sh"]
     # The shell and what it runs share one stderr, as a generator has it from PID 1.
     return subprocess.run([*shell, *command], env=ENVIRON, stderr=stderr, check=False).returncode

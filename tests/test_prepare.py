@@ -204,3 +204,11 @@ def test_what_a_cut_off_boot_left_is_deleted_later(machine: Machine) -> None:
     assert machine.run("--type=ext4") == 0
     _wait_until_gone(machine.backing / "trash")
     assert (machine.backing / "upper").is_dir()
+
+
+@pytest.mark.parametrize("words", [[], ["--fallback=size=25%"]])
+def test_on_a_disk_for_several_the_backing_directory_is_made(words: "list[str]", machine: Machine) -> None:
+    machine.backing.rmdir()
+    assert machine.run("--type=ext4", *words, "--reset=yes") == 0
+    assert machine.fallbacks == 0
+    assert {"image", "upper"} <= set(os.listdir(machine.backing))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, skip_without_mount_namespace
 from overlay_generator.boot import Stopped
 from overlay_generator.model import Problem, UnitFile, UnitLink
 from overlay_generator.write import write
@@ -224,12 +224,7 @@ def write_on(tmp_path: Path, mount: str) -> "tuple[list[str], dict[str, str]]":
         CHILD,
         *paths,
     ]
-    try:
-        allowed = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        allowed = False
-    if not allowed:
-        pytest.skip("no mount namespace of one's own is allowed here")
+    skip_without_mount_namespace()
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     problems, files = json.loads(result.stdout)

@@ -3,6 +3,7 @@
 import posix
 
 from overlay_generator.fstab import can_be_upper
+from overlay_generator.gather import read_file
 from overlay_generator.kernel import parse_mountinfo
 from overlay_generator.model import Mounted
 from overlay_generator.normalise import remove_below
@@ -17,15 +18,7 @@ class Unusable(Exception):
 
 def find_mounted(mount: str, mountinfo: str = "/proc/self/mountinfo") -> Mounted:
     """What is mounted at `mount`, the topmost. Raises Unusable if nothing is, OSError."""
-    fd = posix.open(mountinfo, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        data = b""
-        chunk = posix.read(fd, 65536)
-        while chunk:
-            data += chunk
-            chunk = posix.read(fd, 65536)
-    finally:
-        posix.close(fd)
+    data = read_file(mountinfo)
     found = [m for m in parse_mountinfo(data.decode("utf-8", "surrogateescape")) if m.where == mount]
     if not found:
         raise Unusable(f"nothing is mounted at {mount}")

@@ -8,6 +8,7 @@ import posix
 import sys
 
 from overlay_generator import base, stamp
+from overlay_generator.files import make_directory, write_whole
 from overlay_generator.upper import make_upper
 
 _STATE = "/run/overlay-generator"
@@ -72,9 +73,12 @@ def prepare(request: Request) -> str:
         mounted = base.find_mounted(request.mount)
         if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
             # The fallback unit has been here: systemd could not mount the disk.
+            make_directory(request.backing, 0o700)
             _make_layers(request)
             return f"{request.mount} could not be mounted"
         base.verify(mounted, request.wanted)
+        # A directory on the disk, where that is mounted above it for several.
+        make_directory(request.backing, 0o700)
         if mounted.fstype == "tmpfs":
             _make_layers(request)
         else:
@@ -85,16 +89,14 @@ def prepare(request: Request) -> str:
             raise
         reason = _describe(error)
     _mount_fallback(request)
+    make_directory(request.backing, 0o700)
     _make_layers(request)
     return reason
 
 
 def _make_layers(request: Request) -> None:
-    for name in ("", "/lower", "/work"):
-        try:
-            posix.mkdir(request.backing + name, 0o700)
-        except FileExistsError:
-            pass
+    for name in ("lower", "work"):
+        make_directory(f"{request.backing}/{name}", 0o700)
     for warning in make_upper(request.where, request.backing):
         _say(4, warning)
 
@@ -107,7 +109,6 @@ def _make_persistent(request: Request) -> None:
     if stamp.is_current(request.backing, identity):
         _make_layers(request)
         return
-    posix.chmod(request.backing, 0o700)
     base.probe(request.backing)
     _make_layers(request)
     _follow_image(request, identity)
@@ -187,17 +188,8 @@ def _note(request: Request, reason: str) -> None:
 
 
 def _write(directory: str, name: str, text: str) -> None:
-    try:
-        posix.mkdir(directory, 0o755)
-    except FileExistsError:
-        pass
-    path = f"{directory}/{name}"
-    fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
-    try:
-        posix.write(fd, text.encode("utf-8", "surrogateescape"))
-    finally:
-        posix.close(fd)
-    posix.rename(path + ".new", path)
+    make_directory(directory, 0o755)
+    write_whole(f"{directory}/{name}", text, 0o644)
 
 
 def _quote(text: str) -> str:

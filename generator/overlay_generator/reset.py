@@ -3,6 +3,7 @@
 import posix
 
 from overlay_generator import stamp
+from overlay_generator.files import make_directory, sync_directory
 from overlay_generator.normalise import remove_below
 
 TRASH = "trash"
@@ -15,7 +16,7 @@ def reset(backing: str) -> bool:
     """
     number = 0
     trash = f"{backing}/{TRASH}"
-    _make(trash)
+    make_directory(trash, 0o700)
     while True:
         try:
             posix.mkdir(f"{trash}/{number}", 0o700)
@@ -31,7 +32,7 @@ def reset(backing: str) -> bool:
             found = True
         except FileNotFoundError:
             pass
-    stamp.sync_directory(backing)
+    sync_directory(backing)
     return found
 
 
@@ -39,10 +40,3 @@ def empty_trash(backing: str) -> None:
     """Delete what reset() has put aside, also by earlier boots. Raises OSError."""
     remove_below(f"{backing}/{TRASH}")
     posix.rmdir(f"{backing}/{TRASH}")
-
-
-def _make(path: str) -> None:
-    try:
-        posix.mkdir(path, 0o700)
-    except FileExistsError:
-        pass

@@ -2,7 +2,7 @@
 
 import posix
 
-TYPE_CHECKING = False
+from overlay_generator.files import write_whole
 
 NAME = "image"
 _CHANGING = "changing\n"
@@ -41,24 +41,7 @@ def mark_changing(backing: str) -> None:
 
 def write(backing: str, identity: str) -> None:
     """Note `identity`, whole or not at all, and safe on the disk when this returns. Raises OSError."""
-    path = f"{backing}/{NAME}"
-    fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
-    try:
-        posix.write(fd, identity.encode("utf-8", "surrogateescape"))
-        posix.fsync(fd)
-    finally:
-        posix.close(fd)
-    posix.rename(path + ".new", path)
-    sync_directory(backing)
-
-
-def sync_directory(path: str) -> None:
-    """Bring the names in the directory `path` to the disk. Raises OSError."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    try:
-        posix.fsync(fd)
-    finally:
-        posix.close(fd)
+    write_whole(f"{backing}/{NAME}", identity, 0o600, durable=True)
 
 
 def _read(path: str, offset: int, length: int) -> bytes:

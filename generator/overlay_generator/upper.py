@@ -2,6 +2,8 @@
 
 import posix
 
+from overlay_generator.files import sync_directory
+
 # overlayfs's own marks belong to the layer they are found in.
 _NOT_COPIED = "trusted.overlay."
 _SCRATCH = ".new"
@@ -31,11 +33,7 @@ def make_upper(where: str, backing: str) -> "list[str]":
         posix.mkdir(scratch, 0o700)
     warnings = _copy_attributes(where, scratch)
     posix.rename(scratch, upper)
-    fd = posix.open(backing, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    try:
-        posix.fsync(fd)
-    finally:
-        posix.close(fd)
+    sync_directory(backing)
     return warnings
 
 
