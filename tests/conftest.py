@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def skip_without_mount_namespace() -> None:
         allowed = False
     if not allowed:
         pytest.skip("no mount namespace of one's own is allowed here")
+
+
+def wait_for(path: Path, gone: bool = False) -> None:
+    """Wait until `path` is there, or gone: what prepare leaves to a process that nobody waits for."""
+    deadline = time.monotonic() + 30
+    while path.exists() is gone:
+        assert time.monotonic() < deadline, path
+        time.sleep(0.01)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -87,8 +87,16 @@ def conditions_hold(settings: Settings) -> bool:
     results = []
     for value in settings.get("ConditionPathIsMountPoint", []):
         results.append(is_mounted(value.lstrip("!")) != value.startswith("!"))
+    for value in settings.get("ConditionPathIsReadWrite", []):
+        results.append(is_writable(value.lstrip("!")) != value.startswith("!"))
     results.extend(os.path.exists(value) for value in settings.get("ConditionPathExists", []))
+    results.extend(os.path.isdir(value) for value in settings.get("ConditionPathIsDirectory", []))
     return all(results)
+
+
+def is_writable(path: str) -> bool:
+    """True if `path` is there and not on a read-only mount, as systemd.unit(5) has it."""
+    return os.path.exists(path) and not os.statvfs(path).f_flag & os.ST_RDONLY
 
 
 def is_mounted(path: str) -> bool:

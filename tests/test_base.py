@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from overlay_generator import base
-from overlay_generator.base import Unusable, find_mounted, probe, verify
+from overlay_generator.base import check_work, find_mounted, probe, verify
 from overlay_generator.model import Mounted
+from overlay_generator.render import OPTIONS_PERSISTENT
+from overlay_generator.tell import Unusable
 
 AT = "/run/buildroot/mounts/var"
 
@@ -53,9 +55,11 @@ def _probe_on(tmp_path: Path, make: str, options: str = "loop") -> str:
         mount -o {options} "$1/disk" "$1/at" 2>/dev/null || exit 77
         exec /usr/bin/python3 -c '
 import sys
-from overlay_generator.base import Unusable, probe
+from overlay_generator.base import probe
+from overlay_generator.render import OPTIONS_PERSISTENT
+from overlay_generator.tell import Unusable
 try:
-    probe(sys.argv[1]); probe(sys.argv[1])
+    probe(sys.argv[1], OPTIONS_PERSISTENT); probe(sys.argv[1], OPTIONS_PERSISTENT)
     print("fit")
 except Unusable as error:
     print(error)
@@ -94,13 +98,58 @@ def test_file_systems_that_are_not_fit(kind: str, text: str, tmp_path: Path) -> 
 def test_a_full_disk_is_fit_and_a_probe_cut_off_is_no_harm(tmp_path: Path) -> None:
     (tmp_path / "probe/directory").mkdir(parents=True)
     (tmp_path / "probe/whiteout").write_text("")
-    probe(str(tmp_path))
+    probe(str(tmp_path), OPTIONS_PERSISTENT)
     assert os.listdir(tmp_path) == []
     script = """
         set -e
         mount -t tmpfs -o size=4k,nr_inodes=4 tmpfs "$1"
         mkdir "$1/upper" "$1/work" "$1/lower" 2>/dev/null
-        exec /usr/bin/python3 -c 'import sys; from overlay_generator.base import probe; probe(sys.argv[1])' "$1"
+        exec /usr/bin/python3 -c 'import sys; from overlay_generator.base import probe; probe(*sys.argv[1:])' "$@"
     """
     environ = {**os.environ, "PYTHONPATH": str(Path(base.__file__).parents[1])}
-    subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", tmp_path], env=environ, check=True)
+    subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", tmp_path, OPTIONS_PERSISTENT], env=environ, check=True)
+
+
+@pytest.fixture
+def backing(tmp_path: Path) -> Path:
+    (tmp_path / "backing/work/work").mkdir(parents=True)
+    return tmp_path / "backing"
+
+
+@root_only
+@pytest.mark.parametrize("left", ["nothing", "empty", "full", "closed"])
+def test_a_work_directory_that_can_be_used_is_made_anew(left: str, backing: Path) -> None:
+    """What the kernel left in it at a power cut goes, as it would with the kernel."""
+    inner = backing / "work/work"
+    if left == "nothing":
+        inner.rmdir()
+    elif left in ("full", "closed"):
+        (inner / "#5/deep").mkdir(parents=True)
+        (inner / "#6").write_text("half")
+        inner.chmod(0o000 if left == "closed" else 0o700)
+    check_work(str(backing))
+    assert os.listdir(inner) == []
+    assert inner.stat().st_mode & 0o777 == 0
+    assert os.listdir(backing / "work") == ["work"]
+
+
+def _make_immutable(path: Path) -> bool:
+    """True if `path` can't be changed or removed now."""
+    try:
+        done = subprocess.run(["chattr", "+i", path], capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+@root_only
+@pytest.mark.parametrize("name", ["work", "work/work", "work/work/file"])
+def test_a_work_directory_that_can_not_be_used_is_told(name: str, backing: Path) -> None:
+    (backing / "work/work/file").touch()
+    if not _make_immutable(backing / name):
+        pytest.skip("no file can be made immutable here")
+    try:
+        with pytest.raises(Unusable, match=r"^/.*/backing/work can't be used: Operation not permitted$"):
+            check_work(str(backing))
+    finally:
+        subprocess.run(["chattr", "-i", backing / name], check=True)

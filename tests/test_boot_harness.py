@@ -1,16 +1,27 @@
 """The parts of the boot tests that judge: neither a report cut short nor a scenario that says nothing may pass."""
 
+import json
+import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "tests/boot"))
+import machine
+from costpage import COLUMNS, write_page
+from costways import WAYS, way_image
 from hostchecks import run_host_check
-from protocol import read_report, untold
+from protocol import Outcome, read_report, untold
+from repeat import spelt_out
+from runner import BootResult
 from scenario import ScenarioError, read_scenarios
+from tally import tallies
+from values import Late
+from watch import Event, run_until
 
 WHOLE = """\
 info systemd 257
@@ -73,6 +84,12 @@ def test_a_shutdown_that_nobody_saw_is_not_clean() -> None:
         "[scenario]\ndescription = x\n[boot one]\n",
         "[scenario]\ndescription = x\n[boot one]\nchecks = a\ndisks = none-such\n",
         "[scenario]\ndescription = x\nnonsense = 1\n[boot one]\nchecks = a\n",
+        "[scenario]\ndescription = x\n[boot one]\nchecks = a\nlate-disks = none-such:4\n",
+        "[scenario]\ndescription = x\n[boot one]\nchecks = a\ncut-at = never:4\n",
+        "[scenario]\ndescription = x\n[boot one]\nchecks = a\nexpect = cut\n",
+        "[scenario]\ndescription = x\n[boot one]\nchecks = a\nimage = a b\nrepeat = 2\n",
+        "[scenario]\ndescription = x\n[image b]\n[boot one]\nchecks = a\nimage = a b\n",
+        "[scenario]\ndescription = x\n[boot one]\nchecks = a\nrepeat = 0\n",
         "no section\n",
     ],
 )
@@ -86,3 +103,114 @@ def test_every_scenario_that_we_have_is_read() -> None:
     scenarios = read_scenarios(REPOSITORY / "tests/boot/scenarios")
     assert all(scenario.description and scenario.boots for scenario in scenarios.values())
     assert {"flag-off", "flag-on", "persistent-ext4", "missing-disk-nofail"} <= set(scenarios)
+
+
+REPEATED = """
+[scenario]
+description = x
+[image b]
+[disk data]
+size = 8M
+[boot cut]
+repeat = 4
+image = a b
+late-disks = data:2.5
+cut-at = writes:0-6 prepare:1
+checks = a
+[boot after]
+checks = a
+late-disks = data
+"""
+
+
+def test_a_repeated_boot_is_spelt_out(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(REPEATED)
+    scenario = read_scenarios(tmp_path)["x"]
+    boots = spelt_out(scenario, None, 0).boots
+    assert [boot.name for boot in boots] == ["cut-01", "cut-02", "cut-03", "cut-04", "after"]
+    # Each of them is an update, and both kinds of cut come with both images.
+    assert [boot.image for boot in boots] == ["a", "b", "a", "b", "a"]
+    assert [[cut.at for cut in boot.cuts] for boot in boots] == [["writes"], ["writes"], ["prepare"], ["prepare"], []]
+    assert all(0 <= cut.least == cut.most <= 6 for boot in boots for cut in boot.cuts)
+    assert (boots[0].late, boots[4].late) == ((Late("data", 2.5),), (Late("data", None),))
+    assert len(spelt_out(scenario, 50, 0).boots) == 51
+
+
+def test_the_moments_of_cuts_go_by_the_seed(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(REPEATED)
+    scenario = read_scenarios(tmp_path)["x"]
+    assert spelt_out(scenario, 20, 1) == spelt_out(scenario, 20, 1)
+    assert spelt_out(scenario, 20, 1) != spelt_out(scenario, 20, 2)
+
+
+def test_the_power_is_cut_when_the_sign_is_there(tmp_path: Path) -> None:
+    sign = tmp_path / "result.log"
+    script = f"sleep 0.3; echo info kept-x >> {sign}; sleep 60"
+    events = [Event((sign, re.compile("^info kept-", re.M)), 0.2)]
+    ended = run_until(["sh", "-c", script], 30, tmp_path / "log", events)
+    assert (ended.cut, ended.timed_out) == (True, False)
+    assert 0.5 <= ended.seconds < 20
+
+
+def test_a_machine_that_ends_before_its_cut_was_not_cut(tmp_path: Path) -> None:
+    events = [Event((tmp_path / "none-such", re.compile("x")), 0.0)]
+    ended = run_until(["true"], 30, tmp_path / "log", events)
+    assert (ended.cut, ended.timed_out, ended.status) == (False, False, 0)
+
+
+def test_a_machine_that_hangs_is_stopped(tmp_path: Path) -> None:
+    for events in ([], [Event((tmp_path / "none-such", re.compile("x")), 0.0)]):
+        assert run_until(["sleep", "60"], 0.3, tmp_path / "log", events).timed_out
+
+
+@pytest.mark.parametrize(
+    ("console", "again"),
+    [
+        ("[ 1.9] Oops: int3\n[ 2.0] Kernel panic - not syncing: Fatal exception\n", True),
+        ("[ 5.0] systemd[1]: Started\n[ 9.0] Kernel panic - not syncing\n", False),
+        ("[  OK  ] Reached target\n", False),
+        ("", False),
+    ],
+)
+def test_only_a_kernel_that_never_ran_a_program_is_started_again(console: str, again: bool, tmp_path: Path) -> None:
+    (tmp_path / "console.log").write_text(console)
+    assert machine.crashed_early(tmp_path / "console.log") == again
+
+
+def test_a_series_of_cuts_is_summed_up() -> None:
+    def cut(number: int, *outcomes: Outcome) -> BootResult:
+        info = {"verified": str(number)} if number else {}
+        return BootResult("x", f"cut-{number}", "sid", "passed", outcomes=outcomes, info=info, cut=True)
+
+    whole, lost = Outcome("nothing-synced-is-lost", True), Outcome("nothing-synced-is-lost", False, "file 2 is lost")
+    (line,) = tallies([cut(0), cut(4, whole), cut(9, lost), cut(0, Outcome("var-is-overlay", False))])
+    assert "4 power cuts; 2 boots came to look at what was synced, 9 entries" in line
+    assert line.endswith("lost something: 1, without a writable /var: 1")
+    assert not list(tallies([cut(1)]))
+
+
+def test_a_late_disk_is_plugged_in_by_an_order(tmp_path: Path) -> None:
+    got = tmp_path / "got"
+    event = Event(None, 0.2, {"execute": "device_add"})
+    ended = run_until(["sh", "-c", f"head -n 2 > {got}"], 30, tmp_path / "log", [event])
+    assert (ended.cut, ended.timed_out) == (False, False)
+    orders = [json.loads(line)["execute"] for line in got.read_text().splitlines()]
+    assert orders == ["qmp_capabilities", "device_add"]
+
+
+def test_the_page_of_the_cost_says_what_was_not_held(tmp_path: Path) -> None:
+    def rounds(ours: float) -> list[dict[str, dict[str, float]]]:
+        usual = dict.fromkeys((*COLUMNS, "python"), 2.0)
+        return [{way.name: {**usual, "writable": ours if way.name == "ours" else 2.0} for way in WAYS}]
+
+    about = {"suite": "trixie", "clock": "-icount x", "accelerator": "tcg", "processors": 1}
+    for ours, held in ((2.05, True), (2.2, False)):
+        write_page({**about, "rounds": rounds(ours)}, tmp_path)
+        page = (tmp_path / "boot-cost.md").read_text()
+        assert ("not held" not in page) == held
+        assert all(way.title in page for way in WAYS)
+        ElementTree.parse(tmp_path / "boot-cost.svg")
+
+
+def test_the_ways_that_are_compared_differ_from_one_another() -> None:
+    assert len({(repr(way_image(way)), way.cmdline) for way in WAYS}) == len(WAYS)

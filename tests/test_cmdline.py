@@ -311,3 +311,18 @@ def test_a_reset_is_read_without_doubt_or_not_at_all(text: str, reset: "tuple[st
 def test_the_upper_of_one_boot(text: str, in_memory: bool, problems: int) -> None:
     request = read_request(split_words(text), "/proc/cmdline")
     assert (request.in_memory, len(request.problems)) == (in_memory, problems)
+
+
+@pytest.mark.parametrize(("line", "configured", "mounts"), [
+    ("overlayfs.mounts", ("/home", "/srv"), ("/home", "/srv")),
+    ("overlayfs.mounts=yes", ("/home",), ("/home",)),
+    ("overlayfs.mounts=yes", (), ("/var",)),
+    ("overlayfs.mounts=maybe", ("/home",), ("/home",)),
+    ("overlayfs.mounts=no", ("/home",), ()),
+    ("overlayfs.mounts=/opt", ("/home",), ("/opt",)),
+    ("quiet", ("/home",), ()),
+])  # fmt: skip
+def test_a_plain_yes_means_the_configured_directories(
+    line: str, configured: "tuple[str, ...]", mounts: "tuple[str, ...]"
+) -> None:
+    assert read_request(split_words(line), "x", configured).mounts == mounts

@@ -71,7 +71,7 @@ def test_one_directory_takes_all(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "run-buildroot-mounts-var.mount").exists()
 
 
-@pytest.mark.parametrize("out", ["/proc", "/nonexistent"])
+@pytest.mark.parametrize("out", ["/proc", "/proc/nonexistent"])
 def test_output_that_cannot_be_written_is_one_line(out: str, run: Run) -> None:
     result = run(out, environ=ASKED)
     assert result.returncode == 1
@@ -130,7 +130,7 @@ def test_a_tree_without_a_command_line_asks_for_one(run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--print", "/tmp"], ["--root", "/nonexistent", "--print"], ["--cmdline", "x"], ["--nonsense"]]
+    "arguments", [["--print", "/tmp"], ["--root", "/proc/nonexistent", "--print"], ["--cmdline", "x"], ["--nonsense"]]
 )
 def test_wrong_usage_is_2(arguments: "list[str]", run: Run) -> None:
     result = run(*arguments)

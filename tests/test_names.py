@@ -13,6 +13,7 @@ from overlay_generator.names import (
     ancestors,
     backing_name,
     backing_path,
+    escape_line,
     escape_path,
     fallback_unit,
     find_fault,
@@ -21,6 +22,8 @@ from overlay_generator.names import (
     normalise,
     parent_of,
     prepare_unit,
+    unescape_line,
+    unflatten,
     unit_names,
 )
 
@@ -232,3 +235,29 @@ def test_find_fault_accepts_no_path_whose_name_is_too_long_and_refuses_no_short_
     longest = max(map(len, (*unit_names(path), fallback_unit(backing_path(path)))))
     assert ("too long" in find_fault(path)) <= (longest > 255)
     assert find_fault(path) or longest <= 255
+
+
+@given(PATH)
+def test_a_backing_name_leads_back_to_its_path(path: str) -> None:
+    assert unflatten(backing_name(path)) == path
+
+
+@pytest.mark.parametrize("name", ["a_zz", "a_f", "a_"])
+def test_a_name_that_no_path_has_is_refused(name: str) -> None:
+    with pytest.raises(ValueError):
+        unflatten(name)
+
+
+@given(st.text())
+def test_a_path_is_one_line_of_a_file_and_comes_back(path: str) -> None:
+    line = escape_line(path)
+    assert "\n" not in line
+    assert unescape_line(line) == path
+
+
+@pytest.mark.parametrize(("path", "line"), [
+    ("/var/lib", "/var/lib"), ("a\nb", "a\\nb"), ("a\\nb", "a\\\\nb"), ("\\\n", "\\\\\\n"), ("\udcff", "\udcff"),
+])  # fmt: skip
+def test_the_line_of_a_path(path: str, line: str) -> None:
+    assert escape_line(path) == line
+    assert unescape_line(line) == path

@@ -1,13 +1,16 @@
 """Which image an upper layer belongs to: what tells two images apart, and that the note survives being written."""
 
 import os
+import posix
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from overlay_generator import stamp
+from powercut import cut_off
 
 
 @pytest.fixture
@@ -46,16 +49,53 @@ def test_the_stamp_is_current_only_for_its_image(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["image"]
 
 
-def test_a_stamp_cut_off_in_mid_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stamp_cut_off_in_mid_write_is_no_image_s(tmp_path: Path) -> None:
+    """Written in place: the old one, the new one, or torn; never that of another image."""
+    old, new = "IMAGE_VERSION=1\nsquashfs=0:aa\n", "IMAGE_VERSION=22\nsquashfs=0:bb\n"
+
+    def prepare() -> "Callable[[], object]":
+        (tmp_path / stamp.NAME).write_text(old)
+        return lambda: stamp.write(str(tmp_path), new)
+
+    after = 0
+    while not cut_off(prepare(), after):
+        text = (tmp_path / stamp.NAME).read_text()
+        assert text in (old, new) or not stamp.is_current(str(tmp_path), old)
+        assert text == new or not stamp.is_current(str(tmp_path), new)
+        after += 1
+    assert after >= 4
+    assert stamp.is_current(str(tmp_path), new)
+
+
+def test_who_it_was_is_known_while_it_changes(tmp_path: Path) -> None:
+    backing = str(tmp_path)
+    assert stamp.read_previous(backing) == ""
+    stamp.write(backing, "one\n")
+    for _ in range(3):
+        stamp.mark_changing(backing)
+        assert stamp.read_previous(backing) == "one\n"
+        assert not stamp.is_current(backing, "one\n")
+
+
+def test_the_uuids_are_read_as_they_were_written(tmp_path: Path) -> None:
+    assert stamp.read_uuids(str(tmp_path)) is None
+    for uuids in (["aa", "bb"], [], ["00"]):
+        stamp.write_uuids(str(tmp_path), uuids)
+        assert stamp.read_uuids(str(tmp_path)) == uuids
+    (tmp_path / "uuids").write_bytes(b"\xff\xfe torn")
+    assert stamp.read_uuids(str(tmp_path)) != ["torn"]
+
+
+def test_on_a_full_disk_no_uuids_are_better_than_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp.write_uuids(str(tmp_path), ["aa"])
+
+    def refuse(*_arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(posix, "write", refuse)
+    stamp.write_uuids(str(tmp_path), ["aa", "bb"])
+    assert stamp.read_uuids(str(tmp_path)) is None
     stamp.write(str(tmp_path), "one\n")
-
-    def stop(*_arguments: object) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr("posix.rename", stop)
-    with pytest.raises(OSError, match="Input/output error"):
-        stamp.write(str(tmp_path), "two\n")
-    assert stamp.is_current(str(tmp_path), "one\n")
 
 
 MAKE = {

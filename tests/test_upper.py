@@ -139,8 +139,8 @@ def test_an_upper_that_is_there_keeps_all_it_has(where: Path, backing: Path) -> 
 
 
 def test_what_a_power_cut_left_is_made_anew(where: Path, backing: Path) -> None:
-    (backing / "upper.new").mkdir(0o777)
-    set_attribute(backing / "upper.new", "user.half", b"done")
+    (backing / "upper.new-by-overlay-generator").mkdir(0o777)
+    set_attribute(backing / "upper.new-by-overlay-generator", "user.half", b"done")
     where.chmod(0o750)
     assert make_upper(str(where), str(backing)) == []
     assert all_of(backing / "upper") == all_of(where)

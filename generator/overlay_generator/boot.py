@@ -65,12 +65,20 @@ def make_plan(root: str, environ: "Mapping[str, str]") -> "Plan | None":
     from overlay_generator.cmdline import read_request, split_words
     from overlay_generator.decide import decide
 
-    return decide(gather.gather(root, environ, read_request(split_words(text), source)))
+    settings, wrong = gather.read_configuration(root)
+    request = read_request(split_words(text), source, tuple(settings))
+    # A faulty configuration is nobody's concern on a boot that asks for nothing.
+    request.problems += tuple(wrong) if request.mounts else ()
+    return decide(gather.gather(root, environ, request, settings))
 
 
 def report(plan: "Plan") -> int:
     """Log what was wrong in `plan` and what is left alone; 1 if something was wrong, else 0."""
     status = _log_problems(plan.problems)
+    for hint in plan.hints:
+        from overlay_generator.log import NOTICE, log
+
+        log(NOTICE, hint)
     loud = [skipped for skipped in plan.skipped if skipped.level != "quiet"]
     if not loud:
         return status

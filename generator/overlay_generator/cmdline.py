@@ -52,8 +52,12 @@ def parse_boolean(text: str) -> "bool | None":
     return True if text in _TRUE else False if text in _FALSE else None
 
 
-def read_request(words: "list[str]", source: str) -> Request:
-    """What `words` ask for. A word with the prefix `rd.` is the initrd's, and no key of ours has it."""
+def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" = ()) -> Request:
+    """What `words` ask for; `configured` are the directories that a plain yes means, /var where there are none.
+
+    A word with the prefix `rd.` is the initrd's, and no key of ours has it.
+    """
+    default = configured or DEFAULT_MOUNTS
     mounts: tuple[str, ...] = ()
     wrong: list[Problem] = []
     unknown: list[Problem] = []
@@ -79,7 +83,7 @@ def read_request(words: "list[str]", source: str) -> Request:
             masked.append(_mangle_unit(value))
         elif key.replace("-", "_") == "overlayfs.mounts":
             # The last one wins, and with it what is wrong with it.
-            mounts, wrong = _read_mounts(value if equals else "yes", source)
+            mounts, wrong = _read_mounts(value if equals else "yes", source, default)
         elif key.replace("-", "_") == "overlayfs.upper":
             in_memory = value == "volatile"
             text = f"overlayfs.upper={value}: the only value is volatile; the upper layers stay as they are"
@@ -92,16 +96,16 @@ def read_request(words: "list[str]", source: str) -> Request:
     return Request(source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory, reset)
 
 
-def _read_mounts(value: str, source: str) -> "tuple[tuple[str, ...], list[Problem]]":
+def _read_mounts(value: str, source: str, default: "tuple[str, ...]") -> "tuple[tuple[str, ...], list[Problem]]":
     wanted = parse_boolean(value)
     if wanted is not None:
-        return (DEFAULT_MOUNTS if wanted else ()), []
+        return (default if wanted else ()), []
     parts = [part for part in value.split(",") if part]
     paths = dict.fromkeys(normalise(part) for part in parts if part.startswith("/"))
     if not paths:
         # Somebody asked for something writable: a device with the usual /var can be reached and mended.
         text = f"overlayfs.mounts={value}: neither yes, no, nor absolute paths; it was taken as yes"
-        return DEFAULT_MOUNTS, [Problem(text, source)]
+        return default, [Problem(text, source)]
     return tuple(paths), [
         Problem(f'overlayfs.mounts: "{part}" is not an absolute path, and was ignored', source)
         for part in parts

@@ -18,6 +18,8 @@ from overlay_generator.fstab import can_be_upper
 from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Problem, Skipped
 from overlay_generator.names import (
     BACKING_ROOT,
+    EARLY_UNITS,
+    ENGINES,
     VOLATILE_ROOT,
     ancestors,
     backing_name,
@@ -61,17 +63,50 @@ def decide(inputs: Inputs) -> Plan:
                 continue
             refusal = backing
         skipped.append(refusal)
-    mounts = tuple(_plan_mount(inputs, where, accepted) for where in accepted)
+    problems: list[Problem] = []
+    hints: list[str] = []
+    mounts = tuple(_plan_mount(inputs, where, accepted, problems, hints) for where in accepted)
     in_memory = sum(1 for mount in mounts if mount.backing.tmpfs or mount.backing.nofail)
     return Plan(
         mounts,
         tuple(skipped),
-        (*inputs.request.problems, *inputs.problems, *_find_idle_resets(inputs)),
+        (*inputs.request.problems, *inputs.problems, *_find_idle_resets(inputs), *problems),
         source=inputs.request.source,
         size=max(1, min(_ONE_SIZE, _ALL_SIZES // max(1, in_memory))),
         load_module=inputs.kernel == "module",
         library=inputs.library,
+        hints=(*hints, *_find_engines(inputs, mounts)),
+        early=_find_early_units(inputs, accepted),
     )
+
+
+def _find_early_units(inputs: Inputs, accepted: "dict[str, Backing]") -> "tuple[str, ...]":
+    """The units of the image that would use /var before it is overlaid."""
+    if "/var" not in accepted:
+        return ()
+    entry = _find_entry(inputs, accepted["/var"].mount)
+    if entry and entry.has_option("_netdev"):
+        # resolved comes before the network, which comes before the disk: a cycle, in which systemd drops some unit.
+        return ()
+    return tuple(name for name in EARLY_UNITS if name in inputs.units and inputs.units[name].kind != "mask")
+
+
+def _find_engines(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "list[str]":
+    """A hint for each container engine of the image whose storage would lie on one of the overlays."""
+    hints = []
+    for name, path in ENGINES.items():
+        unit = inputs.units.get(name)
+        if unit is None or unit.kind == "mask":
+            continue
+        for mount in mounts:
+            aside = [entry.where for entry in inputs.entries] + [word.text for word in mount.settings.passthrough]
+            covered = any(path == other or is_below(path, other) for other in aside if is_below(other, mount.where))
+            if is_below(path, mount.where) and not covered:
+                hints.append(
+                    f"{unit.path}: its storage in {path} can't work on an overlay; "
+                    f"pass it through: Passthrough={path} in the section [{mount.where}] of the configuration"
+                )
+    return list(dict.fromkeys(hints))
 
 
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
@@ -205,7 +240,13 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
     return Backing(path, path, True, True, False, inputs.request.source)
 
 
-def _plan_mount(inputs: Inputs, where: str, accepted: "dict[str, Backing]") -> OverlayMount:
+def _plan_mount(
+    inputs: Inputs,
+    where: str,
+    accepted: "dict[str, Backing]",
+    problems: "list[Problem]",
+    hints: "list[str]",
+) -> OverlayMount:
     """The overlay on `where`, ordered among the mounts around it.
 
     Below another overlay of ours, lower is bound before that one is mounted: the image's own directory,
@@ -225,4 +266,11 @@ def _plan_mount(inputs: Inputs, where: str, accepted: "dict[str, Backing]") -> O
             parent = parent_of(above)
     directory = inputs.directories.get(where, Directory("unseen"))
     reset = bool({"/", where}.intersection(inputs.request.reset))
-    return OverlayMount(where, backing_name(where), accepted[where], directory, parent, tuple(before), optional, reset)
+    settings = None
+    if where in inputs.settings:
+        from overlay_generator.settle import settle
+
+        settings = settle(inputs, where, accepted, problems, hints)
+    return OverlayMount(
+        where, backing_name(where), accepted[where], directory, parent, tuple(before), optional, reset, settings
+    )

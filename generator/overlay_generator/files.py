@@ -1,6 +1,44 @@
-"""What prepare and its steps do with files and directories of their own."""
+"""What prepare and its steps do with files and directories."""
 
 import posix
+
+NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
+
+TOO_LONG = 36  # ENAMETOOLONG
+_LONGEST = 3800  # bytes; with one more name it is still below PATH_MAX
+
+_KINDS = {0o100000: "f", 0o040000: "d", 0o120000: "l"}  # S_IFMT of stat(2)
+
+
+def find_kind(path: str) -> str:
+    """f, d, l or o (any other) for what stands at `path`, "" for nothing. Raises OSError."""
+    try:
+        return _KINDS.get(posix.lstat(path).st_mode & 0o170000, "o")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def leads_to_directory(top: str, path: str) -> bool:
+    """True if each part of `path` below `top` is a directory, none a symbolic link. Raises OSError."""
+    for part in path.split("/") if path else ():
+        top += f"/{part}"
+        if find_kind(top) != "d":
+            return False
+    return True
+
+
+def is_too_long(path: str) -> bool:
+    """True if what is in the directory `path` can't be named to the kernel; anybody can make such, step by step."""
+    return len(path) > 900 and len(path.encode("utf-8", "surrogateescape")) > _LONGEST
+
+
+def list_entries(path: str) -> "list[posix.DirEntry[str]]":
+    """The entries of the directory `path`, none where it is missing; for those that change it. Raises OSError."""
+    try:
+        with posix.scandir(path) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
 
 
 def make_directory(path: str, mode: int) -> None:
@@ -11,11 +49,19 @@ def make_directory(path: str, mode: int) -> None:
         pass
 
 
+def remove_file(path: str) -> None:
+    """Remove the file `path` if it is there. Raises OSError."""
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
 def write_whole(path: str, text: str, mode: int, durable: bool = False) -> None:
     """Put `text` into the file `path`, whole or not at all; if `durable`, it is on the disk after. Raises OSError."""
     fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, mode)
     try:
-        posix.write(fd, text.encode("utf-8", "surrogateescape"))
+        write_all(fd, text.encode("utf-8", "surrogateescape"))
         if durable:
             posix.fsync(fd)
     finally:
@@ -23,6 +69,28 @@ def write_whole(path: str, text: str, mode: int, durable: bool = False) -> None:
     posix.rename(path + ".new", path)
     if durable:
         sync_directory(path.rpartition("/")[0])
+
+
+def write_over(path: str, text: str, mode: int) -> None:
+    """Put `text` into the file `path`, on the disk when this returns; in between it may be torn. Raises OSError.
+
+    A full disk is no hindrance where the file was there: its blocks are used again.
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, mode)
+    try:
+        write_all(fd, data)
+        posix.ftruncate(fd, len(data))
+        posix.fsync(fd)
+    finally:
+        posix.close(fd)
+    sync_directory(path.rpartition("/")[0])
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`. Raises OSError."""
+    while data:
+        data = data[posix.write(fd, data) :]
 
 
 def sync_directory(path: str) -> None:

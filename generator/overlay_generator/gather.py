@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Unit
+    from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Settings, Unit
 
 # systemd's src/libsystemd/sd-path/path-lookup.c, 247 to 262: what outranks a generator's normal directory,
 # and what it outranks itself.
@@ -22,6 +22,9 @@ _BELOW_US = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/s
 
 # S_IFMT, S_IFLNK, S_IFREG and S_IFDIR of stat(2); the module stat would be one more to load.
 _TYPE_BITS, _SYMLINK, _REGULAR, _DIRECTORY = 0o170000, 0o120000, 0o100000, 0o040000
+# systemd.syntax(7), the highest first.
+_CONFIGURED_IN = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
+_CONFIGURATION = "overlay-generator.conf"
 _READ_LIMIT = 16 << 20
 _INSTALLED = "/usr/lib/overlay-generator"
 
@@ -73,26 +76,77 @@ def read_command_line(root: str, environ: "Mapping[str, str]") -> "tuple[str, st
     return _decode(read_file(root + source)), source
 
 
-def gather(root: str, environ: "Mapping[str, str]", request: "Request") -> "Inputs":
+def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]":
+    """The sections of the configuration files and drop-ins, and what was wrong with them.
+
+    The main file of the highest directory is read alone; drop-ins of all directories follow, sorted by their names,
+    and of those with one name the highest is read (systemd.syntax(7)).
+    """
+    texts: list[tuple[str, str]] = []
+    unread: list[tuple[str, str]] = []
+    dropins: dict[str, str] = {}
+    for directory in _CONFIGURED_IN:
+        path = f"{directory}/{_CONFIGURATION}"
+        if not texts and not unread:
+            _read_into(texts, unread, root, path)
+        try:
+            names = posix.listdir(f"{root}{path}.d")
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".conf") and not name.startswith("."):
+                dropins.setdefault(name, f"{path}.d/{name}")
+    for name in sorted(dropins):
+        _read_into(texts, unread, root, dropins[name])
+    # Most machines end here, without another module.
+    if not texts and not unread:
+        return {}, []
+    from overlay_generator.config import read_settings
+    from overlay_generator.model import Problem
+
+    settings, problems = read_settings(texts)
+    return settings, [
+        Problem(f"can't be read ({why}), and was taken as empty", path) for path, why in unread
+    ] + problems
+
+
+def gather(
+    root: str, environ: "Mapping[str, str]", request: "Request", settings: "dict[str, Settings] | None" = None
+) -> "Inputs":
     """All that `request` makes worth knowing about the machine whose root directory is `root` ("": this one)."""
     from overlay_generator.model import Inputs
-    from overlay_generator.names import backing_path, unit_names
+    from overlay_generator.names import EARLY_UNITS, ENGINES, backing_path, mount_unit, unit_names
 
     entries, problems = _read_entries(root, environ, request)
     kernel, release = _read_kernel(root)
     elsewhere = {entry.where for entry in entries if entry.where != "/"}
+    settings = {where: settings[where] for where in request.mounts if where in settings} if settings else {}
+    passed = [word.text for asked in settings.values() for word in asked.passthrough]
+    names = [name for where in request.mounts for name in unit_names(where)] + [mount_unit(path) for path in passed]
+    if "/var" in request.mounts or "/var/lib" in request.mounts:
+        names += (*ENGINES, *EARLY_UNITS)
     return Inputs(
         request,
         entries=tuple(entries),
         problems=tuple(problems),
-        directories={where: _read_directory(root, where, elsewhere) for where in request.mounts},
-        units=_read_units(root, (name for where in request.mounts for name in unit_names(where))),
+        directories={where: _read_directory(root, where, elsewhere) for where in (*request.mounts, *passed)},
+        units=_read_units(root, names),
+        settings=settings,
         mounted=tuple(_read_mounted(root, request.mounts, [backing_path(where) for where in request.mounts])),
         kernel=kernel,
         release=release,
         context=read_context(root, environ),
         library=_INSTALLED if root else __file__.rsplit("/", 2)[0],
     )
+
+
+def _read_into(texts: "list[tuple[str, str]]", unread: "list[tuple[str, str]]", root: str, path: str) -> None:
+    try:
+        texts.append((path, _decode(read_file(root + path))))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        unread.append((path, str(error.strerror)))
 
 
 def _decode(data: bytes) -> str:

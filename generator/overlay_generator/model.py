@@ -139,15 +139,58 @@ class Mounted(Value):
         self.flags = flags
 
 
+class Word(Value):
+    """One word of a configuration file and where it stands."""
+
+    __slots__ = ("line", "source", "text")
+
+    def __init__(self, text: str, source: str, line: int) -> None:
+        self.text = text
+        self.source = source
+        self.line = line
+
+    def __str__(self) -> str:
+        """Where the word stands, e.g. `/etc/overlay-generator.conf:7`."""
+        return f"{self.source}:{self.line}"
+
+
+class Settings(Value):
+    """What a section of the configuration says of one directory.
+
+    `policy` is keep, refresh, prune or reset. `size` and `inodes` are the limits of a tmpfs as tmpfs(5) takes them, ""
+    where nothing is said; `flags` are the overlay's mount flags, `options` its options, `passthrough` paths.
+    """
+
+    __slots__ = ("flags", "inodes", "options", "passthrough", "policy", "size")
+
+    def __init__(
+        self,
+        policy: str = "keep",
+        size: str = "",
+        inodes: str = "",
+        flags: "tuple[str, ...]" = (),
+        options: "tuple[Word, ...]" = (),
+        passthrough: "tuple[Word, ...]" = (),
+    ) -> None:
+        self.policy = policy
+        self.size = size
+        self.inodes = inodes
+        self.flags = flags
+        self.options = options
+        self.passthrough = passthrough
+
+
 class Inputs(Value):
     """All that was read from the machine, for the paths and units that `request` concerns.
 
     `context` is initrd, user or "". `kernel` is "built in", module, absent or unknown, `release` the
     kernel asked about. `library` is the directory of our package as the booted system sees it.
+    `settings` are the sections of the configuration by their paths.
     """
 
     __slots__ = (
-        "context", "directories", "entries", "kernel", "library", "mounted", "problems", "release", "request", "units",
+        "context", "directories", "entries", "kernel", "library", "mounted", "problems", "release", "request",
+        "settings", "units",
     )  # fmt: skip
 
     def __init__(
@@ -162,6 +205,7 @@ class Inputs(Value):
         release: str = "",
         context: str = "",
         library: str = "/usr/lib/overlay-generator",
+        settings: "dict[str, Settings] | None" = None,
     ) -> None:
         self.request = request
         self.entries = entries
@@ -173,6 +217,7 @@ class Inputs(Value):
         self.release = release
         self.context = context
         self.library = library
+        self.settings = settings or {}
 
 
 class Backing(Value):
@@ -212,10 +257,10 @@ class OverlayMount(Value):
 
     `parent` is the directory whose mounts must be there before `lower` is bound. `before` are overlays
     around this one that must not be mounted before it. `optional`: local-fs.target only wants it. `reset`: this boot
-    starts with an empty upper layer.
+    starts with an empty upper layer. Of `settings` only what can be done is left.
     """
 
-    __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "reset", "where")
+    __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "reset", "settings", "where")
 
     def __init__(
         self,
@@ -227,9 +272,11 @@ class OverlayMount(Value):
         before: "tuple[str, ...]" = (),
         optional: bool = False,
         reset: bool = False,
+        settings: "Settings | None" = None,
     ) -> None:
         self.where = where
         self.name = name
+        self.settings = settings or Settings()
         self.backing = backing
         self.directory = directory
         self.parent = parent
@@ -254,12 +301,13 @@ class Skipped(Value):
 
 
 class Plan(Value):
-    """What will be done, what will not and why, and what was wrong with the input.
+    """What will be done, what will not and why, what was wrong with the input, and `hints` on what will not go well.
 
-    `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module.
+    `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module. `early` are units
+    that have to be told to wait for /var.
     """
 
-    __slots__ = ("library", "load_module", "mounts", "problems", "size", "skipped", "source")
+    __slots__ = ("early", "hints", "library", "load_module", "mounts", "problems", "size", "skipped", "source")
 
     def __init__(
         self,
@@ -270,7 +318,11 @@ class Plan(Value):
         size: int = 25,
         load_module: bool = False,
         library: str = "/usr/lib/overlay-generator",
+        hints: "tuple[str, ...]" = (),
+        early: "tuple[str, ...]" = (),
     ) -> None:
+        self.early = early
+        self.hints = hints
         self.mounts = mounts
         self.skipped = skipped
         self.problems = problems

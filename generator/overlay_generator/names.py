@@ -4,6 +4,16 @@ BACKING_ROOT = "/run/buildroot/mounts"
 # Beside it, and nothing that a disk could be mounted on or that units of the owner's could know.
 VOLATILE_ROOT = "/run/buildroot/volatile"
 
+# Container engines, by the units that their packages bring: their storage drivers refuse an overlay below them.
+ENGINES = {
+    "docker.service": "/var/lib/docker", "containerd.service": "/var/lib/containerd",
+    "podman.service": "/var/lib/containers", "crio.service": "/var/lib/containers", "k3s.service": "/var/lib/rancher",
+}  # fmt: skip
+
+# Those of systemd 257 that get a /var/tmp of their own before local-fs.target and wait for no mount of it: they fail
+# where the image has no /var/tmp, and all others wait already (seen in boots with a prepare of 5 s, 247 to 262).
+EARLY_UNITS = ("systemd-oomd.service", "systemd-resolved.service")
+
 # systemd's VALID_CHARS without "-" and "\" (src/basic/unit-name.c); ":" is not ours: overlayfs splits at it.
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
 _LONGEST_NAME = 255
@@ -83,6 +93,29 @@ def backing_path(path: str, root: str = BACKING_ROOT) -> str:
     return f"{root}/{backing_name(path)}"
 
 
+def unflatten(name: str) -> str:
+    """The path that backing_name() made `name` of. Raises ValueError if it made none such."""
+    data = b""
+    position = 0
+    while position < len(name):
+        character = name[position]
+        if character == "-":
+            data += b"/"
+        elif character == "_" and name[position + 1 : position + 2] == "_":
+            data += b"_"
+            position += 1
+        elif character == "_":
+            digits = name[position + 1 : position + 3]
+            if len(digits) != 2 or not digits.isalnum():
+                raise ValueError(name)
+            data += bytes.fromhex(digits)
+            position += 2
+        else:
+            data += character.encode()
+        position += 1
+    return "/" + data.decode("utf-8", "surrogateescape")
+
+
 def prepare_unit(path: str) -> str:
     """The name of the service that prepares the layers for `path`."""
     return f"prepare-{backing_name(path)}-overlay.service"
@@ -96,6 +129,22 @@ def fallback_unit(mount: str) -> str:
 def unit_names(path: str) -> "tuple[str, str, str]":
     """The units of `path` that an administrator may have masked or replaced: mount, prepare, backing."""
     return mount_unit(path), prepare_unit(path), mount_unit(backing_path(path))
+
+
+def verify_unit(path: str) -> str:
+    """The name of the service that tells if the overlay on `path` came up read-only."""
+    return f"verify-{backing_name(path)}-overlay.service"
+
+
+def escape_line(path: str) -> str:
+    """`path` as one line of a text file; unescape_line() reads it back."""
+    return path.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def unescape_line(text: str) -> str:
+    """The path that escape_line() wrote as `text`."""
+    # Pairs first, so that an escaped backslash before an n stays what it is.
+    return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\")) if "\\" in text else text
 
 
 def find_fault(path: str) -> str:

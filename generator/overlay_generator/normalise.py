@@ -8,40 +8,71 @@ or half and then whole, comes to the same.
 
 import posix
 
+from overlay_generator.files import TOO_LONG
+
+_OPAQUE = "trusted.overlay.opaque"
 _ORIGIN = "trusted.overlay.origin"
+_LONGEST = 2000  # bytes; PATH_MAX is 4096
 _STALE = (_ORIGIN, "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.upper")
 
 
-def normalise(upper: str, work: str) -> int:
-    """Strip all of `upper` and empty `work`; the number of references taken out. Raises OSError.
+def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str]]":
+    """Strip all of `upper` and empty `work`; the number of references taken out, and the paths below `upper` of its
+    opaque directories. Raises OSError.
 
-    Symbolic links are not followed and mount points not entered. `upper` must not be in use by an overlay.
+    Without `files` only directories are stripped: right where no reference of a file can be followed in the new
+    image, and it spares a look at each inode. Symbolic links are not followed and mount points not entered. `upper`
+    must not be in use by an overlay.
     """
     count = 0
+    opaque = []
     device = posix.lstat(upper).st_dev
     pending = [upper]
     while pending:
         directory = pending.pop()
         has_whiteout = False
-        with posix.scandir(directory) as entries:
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    count += _strip(entry.path)
-                    has_whiteout = has_whiteout or _is_whiteout(entry)
-                elif entry.stat(follow_symlinks=False).st_dev == device:
-                    pending.append(entry.path)
-        count += _strip_directory(directory, has_whiteout)
+        try:
+            with posix.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        if files:
+                            count += _strip(entry.path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        if entry.stat(follow_symlinks=False).st_dev == device:
+                            pending.append(entry.path)
+                    else:
+                        has_whiteout = has_whiteout or is_whiteout(entry)
+                        if files:
+                            count += _strip(entry.path)
+        except OSError as error:
+            # Made by somebody who went there step by step; no image has anything so deep.
+            if error.errno != TOO_LONG:
+                raise
+            continue
+        found = posix.listxattr(directory)
+        count += _strip_directory(directory, found, has_whiteout)
+        if _OPAQUE in found and posix.getxattr(directory, _OPAQUE) == b"y":
+            opaque.append(directory[len(upper) + 1 :])
     remove_below(work)
-    return count
+    return count, opaque
 
 
 def remove_below(top: str) -> None:
     """Remove everything in the directory `top`, which stays itself. Raises OSError."""
     # Not recursive: a work directory's depth is not ours to know.
     pending = [top]
-    emptied = []
+    emptied: list[str] = []
+    moved = 0
     while pending:
         directory = pending.pop()
+        if len(directory) > _LONGEST:
+            # A path can be made longer than any system call takes: what lies deep is brought up first.
+            moved += 1
+            shorter = f"{top}/.deep-{moved}"
+            posix.rename(directory, shorter)
+            emptied.remove(directory)
+            emptied.append(shorter)
+            directory = shorter
         # overlayfs makes work/work with mode 000, which holds root back where it lacks CAP_DAC_OVERRIDE.
         with posix.scandir(directory) as entries:
             for entry in entries:
@@ -56,26 +87,34 @@ def remove_below(top: str) -> None:
 
 def _strip(path: str) -> int:
     found = [name for name in posix.listxattr(path, follow_symlinks=False) if name in _STALE]
-    for name in found:
+    return sum(_remove(path, name) for name in found)
+
+
+def _remove(path: str, name: str) -> bool:
+    try:
         posix.removexattr(path, name, follow_symlinks=False)
-    return len(found)
+    except PermissionError:
+        # An immutable file. That it may be shown wrong is no reason to have no directory at all.
+        return False
+    return True
 
 
-def _strip_directory(path: str, has_whiteout: bool) -> int:
-    found = [name for name in posix.listxattr(path) if name in _STALE]
+def _strip_directory(path: str, present: "list[str]", has_whiteout: bool) -> int:
+    found = [name for name in present if name in _STALE]
     # Empty means "copied up from somewhere unknown". Without any, the kernel does not look for whiteouts in a
     # directory that the new image has not: they are listed then, as names that don't exist (Linux 6.18, fs/overlayfs).
     known = _ORIGIN in found and posix.getxattr(path, _ORIGIN) != b""
     if known or (has_whiteout and _ORIGIN not in found):
-        posix.setxattr(path, _ORIGIN, b"")
-    others = [name for name in found if name != _ORIGIN]
-    for name in others:
-        posix.removexattr(path, name)
-    return len(others) + known
+        try:
+            posix.setxattr(path, _ORIGIN, b"")
+        except PermissionError:
+            known = False
+    return sum(_remove(path, name) for name in found if name != _ORIGIN) + known
 
 
-def _is_whiteout(entry: "posix.DirEntry[str]") -> bool:
-    if entry.is_file(follow_symlinks=False) or entry.is_symlink():
+def is_whiteout(entry: "posix.DirEntry[str]") -> bool:
+    """True if `entry` of an upper layer marks a deleted file. Raises OSError."""
+    if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink():
         return False
     info = entry.stat(follow_symlinks=False)
     return info.st_mode & 0o170000 == 0o020000 and info.st_rdev == 0

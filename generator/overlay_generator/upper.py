@@ -6,7 +6,7 @@ from overlay_generator.files import sync_directory
 
 # overlayfs's own marks belong to the layer they are found in.
 _NOT_COPIED = "trusted.overlay."
-_SCRATCH = ".new"
+_SCRATCH = ".new-by-overlay-generator"
 _NOT_SUPPORTED = 95  # EOPNOTSUPP; the module errno would be one more to load
 
 
@@ -24,20 +24,27 @@ def make_upper(where: str, backing: str) -> "list[str]":
         return []
     except FileNotFoundError:
         pass
+    warnings = make_like(where, upper)
+    sync_directory(backing)
+    return warnings
+
+
+def make_like(source: str, path: str) -> "list[str]":
+    """Make the directory `path` with mode, owner, times, ACLs and labels of `source`; warnings. Raises OSError."""
     # Complete before it has its name: after a power cut in between, this is done again.
-    scratch = upper + _SCRATCH
+    scratch = path + _SCRATCH
     try:
         posix.mkdir(scratch, 0o700)
     except FileExistsError:
         posix.rmdir(scratch)
         posix.mkdir(scratch, 0o700)
-    warnings = _copy_attributes(where, scratch)
-    posix.rename(scratch, upper)
-    sync_directory(backing)
+    warnings = copy_attributes(source, scratch)
+    posix.rename(scratch, path)
     return warnings
 
 
-def _copy_attributes(source: str, target: str) -> "list[str]":
+def copy_attributes(source: str, target: str) -> "list[str]":
+    """Give the directory `target` mode, owner, attributes and times of `source`; warnings. Raises OSError."""
     info = posix.stat(source)
     for name in _list_attributes(target):
         # Inherited from a default ACL of the backing directory.

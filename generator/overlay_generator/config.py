@@ -1,0 +1,146 @@
+"""The configuration files: a section for each directory, written as systemd.syntax(7) has it. Pure.
+
+    [/var]
+    Policy=keep
+    Passthrough=/var/lib/docker /var/log/journal
+
+Bad lines are told and left out; what is good beside them stays.
+"""
+
+from overlay_generator.cmdline import split_words
+from overlay_generator.model import Problem, Settings, Word
+from overlay_generator.names import find_fault, is_below, normalise
+
+POLICIES = ("keep", "refresh", "prune", "reset")
+_FLAGS = ("nosuid", "nodev", "noexec", "noatime", "nodiratime")
+# Not uuid= and verity=: where the kernel is too old for an option, there is no overlay at all.
+# Of the kernel's Documentation/filesystems/overlayfs.rst; the layers are ours, and user.overlay.* is not looked at.
+_OPTIONS = {
+    "redirect_dir": ("on", "off", "follow", "nofollow"), "index": ("on", "off"), "xino": ("on", "off", "auto"),
+    "metacopy": ("on", "off"), "nfs_export": ("on", "off"), "volatile": ("",),
+}  # fmt: skip
+_BLANKS = " \t\r"
+
+
+def read_settings(files: "list[tuple[str, str]]") -> "tuple[dict[str, Settings], list[Problem]]":
+    """The settings of each directory that has a section in `files`, pairs of a path and a text in the order of
+    reading, and what was wrong in them.
+    """
+    found: dict[str, Settings] = {}
+    problems: list[Problem] = []
+    for source, text in files:
+        text = text[1:] if text.startswith("\ufeff") else text  # a byte order mark, as systemd skips it
+        section: str | None = None
+        for number, line in _join_lines(text):
+            if line[:1] == "[" and line[-1:] == "]":
+                section = _read_section(line[1:-1], source, number, problems)
+                if section:
+                    found.setdefault(section, Settings())
+                continue
+            key, equals, value = line.partition("=")
+            if not equals:
+                problems.append(Problem(f'"{line}" is neither a section nor an assignment; ignored', source, number))
+            elif section is None:
+                problems.append(Problem(f"{key.rstrip(_BLANKS)}= stands before any section; ignored", source, number))
+            elif section:
+                wrong = _assign(
+                    found[section], section, key.rstrip(_BLANKS), Word(value.lstrip(_BLANKS), source, number)
+                )
+                problems += [Problem(text, source, number) for text in wrong]
+    return found, problems
+
+
+def _join_lines(text: str) -> "list[tuple[int, str]]":
+    """The lines that say something, with their numbers; a backslash at the end of one joins the next to it."""
+    lines: list[tuple[int, str]] = []
+    open_line = ""
+    start = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.lstrip(_BLANKS)
+        if line[:1] in ("#", ";") or not (line.rstrip(_BLANKS) or open_line):
+            continue
+        start = start if open_line else number
+        # An odd number of them, the last characters of the line: two are one that is meant.
+        if (len(line) - len(line.rstrip("\\"))) % 2:
+            open_line += line[:-1] + " "
+            continue
+        lines.append((start, (open_line + line).rstrip(_BLANKS)))
+        open_line = ""
+    if open_line:
+        lines.append((start, open_line.rstrip(_BLANKS)))
+    return lines
+
+
+def _read_section(name: str, source: str, line: int, problems: "list[Problem]") -> str:
+    where = normalise(name)
+    fault = "" if name.startswith("/") else "a section is named by the absolute path of a directory"
+    fault = fault or find_fault(where)
+    if fault:
+        problems.append(Problem(f"[{name}]: {fault}; the section is ignored", source, line))
+        return ""
+    return where
+
+
+def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]":
+    """Take over one assignment; what is wrong with it. An empty value takes back what came before."""
+    value = word.text
+    if key == "Policy":
+        if value and value not in POLICIES:
+            return [f"Policy={value}: not one of {', '.join(POLICIES)}; ignored"]
+        settings.policy = value or "keep"
+    elif key in ("Size", "Inodes"):
+        if value and not _is_limit(value, percent=key == "Size"):
+            return [f"{key}={value}: not a number with K, M or G{' or %' if key == 'Size' else ''}; ignored"]
+        if key == "Size":
+            settings.size = value
+        else:
+            settings.inodes = value
+    elif key in ("Flags", "Options", "Passthrough"):
+        return _extend(settings, where, key, word)
+    else:
+        return [f"{key}= is not known; ignored"]
+    return []
+
+
+def _extend(settings: Settings, where: str, key: str, word: Word) -> "list[str]":
+    """Add the words of a list; what is wrong with some of them."""
+    text = word.text if key == "Passthrough" else word.text.replace(",", " ")
+    words = tuple(Word(part, word.source, word.line) for part in split_words(text))
+    if key == "Flags":
+        good = tuple(part.text for part in words if part.text in _FLAGS)
+        settings.flags = tuple(dict.fromkeys((*settings.flags, *good))) if words else ()
+        return [
+            f"Flags={part.text}: not one of {', '.join(_FLAGS)}; ignored" for part in words if part.text not in _FLAGS
+        ]
+    if key == "Options":
+        good_options = tuple(part for part in words if _is_option(part.text))
+        settings.options = (*settings.options, *good_options) if words else ()
+        return [f"Options={part.text}: no option of overlayfs that can be set here; ignored" for part in words
+                if not _is_option(part.text)]  # fmt: skip
+    wrong = []
+    paths: list[Word] = []
+    for part in words:
+        path = normalise(part.text)
+        fault = find_fault(path) or ("" if is_below(path, where) else f"it is not below {where}")
+        if fault:
+            wrong.append(f"Passthrough={part.text}: {fault}; ignored")
+        else:
+            paths.append(Word(path, part.source, part.line))
+    settings.passthrough = (*settings.passthrough, *paths) if words else ()
+    return wrong
+
+
+def _is_limit(value: str, percent: bool) -> bool:
+    number, unit = (value[:-1], value[-1]) if value[-1] in "KMGkmg%" else (value, "")
+    return (
+        len(number) < 16
+        and number.isascii()
+        and number.isdigit()
+        and int(number) > 0
+        and (unit != "%" or (percent and int(number) <= 100))
+    )
+
+
+def _is_option(text: str) -> bool:
+    key, _, value = text.partition("=")
+    return value in _OPTIONS.get(key, ())

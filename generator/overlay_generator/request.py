@@ -1,0 +1,66 @@
+"""The arguments of the prepare program, as the units give them. Pure."""
+
+
+class Request:
+    """What to prepare where. `wanted` is fstab's type, `fallback` the options of a tmpfs or "".
+
+    `reset`: start with an empty upper layer. `policy` is what an update does to it, `direct` are the paths that are
+    passed through. `verify`: only tell that the overlay came up read-only.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        backing: str,
+        mount: str,
+        wanted: str = "",
+        fallback: str = "",
+        reset: bool = False,
+        policy: str = "keep",
+        direct: "tuple[str, ...]" = (),
+        verify: bool = False,
+    ) -> None:
+        self.where = where
+        self.backing = backing
+        self.mount = mount
+        self.wanted = wanted
+        self.fallback = fallback
+        self.reset = reset
+        self.policy = policy
+        self.direct = direct
+        self.verify = verify
+
+    @property
+    def name(self) -> str:
+        """The flat name of the directory."""
+        return self.backing.rpartition("/")[2]
+
+
+def parse(arguments: "list[str]") -> Request:
+    """The request in `--mount=POINT [--type=TYPE] [--fallback=OPTIONS] [--reset=yes] [--policy=WORD]
+    [--direct=PATH]... [--verify=yes] DIRECTORY BACKING`. Raises ValueError.
+    """
+    if len(arguments) < 3:
+        raise ValueError("too few arguments")
+    options: dict[str, str] = {}
+    direct = []
+    for word in arguments[:-2]:
+        key, equals, value = word.partition("=")
+        if key not in ("--mount", "--type", "--fallback", "--reset", "--policy", "--direct", "--verify") or not equals:
+            raise ValueError(f"{word}: not known")
+        options[key] = value
+        if key == "--direct":
+            direct.append(value)
+    if "--mount" not in options:
+        raise ValueError("--mount= is missing")
+    return Request(
+        arguments[-2],
+        arguments[-1],
+        options["--mount"],
+        options.get("--type", ""),
+        options.get("--fallback", ""),
+        options.get("--reset") == "yes",
+        options.get("--policy", "keep"),
+        tuple(direct),
+        options.get("--verify") == "yes",
+    )

@@ -1,0 +1,87 @@
+"""What of a directory's configuration can be done at this boot, and why the rest can't. Pure."""
+
+from overlay_generator.model import Backing, Directory, Inputs, Problem, Settings, Word
+from overlay_generator.names import is_below, mount_unit
+
+# On a persistent upper layer all else ties it to the inodes of one image, and an update makes it unusable; with
+# `volatile` the kernel refuses it after a power cut (kernel's Documentation/filesystems/overlayfs.rst).
+_SAFE_ON_A_DISK = ("redirect_dir=off", "index=off", "xino=off", "metacopy=off", "nfs_export=off")
+
+
+def settle(
+    inputs: Inputs,
+    where: str,
+    accepted: "dict[str, Backing]",
+    problems: "list[Problem]",
+    hints: "list[str]",
+) -> Settings:
+    """The settings of `where` without what can't be done; that is added to `problems` and `hints`."""
+    asked = inputs.settings[where]
+    options = []
+    for word in asked.options:
+        if accepted[where].volatile or word.text in _SAFE_ON_A_DISK:
+            options.append(word)
+        else:
+            text = f"Options={word.text}: an image update or a power cut would cost {where} its data; ignored"
+            problems.append(Problem(text, word.source, word.line))
+    _drop_contradictions(options, problems)
+    passthrough: list[Word] = []
+    for word in sorted(asked.passthrough, key=lambda word: word.text):
+        if any(word.text == other.text for other in passthrough):
+            continue
+        reason = _find_reason(inputs, where, word, accepted, passthrough)
+        if reason:
+            hints.append(f"{word}: {word.text} is not passed through: {reason}")
+        else:
+            passthrough.append(word)
+    return Settings(asked.policy, asked.size, asked.inodes, asked.flags, tuple(options), tuple(passthrough))
+
+
+def _drop_contradictions(options: "list[Word]", problems: "list[Problem]") -> None:
+    """Take out of `options` what the kernel refuses beside the others: there would be no overlay (Linux 6.18)."""
+    # What is on where nobody says otherwise, see render.py.
+    values = {"index": "on", "redirect_dir": "on"}
+    for word in options:
+        key, _, value = word.text.partition("=")
+        values[key] = value
+    if values.get("metacopy") == "on" and values["redirect_dir"] != "on":
+        values["metacopy"] = "off"
+        _drop(options, "metacopy=on", f"redirect_dir={values['redirect_dir']}", problems)
+    if values.get("nfs_export") == "on":
+        for key, value in (("index", "off"), ("metacopy", "on")):
+            if values.get(key) == value:
+                _drop(options, "nfs_export=on", f"{key}={value}", problems)
+
+
+def _drop(options: "list[Word]", text: str, other: str, problems: "list[Problem]") -> None:
+    for word in [word for word in options if word.text == text]:
+        options.remove(word)
+        problems.append(Problem(f"Options={text}: the kernel refuses it with {other}; ignored", word.source, word.line))
+
+
+def _find_reason(
+    inputs: Inputs, where: str, word: Word, accepted: "dict[str, Backing]", passthrough: "list[Word]"
+) -> str:
+    """Why the path of `word` can't be passed through, or ""."""
+    path = word.text
+    for entry in inputs.entries:
+        if is_below(entry.where, where) and (path == entry.where or is_below(path, entry.where)):
+            return f"{entry} mounts {entry.where}"
+    for other in passthrough:
+        if is_below(path, other.text):
+            return f"{other.text} around it is passed through already"
+    for other_where in accepted:
+        if path == other_where or (is_below(path, other_where) and is_below(other_where, where)):
+            return f"{other_where} is to be an overlay of its own"
+        if is_below(other_where, path):
+            return f"{other_where} in it is to be an overlay"
+    name = mount_unit(path)
+    unit = inputs.units.get(name)
+    if name in inputs.request.masked:
+        return f"{name} is masked by systemd.mask= on the kernel command line"
+    if unit:
+        return f"{name} is masked by {unit.path}" if unit.kind == "mask" else f"{unit.path} provides {name}"
+    directory = inputs.directories.get(path, Directory("unseen"))
+    if directory.state == "symlink":
+        return f"{directory.detail}; ask for the directory it leads to"
+    return "it is not a directory" if directory.state == "file" else ""

@@ -1,0 +1,61 @@
+"""Makes small trees of files and layers, and says all of them that overlayfs tells apart."""
+
+import os
+import stat
+from pathlib import Path
+
+OPAQUE, ORIGIN = "trusted.overlay.opaque", "trusted.overlay.origin"
+Tree = dict[str, tuple[object, ...]]
+
+
+def fill(top: Path, *entries: str) -> Path:
+    """Make `entries` below `top`: `path/` a directory, `path/ opaque` one that hides the image's, `path!` a whiteout,
+    `path>target` a symbolic link, `path=text` a file, `path` a file with its own path in it. Returns `top`.
+    """
+    top.mkdir(parents=True, exist_ok=True)
+    for entry in entries:
+        name, opaque, _ = entry.partition(" opaque")
+        link, arrow, target = name.partition(">")
+        file, equals, text = name.partition("=")
+        path = top / file.rstrip("/!") if not arrow else top / link
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if arrow:
+            path.symlink_to(target)
+        elif name.endswith("!"):
+            os.mknod(path, stat.S_IFCHR, 0)
+        elif name.endswith("/"):
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_bytes(os.fsencode(text if equals else file))
+        if opaque:
+            os.setxattr(path, OPAQUE, b"y")
+    return top
+
+
+def read_tree(top: Path) -> Tree:
+    """All below `top`, by relative paths: what overlayfs tells apart, and who owns it."""
+    return {path.relative_to(top).as_posix(): describe(path) for path in sorted(top.rglob("*"))}
+
+
+def describe(path: Path) -> "tuple[object, ...]":
+    """Kind, mode, owner, device, attributes and content of what is at `path`."""
+    info = path.lstat()
+    names = sorted(os.listxattr(path, follow_symlinks=False))
+    attributes = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
+    content: object = ""
+    if stat.S_ISLNK(info.st_mode):
+        content = os.readlink(path)
+    elif stat.S_ISREG(info.st_mode):
+        content = path.read_bytes()
+    return oct(info.st_mode), info.st_uid, info.st_gid, info.st_rdev, attributes, content
+
+
+def dig(top: Path, depth: int, name: str = "d" * 100) -> None:
+    """Make a tree of `depth` directories below `top`, step by step, which no path could reach."""
+    at = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=at)
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
