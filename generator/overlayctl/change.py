@@ -1,0 +1,55 @@
+"""What a walk over two layers yields: one change at one path."""
+
+from os import stat_result
+from typing import NamedTuple
+
+ADDED, CHANGED, METADATA, EQUAL = "added", "changed", "metadata", "equal"
+DELETED, REPLACED, MOVED, OPAQUE = "deleted", "replaced", "moved", "opaque"
+
+# In the order in which they are counted up.
+KINDS = {
+    ADDED: "the image has nothing of this name",
+    CHANGED: "another content, and perhaps more",
+    METADATA: "the same content, with another mode, owner, time or extended attribute",
+    EQUAL: "copied up, and nothing differs",
+    DELETED: "hidden, with all that the image has below it",
+    REPLACED: "the image has something of another type",
+    MOVED: "a renamed directory of the image; what is in it is compared with what was moved",
+    OPAQUE: "a directory in place of the image's one, whose content is hidden",
+}
+
+
+class Layers(NamedTuple):
+    """The layers of one overlay, without a slash at their ends.
+
+    `links` is its index directory (WORK/index), b"" if it is mounted with index=off.
+    """
+
+    upper: bytes
+    lower: bytes
+    links: bytes = b""
+
+
+class Change(NamedTuple):
+    """One change at `path`, which goes from the overlay's top; b"" is that itself.
+
+    `what` differs: content, mode, owner, times, xattrs. `real` and `info` are what is seen now, and where it lies; of
+    what is deleted `real` is the whiteout, or None, and `info` is None. `old` and `old_info` are what the image has,
+    None if nothing. `beside` is the lower directory that shows through the one it is in. `source` is where a moved
+    directory was.
+    """
+
+    kind: str
+    path: bytes
+    what: "tuple[str, ...]"
+    real: "bytes | None"
+    info: "stat_result | None"
+    old: "bytes | None" = None
+    old_info: "stat_result | None" = None
+    beside: "bytes | None" = None
+    source: bytes = b""
+
+    @property
+    def below(self) -> "bytes | None":
+        """The place below it in the lower layer, whether there is something or not; None where that does not show."""
+        return None if self.beside is None else self.beside + b"/" + self.path.rpartition(b"/")[2]

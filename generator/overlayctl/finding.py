@@ -1,0 +1,173 @@
+"""What check can find, as data: for each rule its level, what is wrong, and what to do."""
+
+from dataclasses import dataclass
+
+ERROR, WARNING, NOTE = LEVELS = ("error", "warning", "note")
+
+# Errors keep a directory from being writable, or lose data; warnings cost something on the way; notes are what could
+# not be looked at, or what somebody should know. The words in braces are given by who finds it.
+RULES = {
+    # What the generator itself says of this machine, in its own words.
+    "wrong-input": (ERROR, "{text}", ""),
+    "not-overlaid": (ERROR, "{text}", ""),
+    "left-alone": (WARNING, "{text}", ""),
+    "hint": (WARNING, "{text}", ""),
+    # The kernel command line.
+    "no-flag": (
+        WARNING,
+        "overlayfs.mounts is not on the kernel command line, so nothing is overlaid",
+        "add overlayfs.mounts=/var; the rest was checked as if it were there",
+    ),
+    "cmdline-unknown": (
+        NOTE,
+        "no kernel command line is known for this image",
+        "give it with --cmdline; it was checked as if it were overlayfs.mounts",
+    ),
+    "misspelt-key": (ERROR, '"{key}" is no key that anybody reads', "write {better}"),
+    "initrd-key": (ERROR, '"{key}" is for the initrd, where nothing is overlaid', "write {better}"),
+    # fstab.
+    "upper-read-only": (
+        ERROR,
+        "{where} is mounted read-only, and can't hold an upper layer",
+        "take ro out of its options",
+    ),
+    "upper-network": (
+        ERROR,
+        "{where} waits for the network (_netdev), which comes after {overlaid} is needed",
+        "use a disk of the device",
+    ),
+    "upper-automount": (
+        WARNING,
+        "x-systemd.automount on {where} does nothing useful: the overlay needs it at once",
+        "take it out of its options",
+    ),
+    "upper-unused": (
+        WARNING,
+        "{where} is the place of no upper layer: overlaid are {overlaid}, with {expected}",
+        "correct the path, or add the directory to overlayfs.mounts=",
+    ),
+    "upper-by-link": (
+        WARNING,
+        "{where} leads through a symbolic link, and is not the same to systemd",
+        "write {better}",
+    ),
+    "upper-type-unknown": (
+        NOTE,
+        "the type of {where} is found out at boot, so it is not known whether it can hold an upper layer",
+        "write it: ext4, xfs, btrfs or f2fs",
+    ),
+    "no-timeout": (
+        WARNING,
+        "{where} is nofail, and the boot waits 90 s for a disk that is missing",
+        "add x-systemd.device-timeout=10s",
+    ),
+    "mounted-twice": (
+        WARNING,
+        "{where} is mounted by line {first} already; systemd drops this one",
+        "take one of them out",
+    ),
+    "nested-mount": (
+        NOTE,
+        "{where} is mounted on top of the overlay on {overlaid}, and is no part of it",
+        "reset, diff and export leave it alone",
+    ),
+    # The kernel.
+    "kernel-unknown": (
+        NOTE,
+        "the configuration of the kernel is not in the image",
+        "give it with --kernel: overlayfs and TMPFS_XATTR are needed",
+    ),
+    "kernel-option": (
+        ERROR,
+        "CONFIG_{option} is not set, and {reason}",
+        "build the kernel with CONFIG_{option}={value}",
+    ),
+    # What tells one image from the next.
+    "image-unnamed": (
+        WARNING,
+        "has neither IMAGE_VERSION nor BUILD_ID: a persistent upper layer can tell a new image by the superblock alone",
+        "add IMAGE_VERSION= with each build; without, never build two images with the same UUID and times",
+    ),
+    "image-anonymous": (
+        ERROR,
+        "the image's {fstype} has no UUID and no time of its making, and os-release has no IMAGE_VERSION: "
+        "the next image can't be told from it",
+        "add IMAGE_VERSION= to os-release with each build",
+    ),
+    # The machine's identity.
+    "machine-id-missing": (WARNING, "is missing: each boot is a first boot with a new machine ID", "{advice}"),
+    "machine-id-empty": (
+        WARNING,
+        "is empty: each boot has a new machine ID, and a new directory in /var/log/journal",
+        "{advice}",
+    ),
+    "machine-id-uninitialized": (
+        WARNING,
+        'says "uninitialized": on a read-only root each boot is a first boot',
+        "{advice}",
+    ),
+    "machine-id-fixed": (WARNING, "has a machine ID: all devices with this image have the same", "{advice}"),
+    "machine-id-wrong": (WARNING, "has no machine ID in it, but something else", "{advice}"),
+    # What the boot runs.
+    "generator-missing": (
+        ERROR,
+        "the generator is not installed",
+        "make install-generator DESTDIR=…, or overlayctl render",
+    ),
+    "generator-not-executable": (ERROR, "is not executable, and systemd passes over it", "chmod 755"),
+    "generator-masked": (ERROR, "masks the generator, and nothing is overlaid", "remove it"),
+    "package-damaged": (ERROR, "{name} is missing", "install it again: make install-generator DESTDIR=…"),
+    "python-missing": (
+        ERROR,
+        "{name} is missing, and the generator can't run",
+        "install python3-minimal, or overlayctl render",
+    ),
+    "python-too-old": (
+        ERROR,
+        "is version {version}; the generator needs 3.9",
+        "use a newer Python, or overlayctl render",
+    ),
+    "python-module": (ERROR, "the module {name} of Python is missing; {user} needs it", "{advice}"),
+    "python-module-optional": (NOTE, "the module {name} is missing; {user} tells less without it", "{advice}"),
+    "not-compiled": (
+        WARNING,
+        "{count} of {total} files are not compiled for Python {version}, such as {name}: each boot compiles them again",
+        "make install PYTHON=/usr/bin/python{version}, an interpreter of the image's version",
+    ),
+    "compiled-stale": (
+        WARNING,
+        "{count} compiled files have other times than their sources, such as {name}: each boot compiles them again",
+        "compile them unchecked, as make install does",
+    ),
+    "command-missing": (ERROR, "{name} is missing; {unit} runs it", "install {package}"),
+    "systemd-too-old": (ERROR, "systemd {version} is older than 247", "update it"),
+    # Who is early.
+    "unordered-unit": (
+        WARNING,
+        "uses {path} and is not ordered after {mount}: it may look at the image's directory below the overlay",
+        "add RequiresMountsFor={path} to it, in a drop-in {dropin}",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong; `line` is 0 where it is the whole of `source`, `advice` says what to do."""
+
+    rule: str
+    level: str
+    text: str
+    advice: str = ""
+    source: str = ""
+    line: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where it stands, e.g. `/etc/fstab:7`, "" if nowhere in particular."""
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+
+def make(rule: str, source: str = "", line: int = 0, **words: object) -> Finding:
+    """The finding of `rule` at `source`, with `words` for those in braces."""
+    level, text, advice = RULES[rule]
+    return Finding(rule, level, text.format(**words), advice.format(**words), source, line)

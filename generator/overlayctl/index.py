@@ -1,0 +1,67 @@
+"""Hard links of the image that changed under one of their names: what index=on keeps in the work directory.
+
+With it all names of such a file show the changed one, also those that the upper layer has not got. The index has an
+entry for each, named by the file handle in the lower layer (struct ovl_fb, fs/overlayfs/overlayfs.h).
+"""
+
+import ctypes
+import os
+import stat
+from os import listdir, lstat
+
+# version, magic, length, flags, type, UUID of the file system (16 bytes); the handle follows.
+_HEADER = 21
+_MAGIC = 0xFB
+_LONGEST = 128  # MAX_HANDLE_SZ of name_to_handle_at(2)
+
+Handle = tuple[int, bytes]
+
+
+class _FileHandle(ctypes.Structure):
+    _fields_ = (
+        ("length", ctypes.c_uint),
+        ("type", ctypes.c_int),
+        ("bytes", ctypes.c_ubyte * _LONGEST),
+    )
+
+
+def read(directory: bytes) -> "dict[Handle, bytes]":
+    """The entries of the index `directory` for what is no directory, by the handle of the lower file.
+
+    Empty if there is no index. Raises OSError.
+    """
+    found = {}
+    try:
+        names = listdir(directory)
+    except FileNotFoundError:
+        return {}
+    for name in names:
+        path = directory + b"/" + name
+        handle = _parse(name)
+        mode = lstat(path).st_mode
+        # A character device is a whiteout: the file is gone under all its names.
+        if handle and not stat.S_ISDIR(mode) and not stat.S_ISCHR(mode):
+            found[handle] = path
+    return found
+
+
+def read_handle(path: bytes) -> "Handle | None":
+    """The file handle of `path`, None where its file system has none. A symbolic link is not followed."""
+    handle = _FileHandle(length=_LONGEST)
+    mount = ctypes.c_int()
+    library = ctypes.CDLL(None, use_errno=True)
+    at_cwd = -100
+    if library.name_to_handle_at(at_cwd, os.fspath(path), ctypes.byref(handle), ctypes.byref(mount), 0) != 0:
+        return None
+    return handle.type, bytes(handle.bytes[: handle.length])
+
+
+def _parse(name: bytes) -> "Handle | None":
+    try:
+        data = bytes.fromhex(name.decode("ascii"))
+    except ValueError:
+        return None  # a whiteout or a file in the making
+    if len(data) <= _HEADER or data[1] != _MAGIC:
+        return None
+    # Padding rounds the length up to that of the name in some kernels; the header has the right one.
+    return data[4], data[_HEADER : data[2]]

@@ -1,0 +1,28 @@
+"""Which names are one file: for what has to be told once for all of them."""
+
+import os
+import stat
+
+
+class Links:
+    """Remembers files with several names until all of these have come, so that it stays small.
+
+    `index` is the index directory of the overlay, b"" without one: names that it joins are not in the count of links,
+    and with it nothing is forgotten.
+    """
+
+    def __init__(self, index: bytes) -> None:
+        self._index = index
+        self._found: dict[tuple[int, int], tuple[bytes, int]] = {}
+
+    def find_first(self, name: bytes, real: bytes, info: os.stat_result) -> "bytes | None":
+        """The name under which the file `real` has come before; None if this is the first, or it is a directory."""
+        if stat.S_ISDIR(info.st_mode):
+            return None
+        if info.st_nlink < 2 and not (self._index and real.startswith(self._index)):
+            return None
+        key = (info.st_dev, info.st_ino)
+        first, left = self._found.pop(key, (None, info.st_nlink))
+        if left > 1 or self._index:
+            self._found[key] = (first or name, left - 1)
+        return first

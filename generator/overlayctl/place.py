@@ -1,0 +1,65 @@
+"""Directories on the way of a walk, as the directories of the layers that they are made of."""
+
+from collections.abc import Collection, Iterator
+from os import listdir
+from typing import NamedTuple
+
+_NO_NAMES: "frozenset[bytes]" = frozenset()
+
+
+class Part(NamedTuple):
+    """Names in one directory that are no directories, in place of their changes: Walker.walk_part() has these.
+
+    `upper` is the directory in the upper layer, `image` the one in the lower layer, and `present` what of `names` that
+    has.
+    """
+
+    path: bytes
+    upper: bytes
+    image: "bytes | None"
+    names: "list[bytes]"
+    present: "list[bytes]"
+
+
+class Place:
+    """One directory, as the directories it is made of; None where a layer has none.
+
+    `upper` is its own, `shown` the lower one that shows through it, `image` the one that the image has there. Where
+    the last two are the same, as nearly everywhere, only names in the upper one can have changed: `plain`.
+    """
+
+    __slots__ = ("image", "in_image", "in_shown", "in_upper", "own", "path", "plain", "shown", "upper")
+
+    def __init__(
+        self, path: bytes, upper: "bytes | None", shown: "bytes | None", image: "bytes | None", indexed: bool
+    ) -> None:
+        self.path = path
+        self.upper = upper
+        self.shown = shown
+        self.image = image
+        self.plain = shown == image and not indexed
+        self.own = upper + b"/" if upper is not None and self.plain else b""
+        own = listdir(upper) if upper is not None else []
+        self.in_upper: Collection[bytes] = own if self.plain else frozenset(own)
+        self.in_image = frozenset(listdir(image)) if image is not None else _NO_NAMES
+        if shown == image:
+            self.in_shown = self.in_image
+        else:
+            self.in_shown = frozenset(listdir(shown)) if shown is not None else _NO_NAMES
+
+    @classmethod
+    def of_part(cls, part: Part) -> "Place":
+        """The directory that has the names of `part` and no others."""
+        place = cls.__new__(cls)
+        place.path, place.upper, place.shown, place.image = part.path, part.upper, part.image, part.image
+        place.plain, place.own, place.in_upper = True, part.upper + b"/", part.names
+        place.in_image = place.in_shown = frozenset(part.present)
+        return place
+
+    def names(self) -> "Iterator[bytes]":
+        """The names at which there may be a change, sorted."""
+        return iter(sorted(self.in_upper if self.plain else self.in_shown.union(self.in_image, self.in_upper)))
+
+    def has(self, name: bytes) -> bool:
+        """True if one of the layers has `name`."""
+        return name in self.in_upper or name in self.in_shown or name in self.in_image

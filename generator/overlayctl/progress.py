@@ -1,0 +1,37 @@
+"""One line on standard error that tells a person how far a long walk has come."""
+
+import sys
+import time
+
+_QUIET = 2.0  # seconds that nobody has to be told of
+_EVERY = 0.5
+_LOOK_AT = 256  # changes between two looks at the clock
+
+
+class Progress:
+    """Shows nothing where standard error is no terminal, or if not `wanted`."""
+
+    def __init__(self, wanted: bool = True) -> None:
+        self._wanted = wanted and sys.stderr.isatty()
+        self._shown = False
+        self._count = self._look_at = 0
+        self._due = time.monotonic() + _QUIET
+
+    def advance(self, count: int) -> None:
+        """Note `count` changes more."""
+        self._count += count
+        if self._wanted and self._count >= self._look_at:
+            self._look_at = self._count + _LOOK_AT
+            now = time.monotonic()
+            if now > self._due:
+                self._due = now + _EVERY
+                sys.stderr.write(f"\r{self._count:,} changes ...\033[K")
+                sys.stderr.flush()
+                self._shown = True
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            self._shown = False
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()

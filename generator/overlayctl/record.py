@@ -1,0 +1,66 @@
+"""Notes what the generator reads while it makes its plan: the list of a bug report is never out of date."""
+
+import posix
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from overlay_generator import boot, gather
+from overlay_generator.model import Plan
+
+_LOOKS = ("lstat", "stat", "listdir", "listxattr", "scandir")
+
+
+@dataclass
+class Record:
+    """The paths, as the machine has them, in the order in which they were asked for; also those that don't exist.
+
+    `opened` were read, `links` read as links, `looked` looked at; `release` is the kernel's, "" if nobody asked.
+    """
+
+    opened: "dict[str, None]" = field(default_factory=dict)
+    links: "dict[str, None]" = field(default_factory=dict)
+    looked: "dict[str, None]" = field(default_factory=dict)
+    release: str = ""
+
+    def paths(self) -> "list[str]":
+        """All paths, sorted: a directory comes before what is in it."""
+        return sorted({**self.opened, **self.links, **self.looked})
+
+
+class _Recorder:
+    """Stands in for the module posix in gather, the only reader of the machine."""
+
+    def __init__(self, root: str, record: Record) -> None:
+        self._root = root
+        self._record = record
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(posix, name)
+        if name == "open":
+            return self._wrap(real, self._record.opened)
+        if name == "readlink":
+            return self._wrap(real, self._record.links)
+        if name in _LOOKS:
+            return self._wrap(real, self._record.looked)
+        if name == "uname":
+            self._record.release = posix.uname().release
+        return real
+
+    def _wrap(self, real: "Callable[..., Any]", noted: "dict[str, None]") -> "Callable[..., Any]":
+        def call(path: str, *arguments: object, **options: object) -> Any:
+            inside = path[len(self._root) :]
+            noted["/" + "/".join(part for part in inside.split("/") if part)] = None
+            return real(path, *arguments, **options)
+
+        return call
+
+
+def make_plan(root: str, environ: "Mapping[str, str]") -> "tuple[Plan | None, Record]":
+    """The plan for the machine at `root`, and what was read for it. Raises OSError."""
+    record = Record()
+    try:
+        vars(gather)["posix"] = _Recorder(root, record)
+        return boot.make_plan(root, environ), record
+    finally:
+        vars(gather)["posix"] = posix
