@@ -1,54 +1,52 @@
-# Install, check, show. `make help` tells what there is; README.md tells why.
+# Install, check, show; packaging/packages.mk packs. `make help` tells what there is; README.md tells why.
 #
 # DESTDIR and PREFIX as usual, every path below can be set. PYTHON is the interpreter of the image: its version
 # names the compiled files. For a tree that can be entered: PYTHON='chroot TREE /usr/bin/python3'.
+# COMPILE=no leaves compiling to somebody else, as a distribution's packages do.
 
 DESTDIR ?=
 PREFIX ?= /usr
 PYTHON ?= /usr/bin/python3
-INSTALL ?= install
+COMPILE ?= yes
 
+bindir ?= $(PREFIX)/bin
 librarydir ?= $(PREFIX)/lib/overlay-generator
 generatordir ?= $(PREFIX)/lib/systemd/system-generators
+unitdir ?= $(PREFIX)/lib/systemd/system
 mandir ?= $(PREFIX)/share/man
+completionsdir ?= $(PREFIX)/share/bash-completion/completions
+# What the scripts and the units start Python with: a path in the image.
+interpreter ?= /usr/bin/python3
+# Not by export: a make that runs below this one, as in tests, has paths of its own.
+settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir interpreter
+put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
-package := overlay_generator
-modules := $(notdir $(wildcard generator/$(package)/*.py))
-installed_modules := $(addprefix $(librarydir)/$(package)/,$(modules))
-
-# Relative to DESTDIR, so that it works inside a chroot of it too. Unchecked: the image's times mean nothing, and
-# an interpreter that compares them would compile again at each boot. py_compile is in python3-minimal.
-compile := import sys, py_compile as p; [p.compile(f, dfile="/" + f, doraise=True, \
-	invalidation_mode=p.PycInvalidationMode.UNCHECKED_HASH) for f in sys.argv[1:]]
-
-.PHONY: help install uninstall check lint fuzz bench boots demo clean
+.PHONY: help install install-generator install-overlayctl uninstall check lint fuzz bench boots demo clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
+	@echo 'make install-generator, make install-overlayctl     one part of it; overlayctl needs the other'
 	@echo 'make uninstall [DESTDIR=…] [PREFIX=/usr]            take exactly that away'
-	@echo 'make check                                          all tests but the boots'
+	@echo 'make check                                          all tests but the boots and packages-check'
 	@echo 'make lint                                           the static checks among them'
-	@echo 'make fuzz                                           500 histories over each kind of image (root)'
+	@echo 'make fuzz                                           500 and 2000 random histories (root)'
 	@echo 'make bench                                          what a boot pays, as ratios and counts'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie]          boot virtual machines (root)'
 	@echo 'make demo                                           boot one and show it (root)'
+	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/'
+	@echo 'make packages-check                                 install, upgrade, remove the packages (root)'
 
 install:
-	$(INSTALL) -d '$(DESTDIR)$(librarydir)/$(package)' '$(DESTDIR)$(generatordir)' '$(DESTDIR)$(mandir)/man8'
-	$(INSTALL) -m 644 $(addprefix generator/$(package)/,$(modules)) '$(DESTDIR)$(librarydir)/$(package)'
-	$(INSTALL) -m 755 generator/prepare '$(DESTDIR)$(librarydir)/prepare'
-	$(INSTALL) -m 755 lib/systemd/system-generators/overlay-generator '$(DESTDIR)$(generatordir)/overlay-generator'
-	sed -i 's|"/usr/lib/overlay-generator"|"$(librarydir)"|' \
-		'$(DESTDIR)$(librarydir)/prepare' '$(DESTDIR)$(generatordir)/overlay-generator'
-	$(INSTALL) -m 644 packaging/man/overlay-generator.8 '$(DESTDIR)$(mandir)/man8/overlay-generator.8'
-	cd '$(DESTDIR)/' && $(PYTHON) -c '$(compile)' $(patsubst /%,%,$(installed_modules))
+	@$(put_or_remove) put generator overlayctl
+
+install-generator:
+	@$(put_or_remove) put generator
+
+install-overlayctl:
+	@$(put_or_remove) put overlayctl
 
 uninstall:
-	rm -f '$(DESTDIR)$(generatordir)/overlay-generator' '$(DESTDIR)$(mandir)/man8/overlay-generator.8'
-	rm -f '$(DESTDIR)$(librarydir)/prepare' $(addprefix $(DESTDIR),$(installed_modules))
-	rm -f $(patsubst %.py,$(DESTDIR)$(librarydir)/$(package)/__pycache__/%.*.pyc,$(modules))
-	-rmdir '$(DESTDIR)$(librarydir)/$(package)/__pycache__' '$(DESTDIR)$(librarydir)/$(package)' \
-		'$(DESTDIR)$(librarydir)'
+	@$(put_or_remove) remove generator overlayctl
 
 # Tools of the environment that tests/needs makes, else those in PATH.
 environment := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/overlay-generator/venv
@@ -62,9 +60,11 @@ lint:
 
 fuzz:
 	HISTORIES=500 $(pytest) tests/test_image_change.py
+	HISTORIES=2000 $(pytest) tests/overlayctl/test_ctl_layers.py -k mounted_view
 
 bench:
 	python3 tests/bench.py
+	python3 tests/overlayctl/diff_bench.py
 
 # SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest.
 boots:
@@ -76,3 +76,5 @@ demo:
 clean:
 	rm -rf build dist generator/*.egg-info
 	find generator tests -name __pycache__ -prune -exec rm -rf {} +
+
+include packaging/packages.mk

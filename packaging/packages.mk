@@ -1,0 +1,52 @@
+# Packs the last commit, never what lies around it; results go to dist/. Included by the Makefile. Two runs give the
+# same bytes: every time in a package is that of the commit, or of the package's changelog.
+
+version = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' generator/overlay_generator/__init__.py)
+name = overlay-generator-$(version)
+pypi_name = overlay_generator-$(version)
+archive = dist/$(name).tar.gz
+work = build/packages/$@
+# Any Python with build, setuptools and wheel.
+PACKER ?= $(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3)
+RPMBUILD ?= rpmbuild
+
+# The sources as others get them, in an empty directory: a file that the archive lacks is missed here.
+unpack = umask 022 && rm -rf $(work) && mkdir -p $(work) && tar -xzf $(archive) -C $(work)
+
+.PHONY: dist pypi deb rpm packages-check
+
+dist:
+	@prefix=$$(git rev-parse --show-prefix 2>/dev/null) && [ -z "$$prefix" ] && git rev-parse -q --verify HEAD >/dev/null || \
+		{ echo 'make dist: this is no git checkout' >&2; exit 2; }
+	umask 022 && mkdir -p dist && \
+		git -c tar.umask=0022 archive --format=tar --prefix=$(name)/ -o $(archive).part HEAD && \
+		gzip -9nc $(archive).part >$(archive)
+	rm $(archive).part
+
+# setuptools writes the time of day and the user into the archive of the sources, and versions before 69 its name with
+# a hyphen, as that of `make dist`. So it is packed anew.
+pypi: dist
+	$(unpack)
+	umask 022 && export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) && cd $(work) && \
+		{ $(PACKER) -m build --no-isolation --outdir . $(name) >log 2>&1 || { cat log >&2; exit 1; }; } && \
+		mkdir sources && tar -xzf overlay?generator-$(version).tar.gz -C sources --strip-components=1 && \
+		tar --sort=name --format=ustar --mtime=@$$SOURCE_DATE_EPOCH --owner=root:0 --group=root:0 \
+			--mode=u+rw,go=rX --transform='s,^sources,$(pypi_name),' -cf $(pypi_name).tar sources && gzip -9n $(pypi_name).tar
+	mv $(work)/$(pypi_name).tar.gz $(work)/*.whl dist/
+
+deb: dist
+	$(unpack)
+	cp $(archive) $(work)/overlay-generator_$(version).orig.tar.gz
+	cp -Rp $(work)/$(name)/packaging/debian $(work)/$(name)/debian
+	umask 022 && cd $(work)/$(name) && dpkg-buildpackage -us -uc
+	mv $(work)/overlay-generator_* $(work)/overlayctl_* dist/
+
+# On a machine whose own packages are not RPMs, its database knows none of the tools: RPMBUILD='rpmbuild --nodeps'.
+rpm: dist
+	rm -rf $(work)
+	umask 022 && $(RPMBUILD) -ta --define '_topdir $(CURDIR)/$(work)' --define '_buildhost localhost' $(archive)
+	mv $(work)/RPMS/noarch/*.rpm $(work)/SRPMS/*.rpm dist/
+
+# Takes minutes, needs root and the network: Debian trees are made for it.
+packages-check:
+	PACKAGES=yes $(pytest) tests/packaging

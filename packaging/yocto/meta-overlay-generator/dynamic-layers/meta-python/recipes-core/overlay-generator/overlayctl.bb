@@ -1,0 +1,25 @@
+SUMMARY = "Shows, checks and undoes what the overlays of overlay-generator hold"
+DESCRIPTION = "A command for the operator of a device: whether the overlays are there and persist, how full they \
+are, and what they changed."
+
+require recipes-core/overlay-generator/overlay-generator.inc
+
+do_install() {
+    install_by_make install-overlayctl
+}
+
+FILES:${PN} += " \
+    ${nonarch_libdir}/overlay-generator \
+    ${datadir}/bash-completion \
+"
+
+RDEPENDS:${PN} = " \
+    overlay-generator \
+    python3-compression \
+    python3-core \
+    python3-ctypes \
+    python3-difflib \
+    python3-json \
+    python3-psutil \
+    python3-pyudev \
+"

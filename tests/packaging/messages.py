@@ -1,0 +1,48 @@
+"""The sentences that the product says, taken from its sources: what a page about them must have."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+# What is put in at run time.
+BLANK = "…"
+
+# render writes units, dryrun talks to somebody who has just typed a command and reads on; model and names of its
+# kind hold no sentences that aren't found by the same rule.
+_SILENT = ("render", "dryrun")
+
+
+def collect(package: Path) -> "dict[str, str]":
+    """Each sentence in the modules of `package`, with BLANK where values go, and the `file:line` that has it."""
+    return {
+        sentence: f"{path.name}:{line}"
+        for path in sorted(package.glob("*.py"))
+        if path.stem not in _SILENT
+        for sentence, line in _find(path)
+    }
+
+
+def _find(path: Path) -> "Iterator[tuple[str, int]]":
+    tree = ast.parse(path.read_text())
+    unsaid = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            unsaid.update(id(part) for part in node.values)
+    for node in ast.walk(tree):
+        if id(node) not in unsaid and isinstance(node, (ast.Constant, ast.JoinedStr)):
+            text = _spell(node)
+            if _is_sentence(text):
+                yield text, node.lineno
+
+
+def _spell(node: "ast.Constant | ast.JoinedStr") -> str:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    return "".join(_spell(part) if isinstance(part, ast.Constant) else BLANK for part in node.values)
+
+
+def _is_sentence(text: str) -> bool:
+    """True for three words or more, or two around something that is put in."""
+    words = text.replace(BLANK, " ").split()
+    count = sum(word.strip("\"',.:;()").replace("'", "").replace("-", "").isalpha() for word in words)
+    return count >= 3 or (count == 2 and BLANK in text and " " in text)

@@ -1,0 +1,84 @@
+"""The RPMs, built by Debian's rpm: what is in which, twice the same, and that they run from where they lie.
+
+Whether Fedora's and SUSE's own macros agree is not seen here: their trees are out of reach.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from sources import copy_sources, ran
+
+from conftest import ENVIRON, REPOSITORY
+from overlay_generator import __version__
+
+pytestmark = pytest.mark.skipif(not os.environ.get("PACKAGES"), reason="takes minutes: make packages-check")
+
+# The database of this machine's RPMs is empty; the tests that a build runs are run by the Debian package's.
+RPMBUILD = "RPMBUILD=rpmbuild --nodeps --nocheck"
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_sources(tmp_path_factory.mktemp("rpm"))
+
+
+@pytest.fixture(scope="module")
+def dist(sources: Path) -> Path:
+    ran("make", "-s", "rpm", RPMBUILD, cwd=sources)
+    return sources / "dist"
+
+
+def package(dist: Path, name: str) -> Path:
+    (rpm,) = dist.glob(f"{name}-{__version__}-*.noarch.rpm")
+    return rpm
+
+
+def files(rpm: Path) -> "set[str]":
+    return set(ran("rpm", "-qpl", rpm, cwd=rpm.parent).split())
+
+
+def test_the_packages_part_what_make_install_puts(sources: Path, dist: Path, tmp_path: Path) -> None:
+    ran("make", "-s", "install", f"DESTDIR={tmp_path}", cwd=sources)
+    wanted = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if not path.is_dir()}
+    generator, overlayctl = (files(package(dist, name)) for name in ("overlay-generator", "overlayctl"))
+    assert generator & overlayctl == set()
+    assert wanted - generator - overlayctl == set()
+    documents = ("/usr/share/doc/", "/usr/share/licenses/")
+    directories = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_dir()}
+    more = {path for path in generator | overlayctl if not path.startswith(documents)}
+    assert more - wanted - directories == set()
+
+
+def test_building_twice_gives_the_same_bytes(sources: Path, dist: Path) -> None:
+    """In the same place: rpm writes that into the package of the sources, and its hash into all others."""
+    first = {path.name: path.read_bytes() for path in dist.glob("*.rpm")}
+    for old in (sources / "build", dist):
+        shutil.rmtree(old)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(sources), "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    subprocess.run(
+        ["make", "-s", "rpm", RPMBUILD], cwd=sources, env=environ, umask=0o027, check=True, capture_output=True
+    )
+    assert len(first) == 3
+    assert {path.name: path.read_bytes() for path in dist.glob("*.rpm")} == first
+
+
+def test_rpmlint(dist: Path) -> None:
+    """Nothing but what rpmlint.toml has reasons for."""
+    spec = REPOSITORY / "packaging/rpm/overlay-generator.spec"
+    printed = ran("rpmlint", "--config", spec.with_name("rpmlint.toml"), *sorted(dist.glob("*.rpm")), spec, cwd=dist)
+    assert "0 errors, 0 warnings" in printed, printed
+
+
+def test_what_was_packed_runs(dist: Path, tmp_path: Path) -> None:
+    for name in ("overlay-generator", "overlayctl"):
+        archive = subprocess.run(["rpm2cpio", package(dist, name)], capture_output=True, check=True).stdout
+        subprocess.run(["cpio", "-idm", "--quiet"], input=archive, cwd=tmp_path, check=True)
+    # The library in the place that the scripts name, for this process alone.
+    overlay = 'mount -t overlay -o lowerdir="$0/usr/lib:/usr/lib" lib /usr/lib && exec "$@"'
+    for script in ("usr/lib/systemd/system-generators/overlay-generator", "usr/bin/overlayctl"):
+        command = ["unshare", "--mount", "sh", "-c", overlay, str(tmp_path), str(tmp_path / script), "--version"]
+        done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False)
+        assert done.stdout == f"{Path(script).name} {__version__}\n", done.stderr
