@@ -22,7 +22,9 @@ image=$(needs "$KERNEL" image | head -n 1)
 apt-get -o APT::Sandbox::User=root download "$image" $(needs "$image" 'base|binary|modules')
 """
 # The one for virtual machines starts sooner, but has few file systems.
-KERNELS = {"small": "linux-image-cloud-amd64", "full": "linux-image-amd64"}
+KERNELS = {
+    "small": "linux-image-cloud-amd64", "early": "linux-image-cloud-amd64", "full": "linux-image-amd64",
+}  # fmt: skip
 PACKAGES = (
     "systemd", "systemd-sysv", "udev", "python3-minimal", "util-linux", "mount", "kmod", "e2fsprogs",
 )  # fmt: skip
@@ -51,6 +53,12 @@ CRYPTSETUP_IN_SYSTEMD = ("buster", "bullseye", "bookworm")
 # What the initramfs loads: what every root needs, and then the root's file system alone. overlay is left out
 # on purpose: loading it is the business of mount(8).
 BOOT_MODULES = ("virtio_pci", "virtio_blk")
+# Early users of /var that are not in systemd's own package, by the first suite that has the package.
+EARLY_PACKAGES = {
+    "systemd-coredump": "bullseye", "systemd-container": "bullseye", "systemd-timesyncd": "bullseye",
+    "systemd-oomd": "bookworm", "systemd-resolved": "bookworm",
+}  # fmt: skip
+SUITES = ("bullseye", "bookworm", "trixie")
 NOT_INSTALLED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 # Settings of the host's apt without which its mirror may be out of reach or refused.
 HOST_APT_SETTINGS = (
@@ -123,6 +131,8 @@ def _build(suite: str, kind: str, mirror: str | None, work: Path, log: Path) -> 
         names += FULL_PACKAGES
         names += [] if suite in CRYPTSETUP_IN_SYSTEMD else ["systemd-cryptsetup"]
         wanted += FULL_MODULES
+    if kind == "early":
+        names += [name for name, first in EARLY_PACKAGES.items() if not _is_before(suite, first)]
     tree, packages = work / "tree", work / "packages"
     packages.mkdir()
     options = [f"--customize-hook=cd {shlex.quote(str(packages))} && KERNEL={KERNELS[kind]} && {FETCH_KERNEL}"]
@@ -148,10 +158,16 @@ def _build(suite: str, kind: str, mirror: str | None, work: Path, log: Path) -> 
     groups = {"first": _with_needs(modules, BOOT_MODULES)}
     checksum = _with_needs(modules, CHECKSUM, True)
     groups |= {root: checksum + _with_needs(modules, (root,)) for root in roots}
+    groups |= {"overlay": _with_needs(modules, ("overlay",)), "memory": _with_needs(modules, ("loop",))}
     write_initramfs(work / "initramfs.cpio", groups, log)
     write_probe(work / "probe.cpio", log)
     shutil.rmtree(work / "kernel")
     shutil.rmtree(packages)
+
+
+def _is_before(suite: str, first: str) -> bool:
+    """Return whether a suite is older than another; one that is not in SUITES is newer than those."""
+    return suite in SUITES and SUITES.index(suite) < SUITES.index(first)
 
 
 def _host_apt_settings() -> list[str]:

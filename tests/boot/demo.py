@@ -16,10 +16,11 @@ from pathlib import Path
 from cache import cache_root
 from debian import build_base
 from image import build_image, snapshot
-from machine import Ended, Start, boot, choose_machine
+from machine import Start, boot, choose_machine
 from run import HERE, TOOLS
 from steps import StepFailed, missing_tools
 from values import Image
+from watch import Ended
 
 BOOTS = (
     ("A read-only Debian, nothing asked for", ""),

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from debian import Base
-from pack import run_in_tree
+from pack import run_in_tree, size_in_bytes
 from values import Disk
 
 # The command line of each mkfs up to the label and the file.
@@ -21,7 +21,6 @@ PARTITION_START = 1 << 20
 SECTOR = 512
 # The copy of the table at the end of a GPT disk, and some room.
 PARTITION_TAIL = 1 << 20
-UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SPOILT = b"\xff"
 COPIED_AT_ONCE = 1 << 20
 
@@ -33,14 +32,14 @@ def make_disk(disk: Disk, base: Base, top: Path) -> Path:
     """
     path = top / f"{disk.name}.img"
     log = top / "disks.log"
-    size = _bytes(disk.size)
+    size = size_in_bytes(disk.size)
     _sized(path, size)
     content = path
     if disk.partlabel:
         content = top / f"{disk.name}.partition"
         size -= PARTITION_START + PARTITION_TAIL
     if disk.filesystem != "none":
-        _sized(content, _bytes(disk.filesystem_size or disk.size) if disk.filesystem_size else size)
+        _sized(content, size_in_bytes(disk.filesystem_size or disk.size) if disk.filesystem_size else size)
         words = [*MAKE[disk.filesystem], disk.label, f"/mnt/{content.name}"]
         run_in_tree("make a file system", base.tree, top, words, log)
         _sized(content, size)
@@ -57,10 +56,6 @@ def make_disk(disk: Disk, base: Base, top: Path) -> Path:
             handle.seek(offset)
             handle.write(SPOILT * length)
     return path
-
-
-def _bytes(size: str) -> int:
-    return int(size[:-1]) * UNITS[size[-1]]
 
 
 def _sized(path: Path, size: int) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,11 +95,12 @@ def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path)
         run_step("copy the base", ["cp", "--archive", "--reflink=auto", base.tree, tree], log)
         # Compiled by the image's own interpreter: another version's files would be of no use to it.
         python = f"PYTHON=chroot {shlex.quote(str(tree))} /usr/bin/python3"
-        run_step(
-            "install the product",
-            ["make", "-C", product.source, "install", f"DESTDIR={tree}", "PREFIX=/usr", python],
-            log,
-        )
+        if not wanted.static:
+            run_step(
+                "install the product",
+                ["make", "-C", product.source, "install", f"DESTDIR={tree}", "PREFIX=/usr", python],
+                log,
+            )
         _configure(tree, wanted.fstab)
         _add_test_files(tree)
         for file in wanted.files:
@@ -106,9 +108,19 @@ def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path)
         if any(MODULES_DIR.match(file.path) for file in wanted.files):
             for release in (tree / "usr/lib/modules").iterdir():
                 run_step("index the modules again", ["depmod", "--basedir", tree, release.name], log)
+        if wanted.static:
+            _render_units(product, tree, log)
         packed = Path(name) / "packed"
-        pack(wanted.root, tree, packed, base.tree, log)
+        pack(wanted.root, tree, packed, base.tree, log, wanted.uuid)
         packed.rename(target)
+
+
+def _render_units(product: Product, tree: Path, log: Path) -> None:
+    """Take Python out of the tree, and give it the units that need none. Raises StepFailed."""
+    for path in [*tree.glob("usr/bin/python3*"), *tree.glob("usr/lib/python3*")]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    command = ["env", f"PYTHONPATH={product.source / 'generator'}", sys.executable, "-m", "overlayctl", "render"]
+    run_step("render static units", [*command, "--root", tree, "--output", tree], log)
 
 
 def _configure(tree: Path, fstab: str) -> None:

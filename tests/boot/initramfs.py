@@ -18,7 +18,8 @@ ELF_INTERPRETER = b"/ld-linux"
 def write_initramfs(target: Path, groups: Mapping[str, Sequence[Path]], log: Path) -> None:
     """Write an archive whose init loads modules in the given order, mounts the root and goes there.
 
-    The group `first` is for every root; the others have the names of file systems, of which the root has one.
+    The group `first` is for every root; others have the names of file systems, of which the root has one; what
+    is in the rest is loaded by the hook of an image, see guest/initramfs-init.
 
     Raises StepFailed.
     """

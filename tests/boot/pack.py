@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 from steps import StepFailed, output_of, run_step
 from values import File
 
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+RANDOM_FILE = 1 << 16
 # The tools come from the suite under test: its mkfs and its kernel know each other. In a mount namespace of
 # its own, as several machines may be made at the same time.
 IN_TREE = """
@@ -27,8 +30,10 @@ def run_in_tree(step: str, tree: Path, directory: Path, argv: Sequence[str], log
     run_step(step, ["unshare", "--mount", "sh", "-c", IN_TREE, "sh", directory, tree, *argv], log)
 
 
-def pack(kind: str, tree: Path, target: Path, tools: Path, log: Path) -> None:
+def pack(kind: str, tree: Path, target: Path, tools: Path, log: Path, uuid: str = "") -> None:
     """Make a file system image of the kind, one of values.ROOTS, with everything in the tree.
+
+    An empty uuid gives one by chance.
 
     Raises StepFailed.
     """
@@ -36,12 +41,12 @@ def pack(kind: str, tree: Path, target: Path, tools: Path, log: Path) -> None:
     if kind == "squashfs":
         run_step(step, ["mksquashfs", tree, target, "-comp", "lz4", "-noappend", "-no-progress", "-quiet"], log)
     elif kind == "erofs":
-        words = ["mkfs.erofs", "-zlz4", f"/mnt/{target.name}", f"/mnt/{tree.name}"]
+        words = ["mkfs.erofs", "-zlz4", *(["-U", uuid] if uuid else []), f"/mnt/{target.name}", f"/mnt/{tree.name}"]
         run_in_tree(step, tools, tree.parent, words, log)
     else:
         used = int(output_of("measure the tree", ["du", "-s", "--block-size=1M", tree]).split()[0])
         run_step(step, ["truncate", "--size", f"{used * 5 // 4 + 32}M", target], log)
-        run_step(step, ["mkfs.ext4", "-q", "-F", "-d", tree, target], log)
+        run_step(step, ["mkfs.ext4", "-q", "-F", *(["-U", uuid] if uuid else []), "-d", tree, target], log)
 
 
 def change_tree(tree: Path, file: File) -> None:
@@ -60,6 +65,8 @@ def change_tree(tree: Path, file: File) -> None:
         if place.is_dir() and not place.is_symlink():
             shutil.rmtree(place)
         make_link(place, file.value)
+    elif file.kind == "random":
+        _fill(place, size_in_bytes(file.value))
     elif file.kind == "directory":
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(file.mode)
@@ -81,6 +88,19 @@ def make_link(place: Path, target: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.unlink(missing_ok=True)
     place.symlink_to(target)
+
+
+def size_in_bytes(size: str) -> int:
+    """Return how many bytes a number with K, M or G is."""
+    return int(size[:-1]) * UNITS[size[-1]]
+
+
+def _fill(place: Path, size: int) -> None:
+    """Make a directory with so many bytes in files of RANDOM_FILE, the same ones each time."""
+    chance = Random(size)
+    place.mkdir(parents=True)
+    for number in range(size // RANDOM_FILE):
+        (place / f"{number:05}").write_bytes(chance.randbytes(RANDOM_FILE))
 
 
 def _remove(path: Path) -> None:

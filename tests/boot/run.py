@@ -20,9 +20,11 @@ from cache import cache_root
 from debian import build_base
 from image import build_image, snapshot
 from machine import QEMU, choose_machine
+from repeat import spelt_out
 from runner import PASSED, BootResult, run_scenario
 from scenario import ScenarioError, read_scenarios
 from steps import StepFailed, missing_tools
+from tally import tallies
 from values import Scenario
 
 HERE = Path(__file__).resolve().parent
@@ -68,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     usual = [name for name, scenario in known.items() if scenario.quick or not arguments.quick]
     chosen = dict.fromkeys(arguments.scenario or usual)
     options = Options(
-        tuple(known[name] for name in chosen),
+        tuple(spelt_out(known[name], arguments.repeat, arguments.seed) for name in chosen),
         tuple(dict.fromkeys(arguments.suite or ["trixie"])),
         (arguments.keep or cache_root() / "results").absolute(),
         arguments.json,
@@ -92,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="of all scenarios those that stand for the others")
     add("--list", action="store_true", help="list the scenarios and exit")
     add("--json", type=Path, metavar="FILE", help="write the results there too")
+    add("--repeat", type=int, metavar="N", help="for boots with repeat: so many times (default: as the scenario says)")
+    add("--seed", type=int, default=0, metavar="N", help="other moments for the random power cuts (default: 0)")
     add("--jobs", type=int, default=1, metavar="N", help="scenarios at the same time (default: 1)")
     add("--keep", type=Path, metavar="DIR", help="keep logs and disks there (default: in the cache)")
     add("--timeout", type=float, metavar="SECONDS", help="limit for one boot (default: by accelerator)")
@@ -172,6 +176,8 @@ def _conclude(results: list[BootResult], options: Options) -> int:
                     PASSED if good else bad[0] if bad else "not run",
                 )
             )
+    for line in tallies(results):
+        print(line)
     print(f"\nlogs: {options.results}")
     return 0 if passed else 1
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from debian import Base
 from disks import make_disk
 from hostchecks import run_host_check
-from machine import Ended, Machine, Start, boot
+from machine import Machine, Start, boot
 from protocol import Outcome, Report, read_report, untold
 from values import Boot, Scenario
+from watch import Ended
 
 PASSED, FAILED, TIMEOUT, NOT_RUN = "passed", "failed", "timeout", "not run"
 # What a machine says with `info kept-...` is told to the later boots of the scenario as test.kept-...=
@@ -35,6 +36,8 @@ class BootResult:
     trouble: tuple[str, ...] = ()
     directory: str = ""
     outcomes: tuple[Outcome, ...] = field(default=(), repr=False)
+    info: dict[str, str] = field(default_factory=dict, repr=False)
+    cut: bool = False
 
     def as_json(self) -> dict[str, object]:
         """Return the fields as plain values."""
@@ -79,6 +82,7 @@ def _start(
     scenario: Scenario, wanted: Boot, base: Base, image: Path, disks: Mapping[str, Path], kept: Mapping[str, str]
 ) -> Start:
     read_only = {disk.name: disk.read_only for disk in scenario.disks}
+    late = {late.disk: late.after for late in wanted.late}
     words = [wanted.cmdline, f"test.checks={','.join(check.name for check in wanted.checks)}"]
     words += [f"test.{key}={value}" for key, value in kept.items()]
     return Start(
@@ -87,10 +91,11 @@ def _start(
         image,
         " ".join(words).strip(),
         scenario.images[wanted.image].root,
-        {name: (disks[name], read_only[name]) for name in wanted.disks},
+        {name: (disks[name], read_only[name]) for name in (*wanted.disks, *late)},
         wanted.memory,
-        f"info {KEPT}" if wanted.expect == "cut" else "",
-        wanted.cut_after,
+        wanted.cuts[0].at if wanted.cuts else "",
+        wanted.cuts[0].least if wanted.cuts else 0.0,
+        late,
     )
 
 
@@ -105,7 +110,9 @@ def _judge(
 ) -> BootResult:
     """Return the result of a boot; what later boots have to know of it goes to kept."""
     log = directory / "result.log"
-    report = read_report(log.read_text(errors="replace") if log.exists() else "")
+    text = log.read_text(errors="replace") if log.exists() else ""
+    # Who is cut off does not finish the line.
+    report = read_report(text[: text.rfind("\n") + 1] if ended.cut else text)
     kept |= {key: value for key, value in report.info.items() if key.startswith(KEPT)}
     for name, text in report.attachments.items():
         # The machine chooses the names, so nothing but a plain one becomes a path.
@@ -126,6 +133,8 @@ def _judge(
         tuple(trouble),
         str(directory),
         tuple(outcomes),
+        report.info,
+        ended.cut,
     )
 
 
@@ -155,9 +164,9 @@ def _trouble(wanted: Boot, report: Report, outcomes: list[Outcome], ended: Ended
 def _ends(wanted: Boot, report: Report) -> list[str]:
     """Return what was wrong with how far a boot came, and with its way out."""
     lines = []
-    if wanted.expect == "emergency" and "emergency" not in report.info:
-        lines.append("the boot did not end in emergency mode")
-    if wanted.expect == "multi-user" and "emergency" in report.info:
+    if wanted.expect in ("rescue", "emergency") and wanted.expect not in report.info:
+        lines.append(f"the boot did not end in {wanted.expect} mode")
+    if wanted.expect != "emergency" and "emergency" in report.info:
         lines.append("the boot ended in emergency mode")
     elif wanted.expect == "multi-user" and report.info.get("multi-user") != "active":
         lines.append(f"multi-user.target is {report.info.get('multi-user', 'unknown')}")

@@ -9,19 +9,39 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostchecks import HOST_CHECKS
-from values import BASES, EXPECTED, FILESYSTEMS, FIRST_IMAGE, ROOTS, Boot, Check, Disk, File, Image, Scenario
+from values import (
+    BASES,
+    CUT_AT,
+    EXPECTED,
+    FILESYSTEMS,
+    FIRST_IMAGE,
+    ROOTS,
+    Boot,
+    Check,
+    Cut,
+    Disk,
+    File,
+    Image,
+    Late,
+    Scenario,
+)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 CHECK = re.compile(r"(?P<must_fail>!?)(?P<name>[a-z0-9-]+(:[^\s,\"!]+)?)")
 SIZE = re.compile(r"[1-9][0-9]*[KMG]")
+CUT = re.compile(rf"(?P<at>{'|'.join(CUT_AT)}):(?P<least>[0-9.]+)(-(?P<most>[0-9.]+))?")
+LATE = re.compile(r"(?P<disk>[a-z0-9-]+)(:(?P<after>[0-9.]+))?")
 RANGE = re.compile(r"(?P<offset>[0-9]+):(?P<length>[1-9][0-9]*)")
 FILE_KINDS = {"content": "text", "link": "link", "directory": "directory", "remove": "removed"}
 KEYS = {
-    "scenario": {"description", "cmdline", "fstab", "root", "base", "suites", "quick", "memory"},
-    "image": {"fstab", "root"},
+    "scenario": {"description", "cmdline", "fstab", "root", "base", "suites", "quick", "memory", "static"},
+    "image": {"fstab", "root", "uuid"},
     "disk": {"size", "filesystem", "filesystem-size", "label", "partlabel", "overwrite", "read-only"},
     "file": {*FILE_KINDS, "mode"},
-    "boot": {"checks", "host-checks", "disks", "cmdline", "image", "memory", "expect", "cut-after"},
+    "boot": {
+        *("checks", "host-checks", "disks", "cmdline", "image", "memory", "expect"),
+        *("cut-at", "late-disks", "repeat"),
+    },
 }
 
 
@@ -54,11 +74,14 @@ def read_scenario(path: Path) -> Scenario:
     if not heads:
         raise ScenarioError(f"{path.name}: there is no [scenario]")
     head = heads[0]
-    images = {FIRST_IMAGE: Image(_lines(head.get("fstab")), head.choice("root", ROOTS))}
+    images = {FIRST_IMAGE: Image(_lines(head.get("fstab")), head.choice("root", ROOTS), static=head.flag("static"))}
     for section in sections:
         if section.kind == "image":
             images[section.name] = Image(
-                _lines(section.get("fstab", head.get("fstab"))), section.choice("root", ROOTS, head.get("root"))
+                _lines(section.get("fstab", head.get("fstab"))),
+                section.choice("root", ROOTS, head.get("root")),
+                uuid=section.get("uuid"),
+                static=head.flag("static"),
             )
     _add_files(images, [section for section in sections if section.kind == "file"])
     scenario = Scenario(
@@ -169,21 +192,39 @@ def _boot(section: _Section, head: _Section) -> Boot:
     checks = _checks(section, "checks")
     if not checks:
         raise section.error("checks: a boot without a check proves nothing")
-    cut_after = section.number("cut-after")
-    expect = "cut" if section.has("cut-after") else section.choice("expect", EXPECTED)
-    if expect == "cut" and not section.has("cut-after"):
-        raise section.error("expect: a boot that is cut off needs cut-after")
+    cuts = tuple(
+        Cut(found["at"], float(found["least"]), float(found["most"] or found["least"]))
+        for found in _words(section, "cut-at", CUT, f"WHEN:SECONDS or WHEN:LEAST-MOST, WHEN one of {', '.join(CUT_AT)}")
+    )
+    late = tuple(
+        Late(found["disk"], float(found["after"]) if found["after"] else None)
+        for found in _words(section, "late-disks", LATE, "NAME:SECONDS or NAME")
+    )
+    expect = "cut" if cuts else section.choice("expect", EXPECTED)
+    if expect == "cut" and not cuts:
+        raise section.error("expect: a boot that is cut off needs cut-at")
     return Boot(
         section.name,
         " ".join(f"{head.get('cmdline')} {section.get('cmdline')}".split()),
         checks,
         _checks(section, "host-checks"),
         tuple(section.get("disks").split()),
-        section.get("image", FIRST_IMAGE),
+        tuple(section.get("image", FIRST_IMAGE).split()),
         int(section.number("memory", head.get("memory", "0"))),
         expect,
-        cut_after,
+        cuts,
+        late,
+        int(section.number("repeat", "1")),
     )
+
+
+def _words(section: _Section, key: str, form: re.Pattern[str], wanted: str) -> list[re.Match[str]]:
+    """Return the words of a value, each of which has to be of a form."""
+    found = [(word, form.fullmatch(word)) for word in section.get(key).split()]
+    for word, match in found:
+        if match is None:
+            raise section.error(f"{key}: wanted {wanted}, found '{word}'")
+    return [match for _, match in found if match]
 
 
 def _checks(section: _Section, key: str) -> tuple[Check, ...]:
@@ -207,10 +248,15 @@ def _check(path: Path, scenario: Scenario) -> None:
     known = {disk.name for disk in scenario.disks}
     for boot in scenario.boots:
         of_checks = [check.name.partition(":")[2] for check in boot.host_checks]
-        for name in [*boot.disks, *of_checks]:
+        for name in [*boot.disks, *(late.disk for late in boot.late), *of_checks]:
             if name and name not in known:
                 raise ScenarioError(f"{path.name}: [boot {boot.name}]: there is no [disk {name}]")
-        if boot.image not in scenario.images:
-            raise ScenarioError(f"{path.name}: [boot {boot.name}]: there is no [image {boot.image}]")
+        for name in boot.images:
+            if name not in scenario.images:
+                raise ScenarioError(f"{path.name}: [boot {boot.name}]: there is no [image {name}]")
+        if not boot.images or boot.repeat < 1:
+            raise ScenarioError(f"{path.name}: [boot {boot.name}]: an image and a repeat of 1 at least are needed")
+        if boot.repeat == 1 and (len(boot.images) > 1 or len(boot.cuts) > 1):
+            raise ScenarioError(f"{path.name}: [boot {boot.name}]: several images or cuts need repeat")
     if scenario.base == "small" and any(image.root == "erofs" for image in scenario.images.values()):
         raise ScenarioError(f"{path.name}: [scenario]: the tool for an erofs root is in 'base = full'")

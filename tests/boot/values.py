@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 FILESYSTEMS = ("ext4", "xfs", "btrfs", "f2fs", "vfat", "none")
 ROOTS = ("squashfs", "erofs", "ext4")
-BASES = ("small", "full")
-# How a boot has to come out: all of it up, in the emergency shell, or cut off by the host.
-EXPECTED = ("multi-user", "emergency", "cut")
+BASES = ("small", "full", "early")
+# How a boot has to come out: all of it up, in the rescue or emergency shell, or cut off by the host.
+EXPECTED = ("multi-user", "rescue", "emergency", "cut")
+# From where the seconds to a cut count: the first word on what is on the disk, or the start of the prepare service.
+CUT_AT = ("writes", "prepare")
 FIRST_IMAGE = "a"
 
 
@@ -32,7 +34,10 @@ class Disk:
 
 @dataclass(frozen=True)
 class File:
-    """Something put into an image or taken out of it; kind is text, link, directory or removed."""
+    """Something put into an image or taken out of it; kind is text, link, directory, removed or random.
+
+    The value of random is a size: a directory with so much in files that cannot be compressed.
+    """
 
     path: str
     kind: str
@@ -42,11 +47,17 @@ class File:
 
 @dataclass(frozen=True)
 class Image:
-    """A root file system: its type, its fstab and what is different from the usual image."""
+    """A root file system: its type, its fstab and what is different from the usual image.
+
+    uuid is that of the file system, random where empty; squashfs has none. static: no Python, and rendered units in
+    place of the generator.
+    """
 
     fstab: str
     root: str = "squashfs"
     files: tuple[File, ...] = ()
+    uuid: str = ""
+    static: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,27 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """When the power goes: so many seconds, at least and at most, after one of CUT_AT."""
+
+    at: str
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Late:
+    """A disk that is plugged in while the machine runs: seconds after its start, or None for when it asks for it."""
+
+    disk: str
+    after: float | None = None
+
+
+@dataclass(frozen=True)
 class Boot:
     """One start of the machine: what it is told, what is attached, what is checked inside and afterwards.
 
-    memory is in MiB, 0 for the usual; cut_after is in seconds from where the machine says that it may be cut off.
+    memory is in MiB, 0 for the usual. With several images or cuts the repetitions take them in turn.
     """
 
     name: str
@@ -69,10 +97,17 @@ class Boot:
     checks: tuple[Check, ...]
     host_checks: tuple[Check, ...]
     disks: tuple[str, ...]
-    image: str = FIRST_IMAGE
+    images: tuple[str, ...] = (FIRST_IMAGE,)
     memory: int = 0
     expect: str = "multi-user"
-    cut_after: float = 0.0
+    cuts: tuple[Cut, ...] = ()
+    late: tuple[Late, ...] = ()
+    repeat: int = 1
+
+    @property
+    def image(self) -> str:
+        """Return the name of the image that is booted."""
+        return self.images[0]
 
 
 @dataclass(frozen=True)

@@ -61,3 +61,39 @@ check_size_at_least() {
     found=$(df --block-size=1M --output=size "${1%%:*}" | tail -n 1 | tr -d ' ')
     [ "$found" -ge "${1#*:}" ] || die "${1%%:*} has only $found MiB"
 }
+
+# source-of:PATH:WHAT
+check_source_of() {
+    same "source of ${1%%:*}" "${1#*:}" "$(findmnt --noheadings --output SOURCE --mountpoint "${1%%:*}")"
+}
+
+# absent-in-upper:PATH, relative; nothing is copied up before it is written to
+check_absent_in_upper() {
+    [ -e "/var/$1" ] || die "there is no /var/$1"
+    [ ! -e "$BACKING/upper/$1" ] || die "$1 is in upper"
+}
+
+# disk-appears:DEVICE: asks the host to plug in what is late, waits for it, and for what systemd makes of it
+check_disk_appears() {
+    [ ! -e "$1" ] || die "$1 is there already"
+    echo 'info plug-in now' >&3
+    tries=80
+    while [ ! -e "$1" ]; do
+        [ "$tries" -gt 0 ] || die "$1 did not appear"
+        tries=$((tries - 1))
+        sleep 0.25
+    done
+    udevadm settle
+    sleep 3
+}
+
+# Not a check but a container engine's way: an overlay whose upper is on ours, which the kernel refuses.
+check_overlay_on_top_is_refused() {
+    mkdir -p /var/lib/engine/lower /var/lib/engine/upper /var/lib/engine/work /var/lib/engine/merged
+    if mount -t overlay -o "lowerdir=/var/lib/engine/lower,upperdir=/var/lib/engine/upper,workdir=/var/lib/engine/work" \
+        engine /var/lib/engine/merged 2> /dev/null; then
+        umount /var/lib/engine/merged
+        die "the kernel took it"
+    fi
+    dmesg | grep -q "overlayfs: .*upper" || die "the kernel did not say why: $(dmesg | tail -n 3)"
+}

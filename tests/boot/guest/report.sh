@@ -5,11 +5,23 @@ PORT=/dev/virtio-ports/result
 # shellcheck disable=SC2034
 SHUTDOWN_MARK='boot-test: the checks are over, shutting down'
 
-# The port is named by udev, which may be later than this.
+# Set PORT to where the port is. Its link is made by udev, which never runs in emergency mode.
+find_port() {
+    [ ! -e "$PORT" ] || return 0
+    for name in /sys/class/virtio-ports/*/name; do
+        if [ -e "$name" ] && [ "$(cat "$name")" = result ]; then
+            PORT=/dev/$(basename "$(dirname "$name")")
+            return 0
+        fi
+    done
+    return 1
+}
+
 wait_for_port() {
     tries=60
-    while [ ! -e "$PORT" ]; do
+    while ! find_port; do
         [ "$tries" -gt 0 ] || return 1
+        [ "$tries" -ne 60 ] || modprobe -q virtio_console || true
         tries=$((tries - 1))
         sleep 0.5
     done

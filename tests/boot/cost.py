@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Measure what a writable /var costs at boot, ours and others' ways side by side, and write docs/boot-cost.md.
+
+All ways are booted in turn, round after round, and compared within a round. The time in the machines goes by executed
+instructions, so it does not depend on what else the host does. Exit status: 0, or 2 when nothing could be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cache import cache_root
+from costpage import write_page
+from costways import WAYS, Way, way_image
+from debian import Base, build_base
+from image import Product, build_image, snapshot
+from machine import Machine, Start, boot, choose_machine
+from protocol import read_report
+from run import HERE, TOOLS
+from steps import StepFailed, missing_tools
+
+DOCS = HERE.parents[1] / "docs"
+# 8 ns for an instruction: 125 million of them a second, a small device.
+ICOUNT = "shift=3,sleep=on"
+TIMEOUT = 900.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, write the page, return the exit status."""
+    parser = argparse.ArgumentParser(prog="cost.py", description="Compare ways to a writable /var at boot.")
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, metavar="N", help="boots of each way (default: 5)")
+    add("--jobs", type=int, default=1, metavar="N", help="machines at the same time (default: 1)")
+    add("--suite", default="trixie", help="Debian suite (default: trixie)")
+    add("--real", action="store_true", help="go by the host's clock: on a quiet machine only")
+    add("--product", type=Path, default=HERE.parents[1], metavar="DIR", help="source tree with the Makefile")
+    add("--docs", type=Path, default=DOCS, metavar="DIR", help="where to write boot-cost.md, .svg and .json")
+    add("--again", action="store_true", help="measure nothing, write the page from boot-cost.json")
+    arguments = parser.parse_args(argv)
+    data = arguments.docs / "boot-cost.json"
+    if not arguments.again:
+        if os.geteuid() != 0:
+            return _give_up("the images are built as root, and this is not root")
+        if missing := missing_tools(TOOLS):
+            return _give_up(f"not installed: {', '.join(missing)}")
+        try:
+            found = _measure(arguments)
+        except StepFailed as error:
+            return _give_up(str(error))
+        arguments.docs.mkdir(exist_ok=True)
+        data.write_text(json.dumps(found, indent=1) + "\n")
+    write_page(json.loads(data.read_text()), arguments.docs)
+    print(f"written: {arguments.docs / 'boot-cost.md'}")
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return what was measured: a list of rounds, each with the times of each way in seconds.
+
+    Raises StepFailed.
+    """
+    root = cache_root()
+    with snapshot(arguments.product.absolute()) as product:
+        base = build_base(arguments.suite, root)
+        machine = choose_machine(base.kernel, base.probe, TIMEOUT)
+        if not arguments.real:
+            machine = Machine("tcg,thread=single", "max", TIMEOUT, processors=1, icount=ICOUNT)
+        rounds: list[dict[str, dict[str, float]]] = []
+        with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
+            for number in range(arguments.rounds):
+                # Whoever is first in a round is not always the same.
+                ways = [*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]]
+                tasks = {
+                    way.name: pool.submit(_boot, way, base, product, machine, root, arguments.real) for way in ways
+                }
+                rounds.append({name: task.result() for name, task in tasks.items()})
+                shown = {name: times["multi-user"] for name, times in sorted(rounds[-1].items())}
+                print(f"round {number + 1} of {arguments.rounds}: to multi-user {shown}", flush=True)
+    clock = f"-icount {machine.icount}" if machine.icount else "the host's"
+    return {
+        "suite": base.suite,
+        "clock": clock,
+        "accelerator": machine.accelerator,
+        "processors": machine.processors,
+        "rounds": rounds,
+    }
+
+
+def _boot(way: Way, base: Base, product: Product, machine: Machine, root: Path, real: bool) -> dict[str, float]:
+    """Return when a machine reached what, in seconds since the start of systemd.
+
+    Raises StepFailed when it did not get there.
+    """
+    image = build_image(base, product, way_image(way), root)
+    with tempfile.TemporaryDirectory() as name:
+        results = Path(name)
+        words = [way.cmdline, f"test.checks=boot-times:{way.writable_by}", "" if real else "test.root-in-memory"]
+        start = Start(base.kernel, base.initramfs, image, " ".join(words), memory=way.memory, cut_at="times")
+        boot(machine, start, results)
+        log = results / "result.log"
+        report = read_report(log.read_text(errors="replace") if log.exists() else "")
+        console = (results / "console.log").read_text(errors="replace")
+    if "time-end" not in report.info:
+        said = [outcome.detail for outcome in report.outcomes] or console.splitlines()[-3:]
+        raise StepFailed(f"step 'boot {way.name}': {' / '.join(said)}")
+    times = {key.removeprefix("time-"): float(value) / 1e6 for key, value in report.info.items() if "time-" in key}
+    return {**times, "generators": times["GeneratorsFinish"] - times["GeneratorsStart"]}
+
+
+def _give_up(text: str) -> int:
+    print(f"cost.py: {text}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

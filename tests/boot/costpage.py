@@ -1,0 +1,115 @@
+"""Write docs/boot-cost.md and its plot from what cost.py has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from costplot import Bar, draw
+from costways import WAYS
+
+Rounds = Sequence[Mapping[str, Mapping[str, float]]]
+COLUMNS = {
+    "generators": "generators",
+    "writable": "/var writable",
+    "flush": "journal flushed",
+    "local-fs": "local-fs.target",
+    "multi-user": "multi-user",
+}
+# What is compared with what, by which time, and the figure that was set as the limit.
+RATIOS = (
+    ("ours", "static", "writable", 1.05),
+    ("ours", "static", "multi-user", 1.05),
+    ("ours-10", "factory-10", "writable", 1.0),
+    ("ours-500", "factory-500", "writable", 1.0),
+    ("flag-off", "nothing", "multi-user", 1.05),
+)
+TITLES = {way.name: way.title for way in WAYS}
+
+HEAD = """\
+# What it costs at boot
+
+Made by `sudo python3 tests/boot/cost.py --rounds {count}`; the figures are in [boot-cost.json](boot-cost.json).
+Debian {suite}, a squashfs root in QEMU ({accelerator}, {processors} processor{plural}, clock: {clock}). One base image;
+what differs is the way to a writable `/var`. The ways were booted in turn, {count} round{rounds} of them. Seconds since
+the start of systemd, medians; least and most in brackets.
+
+{explained}
+![Time until /var is writable and until multi-user.target](boot-cost.svg)
+
+"""
+BY_INSTRUCTIONS = """\
+The clock in the machine goes by the instructions that it executes, 8 ns each, and its root file system is in its memory
+while it runs. So the host's load does not change the figures, and a difference between two ways is work done, not
+noise. What a real device waits for its flash comes on top, in all ways.
+
+"""
+
+
+def write_page(found: Mapping[str, Any], docs: Path) -> None:
+    """Write the page and its plot into a directory."""
+    rounds: Rounds = found["rounds"]
+    by_instructions = "icount" in str(found["clock"])
+    text = HEAD.format(
+        suite=found["suite"],
+        accelerator=found["accelerator"],
+        processors=found["processors"],
+        plural="" if found["processors"] == 1 else "s",
+        clock=f"`{found['clock']}`" if by_instructions else found["clock"],
+        count=len(rounds),
+        rounds="" if len(rounds) == 1 else "s",
+        explained=BY_INSTRUCTIONS if by_instructions else "",
+    )
+    text += "\n".join(
+        [*_table(rounds), "", "## Compared within each round", "", *_ratios(rounds), "", *_generators(rounds)]
+    )
+    (docs / "boot-cost.md").write_text(text + "\n")
+    bars = [
+        Bar(way.title, _median(rounds, way.name, "writable"), _median(rounds, way.name, "multi-user") or 0.0)
+        for way in WAYS
+        if way.name in rounds[0]
+    ]
+    (docs / "boot-cost.svg").write_text(draw(bars))
+
+
+def _median(rounds: Rounds, way: str, key: str) -> float | None:
+    values = [times[way][key] for times in rounds if key in times[way]]
+    return median(values) if values else None
+
+
+def _table(rounds: Rounds) -> list[str]:
+    lines = [f"| way | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for way in WAYS:
+        cells = []
+        for key in COLUMNS:
+            values = [times[way.name][key] for times in rounds if key in times[way.name]]
+            cells.append(f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})" if values else "-")
+        lines.append(f"| {way.title} | {' | '.join(cells)} |")
+    return lines
+
+
+def _ratios(rounds: Rounds) -> list[str]:
+    lines = ["| time of | divided by that of | until | median ratio | limit | |", "|---|---|---|---|---|---|"]
+    for way, other, key, limit in RATIOS:
+        ratio = median(times[way][key] / times[other][key] for times in rounds)
+        held = "held" if ratio <= limit else "**not held**"
+        lines.append(f"| {TITLES[way]} | {TITLES[other]} | {COLUMNS[key]} | {ratio:.3f} | {limit:.2f} | {held} |")
+    return lines
+
+
+def _generators(rounds: Rounds) -> list[str]:
+    """Return what the phase of the generators grows by, beside the start of an interpreter."""
+    python = median(times["ours"]["python"] for times in rounds)
+    lines = [
+        "## The generators",
+        "",
+        f"`python3 -ISB -c pass` from a disk that nobody has read yet takes {python:.2f} s in this machine. By so much",
+        "longer do all generators take than in an image without ours:",
+        "",
+    ]
+    for way in ("ours", "flag-off"):
+        more = median(times[way]["generators"] - times["nothing"]["generators"] for times in rounds)
+        lines.append(f"- {TITLES[way]}: {more:+.2f} s, {more / python:.2f} x such a start")
+    return lines

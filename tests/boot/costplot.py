@@ -1,0 +1,59 @@
+"""Draw horizontal bars as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+WIDTH, LABELS, HEIGHT, GAP, HEAD = 860, 330, 14, 14, 46
+DARK, LIGHT = "#1f6f8b", "#a9cfd8"
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+MOST_TICKS = 8
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One way: seconds until /var is writable (None where it never is) and until multi-user.target."""
+
+    title: str
+    writable: float | None
+    whole: float
+
+
+def draw(bars: Sequence[Bar]) -> str:
+    """Return the plot as the text of an SVG file."""
+    most = max(max(bar.whole, bar.writable or 0.0) for bar in bars)
+    step = next(step for step in STEPS if most / step <= MOST_TICKS)
+    scale = (WIDTH - LABELS - 60) / most
+    height = HEAD + len(bars) * (2 * HEIGHT + GAP) + 30
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
+        'font-family="sans-serif" font-size="13">',
+        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
+        _legend(LABELS, DARK, "until /var is writable"),
+        _legend(LABELS + 210, LIGHT, "until multi-user.target (seconds)"),
+    ]
+    for number in range(int(most / step) + 1):
+        x = LABELS + number * step * scale
+        parts.append(f'<line x1="{x:.1f}" y1="{HEAD - 6}" x2="{x:.1f}" y2="{height - 24}" stroke="#ddd"/>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 8}" text-anchor="middle">{number * step:g}</text>')
+    for number, bar in enumerate(bars):
+        y = HEAD + number * (2 * HEIGHT + GAP)
+        parts.append(f'<text x="{LABELS - 8}" y="{y + HEIGHT + 4}" text-anchor="end">{escape(bar.title)}</text>')
+        if bar.writable is not None:
+            parts += _bar(y, bar.writable, scale, DARK)
+        parts += _bar(y + HEIGHT, bar.whole, scale, LIGHT)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _legend(x: float, colour: str, text: str) -> str:
+    return f'<rect x="{x}" y="12" width="12" height="12" fill="{colour}"/><text x="{x + 18}" y="23">{text}</text>'
+
+
+def _bar(y: float, seconds: float, scale: float, colour: str) -> list[str]:
+    end = LABELS + seconds * scale
+    return [
+        f'<rect x="{LABELS}" y="{y}" width="{seconds * scale:.1f}" height="{HEIGHT - 1}" fill="{colour}"/>',
+        f'<text x="{end + 5:.1f}" y="{y + HEIGHT - 3}" font-size="11">{seconds:.2f}</text>',
+    ]
