@@ -18,6 +18,8 @@ _ABOVE_US = (
     "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
     "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system", "/run/systemd/system.attached",
 )  # fmt: skip
+# Where packages put units, and masks for them; a look into all directories costs more than it tells.
+_PACKAGED = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _BELOW_US = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 # S_IFMT, S_IFLNK, S_IFREG and S_IFDIR of stat(2); the module stat would be one more to load.
@@ -123,14 +125,15 @@ def gather(
     settings = {where: settings[where] for where in request.mounts if where in settings} if settings else {}
     passed = [word.text for asked in settings.values() for word in asked.passthrough]
     names = [name for where in request.mounts for name in unit_names(where)] + [mount_unit(path) for path in passed]
+    units = _read_units(root, names, (*_ABOVE_US, *_BELOW_US))
     if "/var" in request.mounts or "/var/lib" in request.mounts:
-        names += (*ENGINES, *EARLY_UNITS)
+        units.update(_read_units(root, (*ENGINES, *EARLY_UNITS), _PACKAGED))
     return Inputs(
         request,
         entries=tuple(entries),
         problems=tuple(problems),
         directories={where: _read_directory(root, where, elsewhere) for where in (*request.mounts, *passed)},
-        units=_read_units(root, names),
+        units=units,
         settings=settings,
         mounted=tuple(_read_mounted(root, request.mounts, [backing_path(where) for where in request.mounts])),
         kernel=kernel,
@@ -272,13 +275,13 @@ def _is_labelled(path: str) -> bool:
         return False
 
 
-def _read_units(root: str, names: "Iterable[str]") -> "dict[str, Unit]":
-    """The unit files of these `names` that outrank ours or that ours would hide, the highest of each."""
+def _read_units(root: str, names: "Iterable[str]", directories: "tuple[str, ...]") -> "dict[str, Unit]":
+    """The unit files of these `names`, the highest of each in `directories`: they outrank ours, or ours hide them."""
     from overlay_generator.model import Unit
 
     units: dict[str, Unit] = {}
     for name in names:
-        for directory in (*_ABOVE_US, *_BELOW_US):
+        for directory in directories:
             path = f"{directory}/{name}"
             try:
                 info = posix.lstat(root + path)

@@ -24,7 +24,7 @@ def spell(machine: MachineStatus, named: bool, output: "Output") -> str:
     """All of it, each directory with an empty line before the next."""
     blocks = [_spell_directory(directory, machine.memory, named, output) for directory in machine.directories]
     if not blocks:
-        blocks = ["Nothing is asked for: overlayfs.mounts is not on the kernel command line.\n"]
+        blocks = ["Nothing is asked for: overlayfs.mounts is not on the kernel command line, or is no.\n"]
     rest = [f"{output.paint('problem', 'red')}  {printable(text)}\n" for text in machine.problems]
     rest += [f"{output.paint('note', 'dim')}  {printable(text)}\n" for text in machine.notes]
     return "\n".join([*blocks, "".join(rest)] if rest else blocks)
