@@ -167,7 +167,6 @@ def test_the_package_is_known_and_built_by_the_host_python(tmp_path: Path) -> No
 
 # The menu
 
-
 BASE = {"BR2_INIT_SYSTEMD": "y", "BR2_INIT_SYSTEMD_VAR_NONE": "y"}
 ON = "BR2_PACKAGE_OVERLAY_GENERATOR"
 
@@ -213,7 +212,8 @@ def test_the_defconfig_chooses_what_it_names(monkeypatch: pytest.MonkeyPatch) ->
         assert kconfig.syms[key].str_value == "y", key
 
 
-# The rules of Buildroot's check-package, as its manual has them ("Writing rules")
+# Rules of Buildroot's check-package that a change is likely to break. All of them, with a checkout of Buildroot:
+# BUILDROOT/utils/check-package -b $(find packaging/buildroot -type f)
 
 
 def test_rules_of_the_make_file() -> None:
@@ -229,6 +229,8 @@ def test_rules_of_the_make_file() -> None:
             assert line.startswith("\t") == (inside or continued), line
             assert not re.search(r"(  |\t)\\$", line), line
             assert not re.search(r"[^$]\$\{\w+\}", line), line
+            assert "$(HOST_DIR)/usr" not in line, line
+        assert not re.match(r"\s*(else\s+)?ifn?def\s", line), line
         name = re.match(r"(?:define )?([A-Z0-9]+_[A-Z0-9_]+)", line)
         assert not name or name[1].startswith("OVERLAY_GENERATOR_"), line
         continued = line.endswith("\\")
@@ -239,7 +241,9 @@ def test_rules_of_the_menu(path: Path) -> None:
     order = ["bool", "prompt", "string", "default", "depends", "select", "help"]
     last = -1
     helping = continued = False
-    for line in path.read_text().splitlines():
+    text = path.read_text()
+    assert not re.search(r"\tdefault n\n|\thelp\n\t  \s", text)
+    for line in text.splitlines():
         word = line.split(maxsplit=1)[0] if line.strip() else ""
         if helping and (not word or line.startswith("\t  ")):
             # Two blanks and 62 characters after the tab.
@@ -268,6 +272,13 @@ def test_rules_of_every_file(path: Path) -> None:
     assert not [line for line in text.splitlines() if line != line.rstrip()]
     assert not os.access(path, os.X_OK)
     text.encode("ascii")
+
+
+def test_rules_of_the_runtime_tests() -> None:
+    lines = (EXTERNAL / "support/testing/tests/init/test_overlay_generator.py").read_text().splitlines()
+    assert lines[0].startswith("#")
+    # One word may be longer: a value can't be broken.
+    assert not [line for line in lines if len(line) > 79 and len(line.split()) > 1]
 
 
 def test_the_hash_file_has_the_license_as_it_is() -> None:
