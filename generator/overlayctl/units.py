@@ -9,13 +9,17 @@ _PROPERTIES = (
     "SubState",
     "Result",
     "ConditionResult",
+    "ConditionTimestampMonotonic",
     "ActiveEnterTimestampMonotonic",
 )
 
 
 @dataclass(frozen=True)
 class UnitState:
-    """One unit as systemd has it; `entered`: when it became active, in seconds after boot, 0 if it never did."""
+    """One unit as systemd has it; `entered`: when it became active, in seconds after boot, 0 if it never did.
+
+    `condition` is False if its conditions did not hold when it was to be started.
+    """
 
     name: str
     load: str
@@ -62,13 +66,15 @@ def parse(text: str) -> "dict[str, UnitState]":
         if "Id" not in values:
             continue
         entered = values.get("ActiveEnterTimestampMonotonic", "")
+        # The result is "no" as well where nothing was ever checked; then this is 0 (org.freedesktop.systemd1(5)).
+        checked = values.get("ConditionTimestampMonotonic", "") not in ("", "0")
         states[values["Id"]] = UnitState(
             values["Id"],
             values.get("LoadState", ""),
             values.get("ActiveState", ""),
             values.get("SubState", ""),
             values.get("Result", ""),
-            values.get("ConditionResult", "yes") == "yes",
+            not checked or values.get("ConditionResult", "yes") == "yes",
             int(entered) / 1e6 if entered.isdigit() else 0.0,
         )
     return states

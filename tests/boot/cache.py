@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Older root images are thrown away: each product change makes one for each image of each scenario.
-IMAGES_KEPT = 24
+IMAGES_KEPT = 48
 
 
 def cache_root() -> Path:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,19 +50,20 @@ def main(argv: Sequence[str]) -> int:
             return _give_up("the images are built as root, and this is not root")
         if missing := missing_tools(TOOLS):
             return _give_up(f"not installed: {', '.join(missing)}")
+        arguments.docs.mkdir(exist_ok=True)
         try:
-            found = _measure(arguments)
+            # Written after each round: who stops it has what there is.
+            for found in _measure(arguments):
+                data.write_text(json.dumps(found, indent=1) + "\n")
         except StepFailed as error:
             return _give_up(str(error))
-        arguments.docs.mkdir(exist_ok=True)
-        data.write_text(json.dumps(found, indent=1) + "\n")
     write_page(json.loads(data.read_text()), arguments.docs)
     print(f"written: {arguments.docs / 'boot-cost.md'}")
     return 0
 
 
-def _measure(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return what was measured: a list of rounds, each with the times of each way in seconds.
+def _measure(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Yield what has been measured after each round: all rounds so far, with the times of each way in seconds.
 
     Raises StepFailed.
     """
@@ -83,14 +84,13 @@ def _measure(arguments: argparse.Namespace) -> dict[str, object]:
                 rounds.append({name: task.result() for name, task in tasks.items()})
                 shown = {name: times["multi-user"] for name, times in sorted(rounds[-1].items())}
                 print(f"round {number + 1} of {arguments.rounds}: to multi-user {shown}", flush=True)
-    clock = f"-icount {machine.icount}" if machine.icount else "the host's"
-    return {
-        "suite": base.suite,
-        "clock": clock,
-        "accelerator": machine.accelerator,
-        "processors": machine.processors,
-        "rounds": rounds,
-    }
+                yield {
+                    "suite": base.suite,
+                    "clock": f"-icount {machine.icount}" if machine.icount else "the host's",
+                    "accelerator": machine.accelerator,
+                    "processors": machine.processors,
+                    "rounds": rounds,
+                }
 
 
 def _boot(way: Way, base: Base, product: Product, machine: Machine, root: Path, real: bool) -> dict[str, float]:

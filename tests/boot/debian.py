@@ -33,9 +33,11 @@ MODULES = (
     "overlay", "squashfs", "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "xfs",
     "btrfs", "autofs4", "loop", "binfmt_misc",
 )  # fmt: skip
-# What some scenarios need: other file systems and their tools, encryption, partitions.
+# What some scenarios need: other file systems and their tools, encryption, partitions; and what overlayctl wants,
+# with a Python that has all its modules.
 FULL_PACKAGES = (
     "xfsprogs", "btrfs-progs", "f2fs-tools", "dosfstools", "erofs-utils", "fdisk", "cryptsetup-bin",
+    "python3-psutil", "python3-pyudev",
 )  # fmt: skip
 FULL_MODULES = (
     "f2fs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "erofs", "dm_crypt", "xts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -70,6 +71,8 @@ def run_scenario(
         else:
             directory = top / wanted.name
             directory.mkdir()
+            # In use: other runs throw away the images that nobody has used for longest.
+            os.utime(images[wanted.image])
             start = _start(scenario, wanted, base, images[wanted.image], disks, kept)
             ended = boot(machine, start, directory)
             result = _judge(scenario, wanted, base, ended, directory, disks, kept)
@@ -147,6 +150,8 @@ def _trouble(wanted: Boot, report: Report, outcomes: list[Outcome], ended: Ended
         lines += [] if ended.cut else ["the machine ended before its power was cut"]
     else:
         lines += _ends(wanted, report)
+    if ended.status > 0:
+        lines.append(f"QEMU exited with status {ended.status}, see qemu.log")
     lines += [f"stray line on the result port: {line}" for line in report.stray]
     # Who cuts the power may do so in the middle of a check.
     names = [check.name for check in wanted.checks if wanted.expect != "cut"]

@@ -84,12 +84,20 @@ ActiveState=active
 SubState=mounted
 Result=success
 ConditionResult=yes
+ConditionTimestampMonotonic=3400000
 ActiveEnterTimestampMonotonic=3500000
 
 Id=odd=name.service
 LoadState=not-found
 ActiveState=inactive
 ConditionResult=no
+ConditionTimestampMonotonic=0
+
+Id=left-out.mount
+LoadState=loaded
+ActiveState=inactive
+ConditionResult=no
+ConditionTimestampMonotonic=3400000
 """
 
 
@@ -97,7 +105,9 @@ def test_states_of_units_are_read() -> None:
     states = units.parse(SHOWN)
     assert states["var.mount"] == FINE
     odd = states["odd=name.service"]
-    assert (odd.load, odd.condition, odd.entered) == ("not-found", False, 0.0)
+    # Never checked is not the same as not met.
+    assert (odd.load, odd.condition, odd.entered) == ("not-found", True, 0.0)
+    assert not states["left-out.mount"].condition
     assert units.parse("") == {}
     assert units.parse("garbage\n\n=\n") == {}
 

@@ -128,10 +128,12 @@ def test_what_is_not_mounted(device: Device) -> None:
     assert states["/var"]["next_boot"]["differences"] == ["it will be overlaid"]
 
 
-def test_nothing_asked_for(device: Device) -> None:
-    device.cmdline = "quiet"
+@pytest.mark.parametrize("words", ["quiet", "overlayfs.mounts=/var overlayfs.mounts=no"])
+def test_nothing_asked_for(device: Device, words: str) -> None:
+    device.cmdline = words
     assert status(device)["directories"] == []
-    assert device.boot("overlayctl status").startswith("Nothing is asked for: overlayfs.mounts is not on ")
+    found = device.boot("overlayctl status")
+    assert found == "Nothing is asked for: overlayfs.mounts is not on the kernel command line, or is no.\n"
     assert only(status(device, arguments="/var", expected=2))["where"] == "/var"
 
 
