@@ -21,7 +21,7 @@ interpreter ?= /usr/bin/python3
 settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
-.PHONY: help install install-generator install-overlayctl uninstall check lint fuzz bench boots demo clean
+.PHONY: help install install-generator install-overlayctl uninstall check lint fuzz bench boots cost demo clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
@@ -32,6 +32,7 @@ help:
 	@echo 'make fuzz                                           500 and 2000 random histories (root)'
 	@echo 'make bench                                          what a boot pays, as ratios and counts'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie]          boot virtual machines (root)'
+	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
 	@echo 'make demo                                           boot one and show it (root)'
 	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/'
 	@echo 'make packages-check                                 install, upgrade, remove the packages (root)'
@@ -69,6 +70,9 @@ bench:
 # SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest.
 boots:
 	python3 tests/boot/run.py $(addprefix --suite ,$(SUITES)) $(ONLY)
+
+cost:
+	python3 tests/boot/cost.py
 
 demo:
 	tests/demo
