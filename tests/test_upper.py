@@ -174,7 +174,7 @@ def test_what_the_file_system_can_not_hold_is_a_warning(
 def test_a_directory_that_can_not_have_attributes_has_none(
     where: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: str) -> None:
+    def refuse(path: str, **_options: object) -> None:
         raise OSError(errno.ENOTSUP, "Operation not supported", path)
 
     monkeypatch.setattr(posix, "listxattr", refuse)

@@ -7,7 +7,7 @@ from overlay_generator.fstab import can_be_upper
 from overlay_generator.gather import read_file
 from overlay_generator.kernel import parse_mountinfo
 from overlay_generator.model import Mounted
-from overlay_generator.normalise import remove_below
+from overlay_generator.normalise import remove
 from overlay_generator.tell import Unusable
 
 _WHITEOUT = 0o020000  # S_IFCHR; a character device 0:0 is what overlayfs marks a deleted file with
@@ -39,7 +39,7 @@ def probe(backing: str, options: str) -> None:
     OSError.
     """
     scratch = f"{backing}/probe"
-    _remove(scratch)  # of a boot that was cut off
+    remove(scratch)  # of a boot that was cut off
     try:
         posix.mkdir(scratch, 0o700)
         _probe_attributes(scratch)
@@ -50,7 +50,7 @@ def probe(backing: str, options: str) -> None:
         if error.errno not in NO_SPACE:
             raise
     finally:
-        _remove(scratch)
+        remove(scratch)
 
 
 def check_work(backing: str) -> None:
@@ -67,8 +67,7 @@ def check_work(backing: str) -> None:
         except OSError as error:
             if error.errno != _NOT_EMPTY:
                 raise
-            remove_below(inner)
-            posix.rmdir(inner)
+            remove(inner)
         posix.mkdir(inner, 0)
     except OSError as error:
         raise Unusable(f"{backing}/work can't be used: {error.strerror}") from error
@@ -79,14 +78,6 @@ def run(*command: str) -> None:
     pid = posix.posix_spawn(command[0], command, posix.environ)
     if posix.waitpid(pid, 0)[1]:
         raise OSError(0, f"{command[0]} failed", command[-1])
-
-
-def _remove(scratch: str) -> None:
-    try:
-        remove_below(scratch)
-        posix.rmdir(scratch)
-    except FileNotFoundError:
-        pass
 
 
 def _probe_attributes(scratch: str) -> None:

@@ -75,15 +75,13 @@ def make_plan(root: str, environ: "Mapping[str, str]") -> "Plan | None":
 def report(plan: "Plan") -> int:
     """Log what was wrong in `plan` and what is left alone; 1 if something was wrong, else 0."""
     status = _log_problems(plan.problems)
-    for hint in plan.hints:
-        from overlay_generator.log import NOTICE, log
-
-        log(NOTICE, hint)
     loud = [skipped for skipped in plan.skipped if skipped.level != "quiet"]
-    if not loud:
+    if not loud and not plan.hints:
         return status
     from overlay_generator.log import ERROR, NOTICE, log
 
+    for hint in plan.hints:
+        log(NOTICE, hint)
     for skipped in loud:
         log(ERROR if skipped.level == "error" else NOTICE, str(skipped))
     return int(status or any(skipped.level == "error" for skipped in loud))

@@ -8,12 +8,10 @@ which image.
 
 import posix
 
-from overlay_generator.files import find_kind, write_all
+from overlay_generator.files import find_kind, list_attributes, write_all
 from overlay_generator.names import escape_line, unescape_line
 
 NAME = "contents"
-_OURS = "trusted.overlay."
-_NOT_SUPPORTED = 95  # EOPNOTSUPP
 
 
 def describe(path: str, other: str = "") -> str:
@@ -109,12 +107,7 @@ def _digest(path: str) -> str:
 
 def _digest_attributes(path: str) -> str:
     """A text for the extended attributes, without those of overlayfs; "-" where there are none."""
-    try:
-        names = sorted(n for n in posix.listxattr(path, follow_symlinks=False) if not n.startswith(_OURS))
-    except OSError as error:
-        if error.errno == _NOT_SUPPORTED:
-            return "-"
-        raise
+    names = sorted(list_attributes(path))
     if not names:
         return "-"
     from hashlib import sha256

@@ -112,9 +112,11 @@ def _find_engines(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "list[s
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
     """A problem for each path to be reset that no overlay is asked for."""
     return [
-        Problem(f"overlayfs.reset: {path} is not among the directories to overlay; nothing is reset there", source)
+        Problem(
+            f"overlayfs.reset: {path} is not among the directories to overlay; nothing is reset there",
+            inputs.request.source,
+        )
         for path in inputs.request.reset
-        for source in (inputs.request.source,)
         if path != "/" and path not in inputs.request.mounts
     ]
 

@@ -9,21 +9,21 @@ NAME.taken or NAME.new (being filled), NAME.full (the upper layer's marks are be
 import posix
 
 from overlay_generator.files import (
+    MARKS,
     find_kind,
     is_too_long,
     leads_to_directory,
+    list_attributes,
     list_entries,
     make_directory,
     remove_file,
     sync_directory,
 )
 from overlay_generator.names import backing_name
-from overlay_generator.normalise import is_whiteout
-from overlay_generator.upper import make_like
+from overlay_generator.normalise import OPAQUE, is_whiteout
+from overlay_generator.upper import SCRATCH, make_like
 
 TOP = "direct"
-_OPAQUE = "trusted.overlay.opaque"
-_OURS = "trusted.overlay."
 _TAKEN = ".taken"  # from the upper layer
 _CHUNK = 1 << 20  # bytes
 
@@ -82,7 +82,7 @@ def _begin(upper: str, inner: str, image: str, target: str) -> str:
 
 def _fill(source: str, target: str, linked: "dict[int, str]") -> None:
     """Copy what `target` has not from the directory `source`; `linked` are files with several names, by inode."""
-    if _OPAQUE in posix.listxattr(target):
+    if OPAQUE in posix.listxattr(target):
         return
     for entry in list_entries(source):
         path = f"{target}/{entry.name}"
@@ -115,7 +115,7 @@ def _copy(entry: "posix.DirEntry[str]", path: str, linked: "dict[int, str]") -> 
     if info.st_nlink > 1 and info.st_ino in linked:
         posix.link(linked[info.st_ino], path, follow_symlinks=False)
         return
-    scratch = path + ".new-by-overlay-generator"
+    scratch = path + SCRATCH
     remove_file(scratch)  # of a boot that was cut off
     try:
         _copy_to(entry, info, scratch)
@@ -136,10 +136,9 @@ def _copy_to(entry: "posix.DirEntry[str]", info: "posix.stat_result", scratch: s
     posix.chown(scratch, info.st_uid, info.st_gid, follow_symlinks=False)
     if not entry.is_symlink():
         posix.chmod(scratch, info.st_mode & 0o7777)
-    for name in _list_attributes(entry.path):
-        if not name.startswith(_OURS):
-            value = posix.getxattr(entry.path, name, follow_symlinks=False)
-            posix.setxattr(scratch, name, value, follow_symlinks=False)
+    for name in list_attributes(entry.path):
+        value = posix.getxattr(entry.path, name, follow_symlinks=False)
+        posix.setxattr(scratch, name, value, follow_symlinks=False)
     posix.utime(scratch, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
 
 
@@ -152,13 +151,6 @@ def _copy_content(source: str, target: str) -> None:
     finally:
         posix.close(reader)
         posix.close(writer)
-
-
-def _list_attributes(path: str) -> "list[str]":
-    try:
-        return posix.listxattr(path, follow_symlinks=False)
-    except OSError:
-        return []  # a squashfs without any
 
 
 def _clean(top: str) -> None:
@@ -179,5 +171,5 @@ def _clean(top: str) -> None:
 
 def _strip(path: str) -> None:
     for name in posix.listxattr(path, follow_symlinks=False):
-        if name.startswith(_OURS):
+        if name.startswith(MARKS):
             posix.removexattr(path, name, follow_symlinks=False)

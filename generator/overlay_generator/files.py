@@ -2,9 +2,11 @@
 
 import posix
 
-NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
-
+NO_SPACE = (28, 122)  # ENOSPC, EDQUOT; the module errno would be one more to load
 TOO_LONG = 36  # ENAMETOOLONG
+_NOT_SUPPORTED = 95  # EOPNOTSUPP
+# How the names of overlayfs's own marks begin; they belong to the layer that they are found in.
+MARKS = "trusted.overlay."
 _LONGEST = 3800  # bytes; with one more name it is still below PATH_MAX
 
 _KINDS = {0o100000: "f", 0o040000: "d", 0o120000: "l"}  # S_IFMT of stat(2)
@@ -47,6 +49,17 @@ def make_directory(path: str, mode: int) -> None:
         posix.mkdir(path, mode)
     except FileExistsError:
         pass
+
+
+def list_attributes(path: str) -> "list[str]":
+    """The names of the extended attributes of `path`, a symbolic link itself, without overlayfs's. Raises OSError."""
+    try:
+        return [name for name in posix.listxattr(path, follow_symlinks=False) if not name.startswith(MARKS)]
+    except OSError as error:
+        # A squashfs without a table of them says so, instead of giving an empty list (Linux 6.12).
+        if error.errno == _NOT_SUPPORTED:
+            return []
+        raise
 
 
 def remove_file(path: str) -> None:

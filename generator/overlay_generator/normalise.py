@@ -8,12 +8,11 @@ or half and then whole, comes to the same.
 
 import posix
 
-from overlay_generator.files import TOO_LONG
+from overlay_generator.files import MARKS, TOO_LONG, find_kind
 
-_OPAQUE = "trusted.overlay.opaque"
-_ORIGIN = "trusted.overlay.origin"
+OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
 _LONGEST = 2000  # bytes; PATH_MAX is 4096
-_STALE = (_ORIGIN, "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.upper")
+_STALE = (ORIGIN, MARKS + "impure", MARKS + "nlink", MARKS + "upper")
 
 
 def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str]]":
@@ -51,10 +50,21 @@ def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str
             continue
         found = posix.listxattr(directory)
         count += _strip_directory(directory, found, has_whiteout)
-        if _OPAQUE in found and posix.getxattr(directory, _OPAQUE) == b"y":
+        if OPAQUE in found and posix.getxattr(directory, OPAQUE) == b"y":
             opaque.append(directory[len(upper) + 1 :])
     remove_below(work)
     return count, opaque
+
+
+def remove(path: str) -> bool:
+    """Remove what stands at `path`, with all that is in it; False if there is nothing. Raises OSError."""
+    kind = find_kind(path)
+    if kind == "d":
+        remove_below(path)
+        posix.rmdir(path)
+    elif kind:
+        posix.unlink(path)
+    return bool(kind)
 
 
 def remove_below(top: str) -> None:
@@ -103,13 +113,13 @@ def _strip_directory(path: str, present: "list[str]", has_whiteout: bool) -> int
     found = [name for name in present if name in _STALE]
     # Empty means "copied up from somewhere unknown". Without any, the kernel does not look for whiteouts in a
     # directory that the new image has not: they are listed then, as names that don't exist (Linux 6.18, fs/overlayfs).
-    known = _ORIGIN in found and posix.getxattr(path, _ORIGIN) != b""
-    if known or (has_whiteout and _ORIGIN not in found):
+    known = ORIGIN in found and posix.getxattr(path, ORIGIN) != b""
+    if known or (has_whiteout and ORIGIN not in found):
         try:
-            posix.setxattr(path, _ORIGIN, b"")
+            posix.setxattr(path, ORIGIN, b"")
         except PermissionError:
             known = False
-    return sum(_remove(path, name) for name in found if name != _ORIGIN) + known
+    return sum(_remove(path, name) for name in found if name != ORIGIN) + known
 
 
 def is_whiteout(entry: "posix.DirEntry[str]") -> bool:

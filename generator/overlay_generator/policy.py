@@ -7,16 +7,14 @@ image before follows the new one. What goes is listed in the file `dropped` besi
 import posix
 
 from overlay_generator import contents
-from overlay_generator.files import NO_SPACE, find_kind, is_too_long, list_entries
+from overlay_generator.files import NO_SPACE, find_kind, is_too_long, list_attributes, list_entries
 from overlay_generator.model import Value
 from overlay_generator.names import escape_line
-from overlay_generator.normalise import is_whiteout, remove_below
+from overlay_generator.normalise import OPAQUE, is_whiteout, remove
 
 _LOG = "dropped"
 _LONGEST = 1 << 20  # bytes of the log before it is put aside; one older one is kept
 _DEEPEST = 400  # directories; what lies deeper is kept, as nothing here may end in a RecursionError
-_OPAQUE = "trusted.overlay.opaque"
-_OURS = "trusted.overlay."
 
 
 class Change(Value):
@@ -107,7 +105,7 @@ def _refresh(change: Change, directory: str) -> int:
         before = change.old.get(path[1:]) if not is_too_long(entry.path) else None
         if entry.is_dir(follow_symlinks=False):
             # What an opaque directory would show of the image is hidden: nothing in it follows.
-            if is_too_long(entry.path) or _OPAQUE in posix.listxattr(entry.path):
+            if is_too_long(entry.path) or OPAQUE in posix.listxattr(entry.path):
                 continue
             count += _refresh(change, path)
             if before is not None and contents.describe(entry.path, before) == before:
@@ -126,17 +124,16 @@ def _follow_directory(change: Change, path: str) -> None:
         if not list_entries(upper):
             posix.rmdir(upper)
         elif find_kind(change.where + path) == "d":
-            for name in posix.listxattr(upper):
-                if not name.startswith(_OURS):
-                    posix.removexattr(upper, name)
+            for name in list_attributes(upper):
+                posix.removexattr(upper, name)
             copy_attributes(change.where + path, upper)
     except PermissionError:
         pass  # immutable: it stays as it is
 
 
 def _open(path: str) -> None:
-    if _OPAQUE in posix.listxattr(path):
-        posix.removexattr(path, _OPAQUE)
+    if OPAQUE in posix.listxattr(path):
+        posix.removexattr(path, OPAQUE)
 
 
 def _drop_below(change: Change, path: str) -> int:
@@ -152,8 +149,7 @@ def _drop_below(change: Change, path: str) -> int:
             elif not is_too_long(entry.path):
                 pending.append(inner)
     try:
-        remove_below(change.upper + path)
-        posix.rmdir(change.upper + path)
+        remove(change.upper + path)
     except PermissionError:
         pass  # something immutable is in it
     return count

@@ -9,14 +9,13 @@ import posix
 from overlay_generator import direct, stamp
 from overlay_generator.files import NO_SPACE, find_kind, is_too_long, list_entries, make_directory, sync_directory
 from overlay_generator.names import is_below, unflatten
-from overlay_generator.normalise import remove_below
+from overlay_generator.normalise import OPAQUE, remove
 from overlay_generator.reveal import add_whiteouts, is_opaque, mark_whiteouts
 from overlay_generator.room import is_low
 from overlay_generator.staged import Staged, is_kept, may_hold_kept
 from overlay_generator.upper import make_like
 
 TRASH = "trash"
-_OPAQUE = "trusted.overlay.opaque"
 _DEEPEST = 300  # directories; what lies deeper is left alone, as nothing here may end in a RecursionError
 
 
@@ -55,8 +54,7 @@ def put_aside(backing: str, name: str) -> None:
 
 def empty_trash(backing: str) -> None:
     """Delete what reset() has put aside, also by earlier boots. Raises OSError."""
-    remove_below(f"{backing}/{TRASH}")
-    posix.rmdir(f"{backing}/{TRASH}")
+    remove(f"{backing}/{TRASH}")
 
 
 class _Bin:
@@ -72,13 +70,13 @@ class _Bin:
         if not self.path:
             # A full disk is when people reset. A power cut leaves less of it, and it is done again.
             if is_low(self.backing):
-                return _delete(path)
+                return int(remove(path))
             try:
                 self.path = self._make()
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                return _delete(path)
+                return int(remove(path))
         try:
             posix.rename(path, f"{self.path}/{self.count}")
         except FileNotFoundError:
@@ -98,24 +96,13 @@ class _Bin:
                 number += 1
 
 
-def _delete(path: str) -> int:
-    """Delete what is at `path`, and wait for it; 1, or 0 if nothing is there. Raises OSError."""
-    kind = find_kind(path)
-    if kind == "d":
-        remove_below(path)
-        posix.rmdir(path)
-    elif kind:
-        posix.unlink(path)
-    return int(bool(kind))
-
-
 def _clear(bin_: _Bin, directory: str, path: str, keep: "tuple[str, ...]", depth: int = 0) -> int:
     """Put aside all in `directory`, which the user knows as `path`, but what matches `keep`; how much that was."""
     count = 0
     if depth > _DEEPEST:
         return 0
     if find_kind(directory) == "d" and is_opaque(directory):
-        posix.removexattr(directory, _OPAQUE)
+        posix.removexattr(directory, OPAQUE)
     for entry in list_entries(directory):
         inner = f"{path.rstrip('/')}/{entry.name}"
         if is_kept(inner, keep) or is_too_long(entry.path):
@@ -198,5 +185,5 @@ def _open_for(upper: str, image: str, part: str, last: bool = False) -> None:
                 make_like(f"{image}/{part}", inner)
             if find_kind(inner) == "d":
                 # It was hidden with the rest, and is to hide what is in it.
-                posix.setxattr(inner, _OPAQUE, b"y")
-    posix.removexattr(upper, _OPAQUE)
+                posix.setxattr(inner, OPAQUE, b"y")
+    posix.removexattr(upper, OPAQUE)

@@ -8,13 +8,12 @@ import posix
 
 from overlay_generator import listing
 from overlay_generator.files import NO_SPACE, find_kind, is_too_long, leads_to_directory
+from overlay_generator.normalise import OPAQUE, ORIGIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_OPAQUE = "trusted.overlay.opaque"
-_ORIGIN = "trusted.overlay.origin"
 _WHITEOUT = 0o020000  # S_IFCHR of stat(2); overlayfs's mark of a deleted file is the device 0:0
 
 
@@ -59,7 +58,7 @@ def _find_directories(upper: str, top: str) -> "list[str]":
 
 def is_opaque(path: str) -> bool:
     """True if the directory `path` of an upper layer hides all of the image's (overlayfs.rst of the kernel)."""
-    return _OPAQUE in posix.listxattr(path) and posix.getxattr(path, _OPAQUE) == b"y"
+    return OPAQUE in posix.listxattr(path) and posix.getxattr(path, OPAQUE) == b"y"
 
 
 def _has_news(where: str, upper: str, path: str, known: "set[str]") -> bool:
@@ -81,7 +80,7 @@ def _open(upper: str, paths: "list[str]", known: "dict[str, set[str]]") -> bool:
         if error.errno not in NO_SPACE:
             raise
         return False
-    posix.removexattr(f"{upper}/{paths[0]}", _OPAQUE)
+    posix.removexattr(f"{upper}/{paths[0]}", OPAQUE)
     return True
 
 
@@ -98,5 +97,5 @@ def add_whiteouts(directory: str, names: "Iterable[str]") -> int:
 def mark_whiteouts(directory: str) -> None:
     """Let the kernel look for whiteouts in `directory`, also where the image has none of that name. Raises OSError."""
     # See normalise.py: "copied up from somewhere unknown".
-    if _ORIGIN not in posix.listxattr(directory):
-        posix.setxattr(directory, _ORIGIN, b"")
+    if ORIGIN not in posix.listxattr(directory):
+        posix.setxattr(directory, ORIGIN, b"")

@@ -7,8 +7,8 @@ inodes say that they have none.
 
 import posix
 
-from overlay_generator.files import find_kind, make_directory, remove_file
-from overlay_generator.normalise import remove_below
+from overlay_generator.files import find_kind, make_directory
+from overlay_generator.normalise import remove
 from overlay_generator.tell import Unusable
 
 _SPARE = "spare"
@@ -32,11 +32,7 @@ def keep_room(backing: str) -> None:
     for path in (spare, f"{backing}/trash", *(f"{backing}/{name}" for name in _EXPENDABLE)):
         if free >= _NEEDED:
             return
-        if find_kind(path) == "d":
-            remove_below(path)
-            posix.rmdir(path)
-        else:
-            remove_file(path)
+        remove(path)
         free = _count_free(backing) or 0
     if free < _NEEDED - 1:
         raise Unusable(f"no inode is left on it; remove files from {backing}/upper")

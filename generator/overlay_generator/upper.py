@@ -2,12 +2,9 @@
 
 import posix
 
-from overlay_generator.files import sync_directory
+from overlay_generator.files import list_attributes, sync_directory
 
-# overlayfs's own marks belong to the layer they are found in.
-_NOT_COPIED = "trusted.overlay."
-_SCRATCH = ".new-by-overlay-generator"
-_NOT_SUPPORTED = 95  # EOPNOTSUPP; the module errno would be one more to load
+SCRATCH = ".new-by-overlay-generator"
 
 
 def make_upper(where: str, backing: str) -> "list[str]":
@@ -32,7 +29,7 @@ def make_upper(where: str, backing: str) -> "list[str]":
 def make_like(source: str, path: str) -> "list[str]":
     """Make the directory `path` with mode, owner, times, ACLs and labels of `source`; warnings. Raises OSError."""
     # Complete before it has its name: after a power cut in between, this is done again.
-    scratch = path + _SCRATCH
+    scratch = path + SCRATCH
     try:
         posix.mkdir(scratch, 0o700)
     except FileExistsError:
@@ -46,29 +43,17 @@ def make_like(source: str, path: str) -> "list[str]":
 def copy_attributes(source: str, target: str) -> "list[str]":
     """Give the directory `target` mode, owner, attributes and times of `source`; warnings. Raises OSError."""
     info = posix.stat(source)
-    for name in _list_attributes(target):
+    for name in list_attributes(target):
         # Inherited from a default ACL of the backing directory.
         if name.startswith("system.posix_acl_"):
             posix.removexattr(target, name)
     posix.chown(target, info.st_uid, info.st_gid)
     posix.chmod(target, info.st_mode & 0o7777)
     warnings = []
-    for name in _list_attributes(source):
-        if name.startswith(_NOT_COPIED):
-            continue
+    for name in list_attributes(source):
         try:
             posix.setxattr(target, name, posix.getxattr(source, name))
         except OSError as error:
             warnings.append(f"the upper layer of {source} can't have its {name}: {error.strerror}")
     posix.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
     return warnings
-
-
-def _list_attributes(path: str) -> "list[str]":
-    try:
-        return posix.listxattr(path)
-    except OSError as error:
-        # A squashfs without a table of them says so, instead of giving an empty list (Linux 6.12).
-        if error.errno == _NOT_SUPPORTED:
-            return []
-        raise

@@ -8,6 +8,7 @@ from overlay_generator.names import ancestors
 from overlay_generator.staged import Staged, is_kept
 from overlayctl import machine, staging
 from overlayctl.errors import Failure
+from overlayctl.marks import is_whiteout, read_directory
 from overlayctl.staging import Place
 
 if TYPE_CHECKING:
@@ -100,24 +101,14 @@ def _find_kind(path: str) -> str:
         return ""
     if stat.S_ISDIR(info.st_mode):
         return "directory"
-    if stat.S_ISCHR(info.st_mode) and info.st_rdev == 0:
-        return "whiteout"
-    if "trusted.overlay.whiteout" in _list_attributes(path):
+    if is_whiteout(os.fsencode(path), info):
         return "whiteout"
     return "symbolic link" if stat.S_ISLNK(info.st_mode) else "file" if stat.S_ISREG(info.st_mode) else "special file"
 
 
 def _find_cut(path: str) -> str:
     """What keeps the directory `path` of an upper layer from showing what the image has at its place, or ""."""
-    if "trusted.overlay.redirect" in _list_attributes(path):
+    opaque, redirect = read_directory(os.fsencode(path))
+    if redirect:
         return "was moved there from elsewhere"
-    # "x" only says that whiteouts in it may be attributes (kernel's Documentation/filesystems/overlayfs.rst).
-    opaque = os.getxattr(path, "trusted.overlay.opaque") if "trusted.overlay.opaque" in _list_attributes(path) else b""
-    return "was deleted and made anew" if opaque == b"y" else ""
-
-
-def _list_attributes(path: str) -> "list[str]":
-    try:
-        return os.listxattr(path, follow_symlinks=False)
-    except OSError:
-        return []
+    return "was deleted and made anew" if opaque else ""
