@@ -4,7 +4,7 @@ A line of `layout` is a type, a path and arguments, after tmpfiles.d(5):
 
     d PATH [MODE [UID GID]]   a directory
     f PATH TEXT               a file; TEXT with Python's escapes, as bytes
-    L PATH TARGET             a symbolic link
+    L PATH TARGET             a symbolic link, also in the place of a file of common
     p PATH                    a FIFO
     r PATH                    remove what common has there
     x PATH NAME VALUE         set an extended attribute
@@ -46,6 +46,8 @@ def _make(root: Path, kind: str, name: str, rest: str = "") -> None:
     elif kind == "f":
         Path(os.fsdecode(path)).write_bytes(_unescape(rest))
     elif kind == "L":
+        if os.path.isfile(path):
+            os.unlink(path)
         os.symlink(rest, path)
     elif kind == "p":
         os.mkfifo(path)

@@ -294,5 +294,6 @@ def test_systemd_reads_back_every_odd_path_as_it_was(tmp_path: Path) -> None:
         # A service that is started makes "$" of "$$".
         words = [[word.replace("\\$", "$").replace("$$", "$") for word in shlex.split(line)] for line in lines]
         library = "/usr/lib/overlay-generator"
-        assert words[0][2:] == [f"{library}/prepare", f"--mount={backing}", "--type=tmpfs", path, backing]
-        assert words[1][-2:] == [path, f"{backing}/lower"]
+        assert [line[:2] for line in words] == [["/bin/sh", "-c"], ["/bin/umount", "-q"]]
+        assert words[0][3:] == [path, f"{library}/prepare", f"--mount={backing}", "--type=tmpfs", path, backing]
+        assert words[0][2].endswith(f'"$0" {backing}/lower')

@@ -276,7 +276,15 @@ def test_a_machine_with_nothing_is_read_too(machine: FakeFilesystem) -> None:
     expected = Inputs(Request("/proc/cmdline", ("/var",)), directories={"/var": Directory("missing", "/var")})
     inputs = gather.gather("/image", {}, expected.request)
     expected.kernel = "unknown"
+    expected.shell = False
     assert inputs == expected
+
+
+def test_a_shell_is_looked_for_where_units_will_call_it(machine: FakeFilesystem) -> None:
+    request = Request("/proc/cmdline", ("/var",))
+    assert gather.gather("/image", {}, request).shell is False
+    machine.create_symlink("/image/bin/sh", "busybox")
+    assert gather.gather("/image", {}, request).shell is True
 
 
 def test_on_a_real_tree_a_fifo_is_not_waited_for_and_a_nul_is_no_path(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_the_interpreter_can_be_set(tmp_path: Path) -> None:
     unit = tmp_path / "usr/lib/systemd/system/overlay-generator-factory-reset.service"
     assert "\nExecStart=/opt/python/bin/python3 -ISB /opt/library/prepare " in unit.read_text()
     module = tmp_path / "opt/library/overlay_generator/render.py"
-    assert "/opt/python/bin/python3 -ISB " in module.read_text()
+    assert '"/opt/python/bin/python3 -ISB"' in module.read_text()
 
 
 @pytest.fixture

@@ -57,6 +57,27 @@ def test_the_layers_are_made_and_the_image_noted(machine: Machine) -> None:
     assert stamp.is_current(str(machine.backing), stamp.identify(str(machine.where)))
 
 
+def test_what_nobody_waits_for_leaves_the_priority_of_the_boot(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """prepare runs at -20, in a session that is as fast; a reset of a large upper must not."""
+
+    def tell_priority(_backing: str) -> None:
+        found = f"{os.nice(0)} {os.getsid(0) == os.getpid()}"
+        (tmp_path / "found.new").write_text(found)
+        (tmp_path / "found.new").rename(tmp_path / "found")
+
+    monkeypatch.setattr("overlay_generator.reset.empty_trash", tell_priority)
+    (machine.backing / "trash").mkdir()
+    started = os.fork()
+    if started == 0:
+        os.nice(-20)
+        os._exit(machine.run())
+    assert os.waitpid(started, 0)[1] == 0
+    wait_for(tmp_path / "found")
+    assert (tmp_path / "found").read_text() == "19 True"
+
+
 def test_with_the_same_image_nothing_is_touched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare.prepare(machine.request())
     os.setxattr(machine.backing / "upper", "trusted.overlay.origin", b"x")

@@ -2,12 +2,14 @@
 
 import pytest
 
+from commands import read_commands
 from overlay_generator.model import Backing, Directory, OverlayMount, Plan, UnitFile, UnitLink
 from overlay_generator.names import backing_name, backing_path, find_fault, mount_unit
 from overlay_generator.render import render, show
 
 ROOT = "/run/buildroot/mounts"
 VOLATILE = "redirect_dir=on,index=on,xino=on,metacopy=off,nfs_export=off"
+BIND = ("/bin/mount", "-n", "-o", "bind,private,ro,nosuid,nodev,noexec")
 PERSISTENT = "redirect_dir=off,index=off,xino=off,metacopy=off,nfs_export=off"
 
 
@@ -32,8 +34,8 @@ def disk(where: str = "/var", at: str = "", nofail: bool = False) -> OverlayMoun
     return overlay(where, at, tmpfs=False, volatile=False, nofail=nofail)
 
 
-def units(*mounts: OverlayMount, size: int = 25, load_module: bool = False) -> "dict[str, str]":
-    plan = Plan(mounts, size=size, load_module=load_module, library="/usr/lib/overlay-generator")
+def units(*mounts: OverlayMount, size: int = 25, load_module: bool = False, shell: bool = True) -> "dict[str, str]":
+    plan = Plan(mounts, size=size, load_module=load_module, library="/usr/lib/overlay-generator", shell=shell)
     return {file.path: file.text for file in render(plan) if isinstance(file, UnitFile)}
 
 
@@ -77,7 +79,8 @@ def test_the_link_comes_last_in_its_group_and_only_the_tmpfs_goes_to_the_late_di
 
 
 @pytest.mark.parametrize(
-    ("optional", "kind", "before"), [(False, "requires", ["local-fs.target"]), (True, "wants", [])]
+    ("optional", "kind", "before"),
+    [(False, "requires", ["local-fs.target umount.target"]), (True, "wants", ["umount.target"])],
 )
 def test_the_target_requires_the_overlay_unless_it_is_optional(optional: bool, kind: str, before: "list[str]") -> None:
     mount = overlay("/srv/a-b", optional=optional)
@@ -114,14 +117,28 @@ def test_a_path_is_quoted_as_each_place_wants_it(path: str, value: str, word: st
     assert values(backing, "Description") == [f"Memory for the overlay on {value}"]
     assert values(prepare, "Description") == [f"Prepare the overlay on {value}"]
     assert values(prepare, "ConditionPathIsMountPoint")[-1] == f"!{value}"
-    assert values(prepare, "ExecStart")[-1].startswith(
-        f"/bin/mount -n -o bind,private,ro,nosuid,nodev,noexec {word} {ROOT}/"
-    )
+    assert values(prepare, "ExecStart")[-1].endswith(f"{ROOT}/{backing_name(path)}/lower' {word}")
+    assert read_commands(prepare)[-1] == [*BIND, path, f"{backing_path(path)}/lower"]
     assert values(_prepare(texts, inner), "RequiresMountsFor")[-1] == listed
     quoted = word[:-1] + '/x"' if word.endswith('"') else word + "/x"
-    prepare = values(_prepare(texts, inner), "ExecStart")[0]
-    assert prepare.startswith(f"/usr/bin/python3 -ISB /usr/lib/overlay-generator/prepare --mount={ROOT}/")
-    assert prepare.endswith(f" --type=tmpfs {quoted} {backing_path(inner)}")
+    line = values(_prepare(texts, inner), "ExecStart")[0]
+    assert line.endswith(f" --type=tmpfs {quoted} {backing_path(inner)}")
+    python, bind = read_commands(_prepare(texts, inner))
+    library = "/usr/lib/overlay-generator"
+    assert python[:4] == ["/usr/bin/python3", "-ISB", f"{library}/prepare", f"--mount={backing_path(inner)}"]
+    assert python[4:] == ["--type=tmpfs", inner, backing_path(inner)]
+    assert bind == [*BIND, inner, f"{backing_path(inner)}/lower"]
+
+
+@pytest.mark.parametrize("mount", [overlay(), overlay(directory=Directory("unseen")), disk("/a b")])
+@pytest.mark.parametrize("load_module", [False, True])
+def test_without_a_shell_the_same_commands_are_run(mount: OverlayMount, load_module: bool) -> None:
+    with_shell, without = (
+        _prepare(units(mount, load_module=load_module, shell=shell), mount.where) for shell in (True, False)
+    )
+    assert read_commands(with_shell) == read_commands(without)
+    assert "/bin/sh" in with_shell
+    assert "/bin/sh" not in without
 
 
 def _prepare(texts: "dict[str, str]", path: str) -> str:
@@ -239,14 +256,14 @@ def test_a_new_upper_takes_mode_and_owner(directory: Directory, tmpfs: bool, exp
     texts = units(overlay(tmpfs=tmpfs, volatile=tmpfs, directory=directory))
     fstype = " --type=tmpfs" if tmpfs else ""
     helper = f"/usr/bin/python3 -ISB /usr/lib/overlay-generator/prepare --mount=B{fstype} /var B"
-    commands = [command.replace(f"{ROOT}/var", "B") for command in values(_prepare(texts, "/var"), "ExecStart")]
+    commands = [" ".join(words).replace(f"{ROOT}/var", "B") for words in read_commands(_prepare(texts, "/var"))]
     assert commands[:-1] == (expected or [helper])
     assert commands[-1] == "/bin/mount -n -o bind,private,ro,nosuid,nodev,noexec /var B/lower"
 
 
 def test_a_module_is_loaded_first_and_its_absence_skips_the_mount() -> None:
     texts = units(overlay(), load_module=True)
-    assert values(_prepare(texts, "/var"), "ExecStart")[0] == "-/sbin/modprobe overlay"
+    assert read_commands(_prepare(texts, "/var"))[0] == ["-", "/sbin/modprobe", "overlay"]
     assert values(texts["var.mount"], "ConditionPathExists") == ["/sys/module/overlay"]
     assert "modprobe" not in "".join(units(overlay()).values())
 

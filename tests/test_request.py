@@ -1,9 +1,8 @@
 """The arguments of prepare, as the units give them."""
 
-import shlex
-
 import pytest
 
+from commands import read_commands
 from overlay_generator.model import Backing, Directory, OverlayMount, Plan, Settings, UnitFile, Word
 from overlay_generator.render import render
 from overlay_generator.request import Request, parse
@@ -52,8 +51,7 @@ def test_what_the_units_say_is_what_is_read(path: str, verify: bool) -> None:
         line for text in texts for line in text.splitlines() if "/prepare" in line and ("--verify" in line) is verify
     ]
     assert len(lines) == 1
-    # As PID 1 reads it: quotes, then specifiers and variables.
-    words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(lines[0].partition("=")[2])]
+    words = next(words for words in read_commands(lines[0]) if "-ISB" in words)
     found = parse(words[words.index("-ISB") + 2 :])
     fallback = "mode=0700,nosuid,nodev,size=64M,nr_inodes=5"
     expected = Request(path, backing.path, backing.mount, "xfs", fallback, True, "refresh", (path + "/in",), verify)

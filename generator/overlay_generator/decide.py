@@ -77,6 +77,7 @@ def decide(inputs: Inputs) -> Plan:
         library=inputs.library,
         hints=(*hints, *_find_engines(inputs, mounts)),
         early=_find_early_units(inputs, accepted),
+        shell=inputs.shell,
     )
 
 

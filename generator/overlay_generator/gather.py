@@ -140,6 +140,7 @@ def gather(
         release=release,
         context=read_context(root, environ),
         library=_INSTALLED if root else __file__.rsplit("/", 2)[0],
+        shell=_exists(root + "/bin/sh"),
     )
 
 

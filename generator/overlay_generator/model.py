@@ -185,12 +185,12 @@ class Inputs(Value):
 
     `context` is initrd, user or "". `kernel` is "built in", module, absent or unknown, `release` the
     kernel asked about. `library` is the directory of our package as the booted system sees it.
-    `settings` are the sections of the configuration by their paths.
+    `settings` are the sections of the configuration by their paths; `shell`: there is a /bin/sh.
     """
 
     __slots__ = (
         "context", "directories", "entries", "kernel", "library", "mounted", "problems", "release", "request",
-        "settings", "units",
+        "settings", "shell", "units",
     )  # fmt: skip
 
     def __init__(
@@ -206,6 +206,7 @@ class Inputs(Value):
         context: str = "",
         library: str = "/usr/lib/overlay-generator",
         settings: "dict[str, Settings] | None" = None,
+        shell: bool = True,
     ) -> None:
         self.request = request
         self.entries = entries
@@ -218,6 +219,7 @@ class Inputs(Value):
         self.context = context
         self.library = library
         self.settings = settings or {}
+        self.shell = shell
 
 
 class Backing(Value):
@@ -304,10 +306,10 @@ class Plan(Value):
     """What will be done, what will not and why, what was wrong with the input, and `hints` on what will not go well.
 
     `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module. `early` are units
-    that have to be told to wait for /var.
+    that have to be told to wait for /var. `shell`: the image has one.
     """
 
-    __slots__ = ("early", "hints", "library", "load_module", "mounts", "problems", "size", "skipped", "source")
+    __slots__ = ("early", "hints", "library", "load_module", "mounts", "problems", "shell", "size", "skipped", "source")
 
     def __init__(
         self,
@@ -320,8 +322,10 @@ class Plan(Value):
         library: str = "/usr/lib/overlay-generator",
         hints: "tuple[str, ...]" = (),
         early: "tuple[str, ...]" = (),
+        shell: bool = True,
     ) -> None:
         self.early = early
+        self.shell = shell
         self.hints = hints
         self.mounts = mounts
         self.skipped = skipped

@@ -99,7 +99,9 @@ def _work_behind(request: Request, reason: str) -> None:
     posix.chdir(request.where)
     if posix.fork() == 0:
         try:
-            posix.nice(19)
+            # The boot's shell has raised the priority of its session and of each process in it, see render.py.
+            posix.setsid()
+            posix.nice(39)
             if trash:
                 from overlay_generator.reset import empty_trash
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from overlayctl.record import Record
 
 # What tests/cases/common has: where this machine has not got it, the case takes it away.
-_COMMON = ("/proc", "/var")
+_COMMON = ("/bin/sh", "/proc", "/var")
 # Long, and all but the lines on overlayfs is nobody's concern.
 _TRIMMED = ("modules.builtin", "modules.dep")
 _READ_LIMIT = 16 << 20

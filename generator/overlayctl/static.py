@@ -44,11 +44,18 @@ def render(plan: "Plan", in_memory: "Plan", always: bool = False) -> "list[File]
 
     `in_memory` is the same plan for a boot with overlayfs.upper=volatile. Raises ValueError for what it does not know.
     """
+    # One line for each command: that is what is changed here.
+    plan, in_memory = _without_shell(plan), _without_shell(in_memory)
     job = _Job(plan, in_memory, always)
     files = [static for file in render_boot(plan) for static in job.make(file)]
     for mount in plan.mounts:
         files += job.add_for(mount)
     return files
+
+
+def _without_shell(plan: "Plan") -> "Plan":
+    values = {name: getattr(plan, name) for name in plan.__slots__}
+    return type(plan)(**{**values, "shell": False})
 
 
 class _Job:
@@ -192,8 +199,6 @@ class _Job:
                 *unit,
                 *([f"After={' '.join(after)}"] if after else []),
                 f"Before={' '.join(before)}",
-                "DefaultDependencies=no",
-                "Conflicts=umount.target",
                 f"ConditionPathIsMountPoint=!{value(where)}",
                 *flags,
             ],
