@@ -67,7 +67,7 @@ bench:
 	python3 tests/bench.py
 	python3 tests/overlayctl/diff_bench.py
 
-# SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest.
+# SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest. tests/needs boots installs what it wants.
 boots:
 	python3 tests/boot/run.py $(addprefix --suite ,$(SUITES)) $(ONLY)
 

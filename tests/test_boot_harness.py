@@ -201,7 +201,9 @@ def test_a_late_disk_is_plugged_in_by_an_order(tmp_path: Path) -> None:
 def test_the_page_of_the_cost_says_what_was_not_held(tmp_path: Path) -> None:
     def rounds(ours: float) -> list[dict[str, dict[str, float]]]:
         usual = {**dict.fromkeys((*COLUMNS, "python"), 2.0), "GeneratorsStart": 0.5}
-        return [{way.name: {**usual, "writable": ours if way.name == "ours" else 2.0} for way in WAYS}]
+        found = {way.name: {**usual, "writable": ours if way.name == "ours" else 2.0} for way in WAYS}
+        found["nothing"]["generators"] = 1.0
+        return [found]
 
     about = {"suite": "trixie", "clock": "-icount x", "accelerator": "tcg", "processors": 1}
     for ours, held in ((2.05, True), (2.1, False)):

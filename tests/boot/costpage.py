@@ -114,16 +114,27 @@ def _ratios(rounds: Rounds) -> list[str]:
 
 
 def _generators(rounds: Rounds) -> list[str]:
-    """Return what the phase of the generators grows by, beside the start of an interpreter."""
-    python = median(times["ours"]["python"] for times in rounds)
+    """Return what the phase of the generators grows by, beside what the start of an interpreter makes it grow by."""
+    growth = {
+        way: [times[way]["generators"] - times["nothing"]["generators"] for times in rounds]
+        for way in ("python", "flag-off", "ours")
+    }
     lines = [
         "## The generators",
         "",
-        f"`python3 -ISB -c pass` from a disk that nobody has read yet takes {python:.2f} s in this machine. By so much",
-        "longer do all generators take than in an image without ours:",
+        "All generators are started at the same time, and PID 1 waits for the last. By so much longer does that take",
+        "than in an image without ours:",
         "",
+        "| way | longer by | of an empty Python program | limit | |",
+        "|---|---|---|---|---|",
     ]
-    for way in ("ours", "flag-off"):
-        more = median(times[way]["generators"] - times["nothing"]["generators"] for times in rounds)
-        lines.append(f"- {TITLES[way]}: {more:+.2f} s, {more / python:.2f} x such a start")
+    for way, seconds in growth.items():
+        ratio = median(mine / bare for mine, bare in zip(seconds, growth["python"], strict=True))
+        limit = "1.00 | held" if ratio <= 1 else "1.00 | **not held**"
+        lines.append(f"| {TITLES[way]} | {median(seconds):.2f} s | {ratio:.2f} | {'|' if way == 'python' else limit} |")
+    python = median(times["ours"]["python"] for times in rounds)
+    lines += [
+        "",
+        f"By itself, from a disk that nobody has read yet, `python3 -ISB -c pass` takes {python:.2f} s there.",
+    ]
     return lines

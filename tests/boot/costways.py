@@ -28,6 +28,8 @@ Where=/var
 Type=tmpfs
 Options=mode=0755,size=50%,nr_inodes=1m
 """
+# The least that a generator in Python can cost.
+EMPTY_GENERATOR = "#!/usr/bin/python3 -ISB\n"
 FACTORY_TMPFILES = "C! /var/payload - - - - /usr/share/factory/var/payload\nd /var/log/journal 0755 root root -\n"
 
 
@@ -46,6 +48,7 @@ class Way:
 
 WAYS = (
     Way("nothing", "no generator of ours, /var read-only", "none", ""),
+    Way("python", "a generator that is an empty Python program", "python", ""),
     Way("flag-off", "overlay-generator without its word, /var read-only", "ours", ""),
     Way("static", "Buildroot's static units", "static"),
     Way("ours", "overlay-generator", "ours", cmdline="overlayfs.mounts=/var"),
@@ -62,7 +65,9 @@ def way_image(way: Way) -> Image:
     Raises ScenarioError when the scenario with the static units cannot be read.
     """
     files = []
-    if way.kind != "ours":
+    if way.kind == "python":
+        files.append(File(GENERATOR, "text", EMPTY_GENERATOR, 0o755))
+    elif way.kind != "ours":
         files.append(File(GENERATOR, "removed"))
     if way.kind == "static":
         theirs = read_scenario(SCENARIOS / "buildroot-units.ini").images[FIRST_IMAGE].files

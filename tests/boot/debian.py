@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cache import key_of, locked, staging
 from initramfs import write_initramfs, write_probe
+from kernel import build_kernel
 from steps import StepFailed, output_of, run_step
 from values import ROOTS
 
@@ -21,7 +22,7 @@ needs() { apt-cache depends "$1" | sed -nE "s/.*Depends: (linux-($2)-[^ ]*)/\\1/
 image=$(needs "$KERNEL" image | head -n 1)
 apt-get -o APT::Sandbox::User=root download "$image" $(needs "$image" 'base|binary|modules')
 """
-# The one for virtual machines starts sooner, but has few file systems.
+# The one for virtual machines starts sooner, but has few file systems. That of "tiny" is built, see kernel.py.
 KERNELS = {
     "small": "linux-image-cloud-amd64", "early": "linux-image-cloud-amd64", "full": "linux-image-amd64",
 }  # fmt: skip
@@ -94,7 +95,9 @@ def build_base(suite: str, root: Path, mirror: str | None = None, kind: str = "s
     """
     code = [(HERE / name).read_bytes() for name in ("debian.py", "initramfs.py")]
     code += [(HERE / "guest" / name).read_bytes() for name in ("initramfs-init", "probe-init")]
-    key = key_of([suite, kind, mirror or "", *code])
+    mirror = mirror or host_mirror()
+    built = build_kernel(root, mirror, apt_options()) if kind == "tiny" else None
+    key = key_of([suite, kind, mirror or "", str(built), *code])
     target = root / "base" / f"{suite}-{kind}-{key}"
     with locked(root):
         if not target.exists():
@@ -102,7 +105,7 @@ def build_base(suite: str, root: Path, mirror: str | None = None, kind: str = "s
             log.unlink(missing_ok=True)
             try:
                 with staging(target) as work:
-                    _build(suite, kind, mirror or host_mirror(), work, log)
+                    _build(suite, kind, mirror, work, log, built)
             except OSError as error:
                 raise StepFailed(f"step 'put the base of {suite} together': {error}; log: {log}") from error
     return Base(suite, kind, key, target / "tree", target / "vmlinuz", target / "initramfs.cpio", target / "probe.cpio")
@@ -126,20 +129,18 @@ def host_mirror() -> str | None:
     return None
 
 
-def _build(suite: str, kind: str, mirror: str | None, work: Path, log: Path) -> None:
+def _build(suite: str, kind: str, mirror: str | None, work: Path, log: Path, built: Path | None) -> None:
     names: list[str] = list(PACKAGES)
-    wanted: tuple[str, ...] = MODULES
     if kind == "full":
         names += FULL_PACKAGES
         names += [] if suite in CRYPTSETUP_IN_SYSTEMD else ["systemd-cryptsetup"]
-        wanted += FULL_MODULES
     if kind == "early":
         names += [name for name, first in EARLY_PACKAGES.items() if not _is_before(suite, first)]
     tree, packages = work / "tree", work / "packages"
     packages.mkdir()
-    options = [f"--customize-hook=cd {shlex.quote(str(packages))} && KERNEL={KERNELS[kind]} && {FETCH_KERNEL}"]
-    options += [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED]
-    options += [f"--aptopt={setting}" for setting in _host_apt_settings()]
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED] + apt_options()
+    if built is None:
+        options.append(f"--customize-hook=cd {shlex.quote(str(packages))} && KERNEL={KERNELS[kind]} && {FETCH_KERNEL}")
     if suite in SPLIT_USR_SUITES:
         options.append(f"--setup-hook={MERGE_USR}")
     run_step(
@@ -148,23 +149,34 @@ def _build(suite: str, kind: str, mirror: str | None, work: Path, log: Path) -> 
          "--format=directory", *options, suite, tree, *([mirror] if mirror else [])],
         log,
     )  # fmt: skip
+    if built is None:
+        groups = _add_kernel(kind, packages, work, log)
+    else:
+        # Everything is built in.
+        shutil.copy2(built, work / "vmlinuz")
+        groups = {}
+    write_initramfs(work / "initramfs.cpio", groups, log)
+    write_probe(work / "probe.cpio", log)
+    shutil.rmtree(packages)
+
+
+def _add_kernel(kind: str, packages: Path, work: Path, log: Path) -> dict[str, list[Path]]:
+    """Put the fetched kernel beside the tree and its modules into it; return those that the initramfs loads."""
+    unpacked, tree = work / "kernel", work / "tree"
     for archive in sorted(packages.glob("*.deb")):
-        run_step("unpack the kernel", ["dpkg-deb", "-x", archive, work / "kernel"], log)
-    release = _install_modules(work / "kernel", tree, wanted, log)
-    kernels = [path for path in (work / "kernel").rglob("vmlinuz*") if path.is_file()]
+        run_step("unpack the kernel", ["dpkg-deb", "-x", archive, unpacked], log)
+    release = _install_modules(unpacked, tree, MODULES + (FULL_MODULES if kind == "full" else ()), log)
+    kernels = [path for path in unpacked.rglob("vmlinuz*") if path.is_file()]
     if not kernels:
         raise StepFailed(f"step 'unpack the kernel': there is none in the packages; log: {log}")
     shutil.copy2(kernels[0], work / "vmlinuz")
+    shutil.rmtree(unpacked)
     modules = tree / "usr/lib/modules" / release
     roots = [root for root in ROOTS if kind == "full" or root != "erofs"]
     groups = {"first": _with_needs(modules, BOOT_MODULES)}
     checksum = _with_needs(modules, CHECKSUM, True)
     groups |= {root: checksum + _with_needs(modules, (root,)) for root in roots}
-    groups |= {"overlay": _with_needs(modules, ("overlay",)), "memory": _with_needs(modules, ("loop",))}
-    write_initramfs(work / "initramfs.cpio", groups, log)
-    write_probe(work / "probe.cpio", log)
-    shutil.rmtree(work / "kernel")
-    shutil.rmtree(packages)
+    return groups | {"overlay": _with_needs(modules, ("overlay",)), "memory": _with_needs(modules, ("loop",))}
 
 
 def _is_before(suite: str, first: str) -> bool:
@@ -172,15 +184,15 @@ def _is_before(suite: str, first: str) -> bool:
     return suite in SUITES and SUITES.index(suite) < SUITES.index(first)
 
 
-def _host_apt_settings() -> list[str]:
-    """Return settings of the host's apt as lines of a configuration file."""
+def apt_options() -> list[str]:
+    """Return settings of the host's apt as words for mmdebstrap."""
     found = []
     for name in HOST_APT_SETTINGS:
         try:
             text = output_of("read apt's settings", ["apt-config", "dump", name])
         except StepFailed:
             return []
-        found += [line.rstrip(";") for line in text.splitlines() if not line.endswith('"";')]
+        found += [f"--aptopt={line.rstrip(';')}" for line in text.splitlines() if not line.endswith('"";')]
     return found
 
 

@@ -17,6 +17,8 @@ PROBE_SECONDS = 20
 TIMEOUT_TCG, TIMEOUT_KVM = 480.0, 90.0
 # COMMAND_LINE_SIZE of x86 without the zero at its end; the rest is cut off.
 LONGEST_CMDLINE = 2047
+# MiB: a buffer of 4 MiB takes 8, as each of its records is also described.
+ROOM_FOR_LOG = 128
 # What the machine or its PID 1 writes where a cut begins to count: the file, and the line in it.
 CUT_SIGNS = {
     "writes": ("result.log", "^info kept-"),
@@ -35,7 +37,7 @@ ASKS_FOR_DISKS = "^info plug-in"
 # check of its timer fails on a busy host, and then it panics (6.12).
 CMDLINE = (
     "root=/dev/vda ro rootfstype={root} console=ttyS0 loglevel=4 panic=-1 oops=panic systemd.crash_reboot=yes "
-    "no_timer_check norandmaps mitigations=off printk.devkmsg=on log_buf_len=4M systemd.log_target=kmsg "
+    "no_timer_check norandmaps mitigations=off printk.devkmsg=on log_buf_len={log} systemd.log_target=kmsg "
     "systemd.show_status=yes systemd.log_color=no"
 )
 
@@ -91,7 +93,8 @@ def boot(machine: Machine, start: Start, results: Path) -> Ended:
     """
     if start.memory:
         machine = replace(machine, memory=start.memory)
-    cmdline = f"{CMDLINE.format(root=start.root)} {start.cmdline}".strip()
+    log = "4M" if machine.memory >= ROOM_FOR_LOG else "256K"
+    cmdline = f"{CMDLINE.format(root=start.root, log=log)} {start.cmdline}".strip()
     if len(cmdline) > LONGEST_CMDLINE:
         raise StepFailed(f"step 'start a machine': too many checks for a kernel command line: {cmdline}")
     argv = _base_argv(machine, start.kernel, start.initramfs, cmdline, results / "console.log")

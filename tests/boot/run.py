@@ -7,10 +7,12 @@ Exit status: 0 when every chosen scenario passed, 1 when one did not, 2 when not
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from pathlib import Path
 from cache import cache_root
 from debian import build_base
 from image import build_image, snapshot
+from kernel import TOOLS as KERNEL_TOOLS
 from machine import QEMU, choose_machine
 from repeat import spelt_out
 from runner import PASSED, BootResult, run_scenario
@@ -32,6 +35,8 @@ TOOLS = (
     QEMU, "mmdebstrap", "mksquashfs", "busybox", "cpio", "depmod", "dpkg-deb", "make", "mkfs.ext4",
     "dumpe2fs", "e2fsck", "setpriv", "truncate",
 )  # fmt: skip
+# Each has two processors, and half of the time one of them waits. More want more memory than a host may have.
+JOBS = min(os.cpu_count() or 1, 8)
 COLUMNS = "{:<28} {:<10} {:<10} {:>8}  {}"
 
 
@@ -69,6 +74,8 @@ def main(argv: Sequence[str]) -> int:
         return _give_up(f"not installed: {', '.join(missing)}")
     usual = [name for name, scenario in known.items() if scenario.quick or not arguments.quick]
     chosen = dict.fromkeys(arguments.scenario or usual)
+    if any(known[name].base == "tiny" for name in chosen) and (missing := missing_tools(KERNEL_TOOLS)):
+        return _give_up(f"not installed, and a kernel is to be built: {', '.join(missing)}; tests/needs boots does it")
     options = Options(
         tuple(spelt_out(known[name], arguments.repeat, arguments.seed) for name in chosen),
         tuple(dict.fromkeys(arguments.suite or ["trixie"])),
@@ -79,11 +86,12 @@ def main(argv: Sequence[str]) -> int:
         arguments.mirror,
         arguments.product.absolute(),
     )
+    started = time.monotonic()
     try:
         results = _run(options)
     except StepFailed as error:
         return _give_up(str(error))
-    return _conclude(results, options)
+    return _conclude(results, options, time.monotonic() - started)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--suite", action="append", help="Debian suite, may be repeated (default: trixie)")
     add("--quick", action="store_true", help="of all scenarios those that stand for the others")
     add("--list", action="store_true", help="list the scenarios and exit")
-    add("--json", type=Path, metavar="FILE", help="write the results there too")
+    add("--json", type=Path, metavar="FILE", help="write the results there too (always: results.json where --keep is)")
     add("--repeat", type=int, metavar="N", help="for boots with repeat: so many times (default: as the scenario says)")
     add("--seed", type=int, default=0, metavar="N", help="other moments for the random power cuts (default: 0)")
-    add("--jobs", type=int, default=1, metavar="N", help="scenarios at the same time (default: 1)")
+    add("--jobs", type=int, default=JOBS, metavar="N", help=f"scenarios at the same time (default: {JOBS})")
     add("--keep", type=Path, metavar="DIR", help="keep logs and disks there (default: in the cache)")
     add("--timeout", type=float, metavar="SECONDS", help="limit for one boot (default: by accelerator)")
     add("--mirror", metavar="URL", help="Debian mirror (default: that of the host)")
@@ -111,8 +119,8 @@ def _run(options: Options) -> list[BootResult]:
     Raises StepFailed.
     """
     root = cache_root()
-    say = _Sayer()
     jobs = [(item, suite) for suite in options.suites for item in options.scenarios if item.runs_on(suite)]
+    say = _Sayer(sum(len(item.boots) for item, _ in jobs))
     if not jobs:
         raise StepFailed("step 'choose scenarios': none of them is for these suites")
     with snapshot(options.product) as product:
@@ -132,10 +140,12 @@ def _run(options: Options) -> list[BootResult]:
 
 
 class _Sayer:
-    """Prints whole lines, from whichever thread."""
+    """Prints whole lines, from whichever thread; boots are counted, up to `total`."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int) -> None:
         self._lock = threading.Lock()
+        self._total = total
+        self._done = itertools.count(1)
 
     def __call__(self, text: str) -> None:
         with self._lock:
@@ -145,16 +155,18 @@ class _Sayer:
         """Print the line of one boot and what was wrong with it."""
         lines = [
             f"{result.verdict:<8} {result.scenario}/{result.boot} ({result.suite}, systemd {result.systemd}, "
-            f"{result.checks} checks, {result.seconds:.1f} s)"
+            f"{result.checks} checks, {result.seconds:.1f} s) [{next(self._done)}/{self._total}]"
         ]
         lines += [f"         {line}" for line in result.trouble]
         self("\n".join(lines))
 
 
-def _conclude(results: list[BootResult], options: Options) -> int:
-    """Print the table, write the JSON file, and return the exit status."""
-    if options.json is not None:
-        options.json.write_text(json.dumps([result.as_json() for result in results], indent=2) + "\n")
+def _conclude(results: list[BootResult], options: Options, seconds: float) -> int:
+    """Print the table, write the JSON files, and return the exit status."""
+    text = json.dumps([result.as_json() for result in results], indent=2) + "\n"
+    for path in (options.results / "results.json", options.json):
+        if path is not None:
+            path.write_text(text)
     print()
     print(COLUMNS.format("scenario", "suite", "systemd", "seconds", "result"))
     passed = True
@@ -178,7 +190,9 @@ def _conclude(results: list[BootResult], options: Options) -> int:
             )
     for line in tallies(results):
         print(line)
-    print(f"\nlogs: {options.results}")
+    count = sum(result.verdict == PASSED for result in results)
+    print(f"\n{len(results)} boots, {count} passed, in {seconds / 60:.1f} minutes with what had to be built")
+    print(f"logs, and all of this as JSON: {options.results}")
     return 0 if passed else 1
 
 

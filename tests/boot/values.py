@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 FILESYSTEMS = ("ext4", "xfs", "btrfs", "f2fs", "vfat", "none")
 ROOTS = ("squashfs", "erofs", "ext4")
-BASES = ("small", "full", "early")
+BASES = ("small", "full", "early", "tiny")
 # How a boot has to come out: all of it up, in the rescue or emergency shell, or cut off by the host.
 EXPECTED = ("multi-user", "rescue", "emergency", "cut")
 # From where the seconds to a cut count: the first word on what is on the disk, or the start of the prepare service.

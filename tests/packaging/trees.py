@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "tests/boot"))
 from cache import cache_root, key_of, locked, staging
-from debian import MERGE_USR, SPLIT_USR_SUITES, _host_apt_settings, host_mirror
+from debian import MERGE_USR, SPLIT_USR_SUITES, apt_options, host_mirror
 from steps import run_step
 
 CACHE = cache_root().with_name("packages")
@@ -30,7 +30,7 @@ def make_tree(suite: str, packages: "tuple[str, ...]", where: Path) -> Path:
                 run_step(
                     "install Debian",
                     ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
-                     "--format=tar", *merge, *(f"--aptopt={setting}" for setting in _host_apt_settings()),
+                     "--format=tar", *merge, *apt_options(),
                      suite, work / "tree.tar", *([mirror] if mirror else [])],
                     log,
                 )  # fmt: skip

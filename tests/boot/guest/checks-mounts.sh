@@ -127,3 +127,12 @@ check_udevd_restarts() {
     [ "$before" != "$after" ] || die "systemd-udevd did not restart"
     [ "$(readlink "/proc/$after/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ] || die "it has no namespace of its own"
 }
+
+# The kernel has overlayfs built in, and the units know that.
+check_no_module_is_loaded() {
+    grep -qw overlay /proc/filesystems || die "the kernel has no overlayfs"
+    [ ! -e /proc/modules ] || die "this kernel has modules"
+    if grep -q modprobe /run/systemd/generator/prepare-var-overlay.service; then
+        die "prepare loads a module"
+    fi
+}
