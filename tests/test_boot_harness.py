@@ -189,6 +189,15 @@ def test_a_series_of_cuts_is_summed_up() -> None:
     assert not list(tallies([cut(1)]))
 
 
+def test_a_scenario_that_leaves_suites_out_says_why(tmp_path: Path) -> None:
+    boot = "[boot one]\nchecks = var-is-overlay\n"
+    (tmp_path / "x.ini").write_text(f"[scenario]\nsuites = sid\n{boot}")
+    with pytest.raises(ScenarioError, match="suites-because"):
+        read_scenarios(tmp_path)
+    (tmp_path / "x.ini").write_text(f"[scenario]\nsuites = sid\nsuites-because = too new\n{boot}")
+    assert read_scenarios(tmp_path)["x"].because == "too new"
+
+
 def test_a_late_disk_is_plugged_in_by_an_order(tmp_path: Path) -> None:
     got = tmp_path / "got"
     event = Event(None, 0.2, {"execute": "device_add"})

@@ -35,6 +35,8 @@ TOOLS = (
     QEMU, "mmdebstrap", "mksquashfs", "busybox", "cpio", "depmod", "dpkg-deb", "make", "mkfs.ext4",
     "dumpe2fs", "e2fsck", "setpriv", "truncate",
 )  # fmt: skip
+# No boot, and no failure: the scenario is about something that the suite has not got.
+NOT_HERE = "not here"
 # Each has two processors, and half of the time one of them waits. More want more memory than a host may have.
 JOBS = min(os.cpu_count() or 1, 8)
 COLUMNS = "{:<28} {:<10} {:<10} {:>8}  {}"
@@ -163,7 +165,14 @@ class _Sayer:
 
 def _conclude(results: list[BootResult], options: Options, seconds: float) -> int:
     """Print the table, write the JSON files, and return the exit status."""
-    text = json.dumps([result.as_json() for result in results], indent=2) + "\n"
+    found = [result.as_json() for result in results]
+    found += [
+        {"scenario": scenario.name, "suite": suite, "verdict": NOT_HERE, "trouble": [scenario.because]}
+        for suite in options.suites
+        for scenario in options.scenarios
+        if not scenario.runs_on(suite)
+    ]
+    text = json.dumps(found, indent=2) + "\n"
     for path in (options.results / "results.json", options.json):
         if path is not None:
             path.write_text(text)
@@ -173,6 +182,7 @@ def _conclude(results: list[BootResult], options: Options, seconds: float) -> in
     for suite in options.suites:
         for scenario in options.scenarios:
             if not scenario.runs_on(suite):
+                print(COLUMNS.format(scenario.name, suite, "", "", f"{NOT_HERE}: {scenario.because}"))
                 continue
             boots = [r for r in results if (r.suite, r.scenario) == (suite, scenario.name)]
             bad = [r.verdict for r in boots if r.verdict != PASSED]

@@ -34,7 +34,18 @@ LATE = re.compile(r"(?P<disk>[a-z0-9-]+)(:(?P<after>[0-9.]+))?")
 RANGE = re.compile(r"(?P<offset>[0-9]+):(?P<length>[1-9][0-9]*)")
 FILE_KINDS = {"content": "text", "link": "link", "directory": "directory", "remove": "removed"}
 KEYS = {
-    "scenario": {"description", "cmdline", "fstab", "root", "base", "suites", "quick", "memory", "static"},
+    "scenario": {
+        "description",
+        "cmdline",
+        "fstab",
+        "root",
+        "base",
+        "suites",
+        "suites-because",
+        "quick",
+        "memory",
+        "static",
+    },
     "image": {"fstab", "root", "uuid"},
     "disk": {"size", "filesystem", "filesystem-size", "label", "partlabel", "overwrite", "read-only"},
     "file": {*FILE_KINDS, "mode"},
@@ -93,6 +104,7 @@ def read_scenario(path: Path) -> Scenario:
         head.choice("base", BASES),
         tuple(head.get("suites").split()),
         head.flag("quick"),
+        head.get("suites-because"),
     )
     _check(path, scenario)
     return scenario
@@ -243,6 +255,8 @@ def _checks(section: _Section, key: str) -> tuple[Check, ...]:
 
 def _check(path: Path, scenario: Scenario) -> None:
     """Raise ScenarioError when a boot speaks of something that the scenario does not have."""
+    if scenario.suites and not scenario.because:
+        raise ScenarioError(f"{path.name}: [scenario]: suites: say in suites-because why it is not for the others")
     if not scenario.boots:
         raise ScenarioError(f"{path.name}: there is no [boot NAME]")
     known = {disk.name for disk in scenario.disks}

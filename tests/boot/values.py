@@ -112,7 +112,7 @@ class Boot:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Images by name, disks, and boots in their order; suites is empty where it runs on each."""
+    """Images by name, disks, and boots in their order; suites is empty where it runs on each, else because says why."""
 
     name: str
     description: str
@@ -122,6 +122,7 @@ class Scenario:
     base: str = "small"
     suites: tuple[str, ...] = ()
     quick: bool = False
+    because: str = ""
 
     def runs_on(self, suite: str) -> bool:
         """Return whether the scenario is for this suite."""
