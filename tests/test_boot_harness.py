@@ -68,6 +68,8 @@ def test_an_attachment_can_not_report_a_result() -> None:
         ("[4.0] systemd-shutdown[1]: Unmounting '/var'.", False),
         ("[ 3.0] systemd-udevd[9]: Failed to push event serialization fd to service manager: refused", True),
         ("[ 3.0] systemd-udevd[9]: Failed to close a file system", False),
+        ("[ 3.0] clocksource: Watchdog remote CPU 1 read timed out", True),
+        ("[ 3.0] systemd[1]: var.mount: Unmounting timed out. Terminating.", False),
     ],
 )
 def test_the_shutdown_is_judged_by_its_log(line: str, clean: bool) -> None:
