@@ -79,4 +79,4 @@ def way_image(way: Way) -> Image:
     if way.payload:
         top = "/usr/share/factory/var" if way.kind == "factory" else "/var"
         files.append(File(f"{top}/payload", "random", f"{way.payload}M"))
-    return Image("", files=tuple(files))
+    return Image("", files=tuple(files), whole=True)

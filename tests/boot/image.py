@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cache import key_of, locked, prune, tree_parts
 from debian import Base
+from masked import mask
 from pack import change_tree, copy_file, make_link, pack
 from steps import StepFailed, run_step
 from values import Image
@@ -27,18 +28,6 @@ MODULES_DIR = re.compile("/(usr/)?lib/modules/")
 # A fixed id: with an empty one every boot would be a first boot, and systemd would mount a tmpfs on the file.
 MACHINE_ID = "5d2c0b8e7f3a4196a1e4c7d9b02f6835"
 FOO_BAR = "foobar\n"
-
-# Not under test, and slow under emulation or failing without D-Bus. Timers are masked one by one below.
-MASKED = (
-    "getty.target", "systemd-logind.service", "dbus-org.freedesktop.login1.service",
-    "systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service",
-    "systemd-resolved.service", "systemd-timesyncd.service", "systemd-hwdb-update.service",
-    "systemd-journal-catalog-update.service", "e2scrub_reap.service", "ldconfig.service",
-    "systemd-firstboot.service", "systemd-ask-password-console.path", "systemd-ask-password-wall.path",
-)  # fmt: skip
-# A login prompt on the console of the machine, asked for by its console= word.
-MASKED_GENERATORS = ("systemd-getty-generator",)
-
 
 # Parts of the source tree that `make install` has no use for.
 NOT_THE_PRODUCT = (".*", "__pycache__", "tests", "*.md")
@@ -71,7 +60,7 @@ def build_image(base: Base, product: Product, wanted: Image, root: Path) -> Path
 
     Raises StepFailed.
     """
-    code = [Path(__file__).read_bytes(), (GUEST.parent / "pack.py").read_bytes()]
+    code = [(GUEST.parent / name).read_bytes() for name in ("image.py", "masked.py", "pack.py")]
     key = key_of([base.key, product.key, repr(wanted), *code, *tree_parts(GUEST)])
     target = root / "images" / f"{base.suite}-{key}.{wanted.root}"
     with locked(root):
@@ -101,6 +90,7 @@ def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path)
                 ["make", "-C", product.source, "install", f"DESTDIR={tree}", "PREFIX=/usr", python],
                 log,
             )
+        mask(tree, whole=wanted.whole or base.kind == "early")
         _configure(tree, wanted.fstab)
         _add_test_files(tree)
         for file in wanted.files:
@@ -132,11 +122,6 @@ def _configure(tree: Path, fstab: str) -> None:
     # The builder copies the host's into the tree while it works.
     (etc / "resolv.conf").unlink(missing_ok=True)
     units = tree / UNIT_DIR
-    timers = [path.name for path in (tree / "usr/lib/systemd/system").glob("*.timer")]
-    for unit in [*MASKED, *timers]:
-        make_link(units / unit, "/dev/null")
-    for generator in MASKED_GENERATORS:
-        make_link(etc / "systemd/system-generators" / generator, "/dev/null")
     # Older suites leave /tmp on the root, which is read-only here.
     for place in ("usr/lib/systemd/system", "usr/share/systemd"):
         if (tree / place / "tmp.mount").exists():

@@ -50,7 +50,7 @@ class Image:
     """A root file system: its type, its fstab and what is different from the usual image.
 
     uuid is that of the file system, random where empty; squashfs has none. static: no Python, and rendered units in
-    place of the generator.
+    place of the generator. whole: with the units of a usual Debian that no scenario is about.
     """
 
     fstab: str
@@ -58,6 +58,7 @@ class Image:
     files: tuple[File, ...] = ()
     uuid: str = ""
     static: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
