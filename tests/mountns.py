@@ -15,6 +15,8 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+from commands import split_line
+
 Settings = dict[str, list[str]]
 
 
@@ -111,7 +113,7 @@ def commands(settings: Settings) -> "list[list[str]]":
         where = settings["Where"][0]
         os.makedirs(where, exist_ok=True)
         return [["mount", settings["What"][0], where, "-t", settings["Type"][0], "-o", settings["Options"][0]]]
-    return [[word.replace("$$", "$") for word in shlex.split(line)] for line in settings["ExecStart"]]
+    return [split_line(line) for line in settings["ExecStart"]]
 
 
 if __name__ == "__main__":

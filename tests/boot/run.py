@@ -165,12 +165,12 @@ class _Sayer:
 
 def _conclude(results: list[BootResult], options: Options, seconds: float) -> int:
     """Print the table, write the JSON files, and return the exit status."""
+    chosen = [(suite, scenario) for suite in options.suites for scenario in options.scenarios]
+    not_here = {(suite, scenario.name): scenario.because for suite, scenario in chosen if not scenario.runs_on(suite)}
     found = [result.as_json() for result in results]
     found += [
-        {"scenario": scenario.name, "suite": suite, "verdict": NOT_HERE, "trouble": [scenario.because]}
-        for suite in options.suites
-        for scenario in options.scenarios
-        if not scenario.runs_on(suite)
+        {"scenario": name, "suite": suite, "verdict": NOT_HERE, "trouble": [because]}
+        for (suite, name), because in not_here.items()
     ]
     text = json.dumps(found, indent=2) + "\n"
     for path in (options.results / "results.json", options.json):
@@ -179,25 +179,20 @@ def _conclude(results: list[BootResult], options: Options, seconds: float) -> in
     print()
     print(COLUMNS.format("scenario", "suite", "systemd", "seconds", "result"))
     passed = True
-    for suite in options.suites:
-        for scenario in options.scenarios:
-            if not scenario.runs_on(suite):
-                print(COLUMNS.format(scenario.name, suite, "", "", f"{NOT_HERE}: {scenario.because}"))
-                continue
-            boots = [r for r in results if (r.suite, r.scenario) == (suite, scenario.name)]
-            bad = [r.verdict for r in boots if r.verdict != PASSED]
-            # A scenario counts only with all of its boots, each of them run and passed.
-            good = not bad and len(boots) == len(scenario.boots)
-            passed = passed and good
-            print(
-                COLUMNS.format(
-                    scenario.name,
-                    suite,
-                    next((r.systemd for r in boots if r.systemd != "?"), "?"),
-                    f"{sum(r.seconds for r in boots):.1f}",
-                    PASSED if good else bad[0] if bad else "not run",
-                )
-            )
+    for suite, scenario in chosen:
+        because = not_here.get((suite, scenario.name))
+        if because is not None:
+            print(COLUMNS.format(scenario.name, suite, "", "", f"{NOT_HERE}: {because}"))
+            continue
+        boots = [r for r in results if (r.suite, r.scenario) == (suite, scenario.name)]
+        bad = [r.verdict for r in boots if r.verdict != PASSED]
+        # A scenario counts only with all of its boots, each of them run and passed.
+        good = not bad and len(boots) == len(scenario.boots)
+        passed = passed and good
+        systemd = next((r.systemd for r in boots if r.systemd != "?"), "?")
+        took = f"{sum(r.seconds for r in boots):.1f}"
+        verdict = PASSED if good else bad[0] if bad else "not run"
+        print(COLUMNS.format(scenario.name, suite, systemd, took, verdict))
     for line in tallies(results):
         print(line)
     count = sum(result.verdict == PASSED for result in results)
