@@ -26,10 +26,11 @@ UNITS_OF_NO_MATTER = (
     "systemd-sysctl.service", "systemd-udev-load-credentials.service", "systemd-hostnamed.socket",
     "systemd-update-utmp-runlevel.service", "xfs_healer_start.service",
 )  # fmt: skip
+# Without that of the factory reset: its target is one that a reset of ours waits for (258 and later).
 GENERATORS_OF_NO_MATTER = (
-    "systemd-bless-boot-generator", "systemd-clonesetup-generator", "systemd-factory-reset-generator",
-    "systemd-integritysetup-generator", "systemd-rc-local-generator", "systemd-run-generator", "systemd-ssh-generator",
-    "systemd-sysv-generator", "systemd-tpm2-generator", "systemd-veritysetup-generator",
+    "systemd-bless-boot-generator", "systemd-clonesetup-generator", "systemd-integritysetup-generator",
+    "systemd-rc-local-generator", "systemd-run-generator", "systemd-ssh-generator", "systemd-sysv-generator",
+    "systemd-tpm2-generator", "systemd-veritysetup-generator",
 )  # fmt: skip
 # At the start udev looks only at what disks and the result port need; else a sixth of a boot is spent on consoles,
 # memory and buses.
