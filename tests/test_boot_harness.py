@@ -227,5 +227,19 @@ def test_the_page_of_the_cost_says_what_was_not_held(tmp_path: Path) -> None:
         ElementTree.parse(tmp_path / "boot-cost.svg")
 
 
+def test_the_page_compares_generators_that_run_at_the_same_time_with_one_start(tmp_path: Path) -> None:
+    usual = {**dict.fromkeys((*COLUMNS, "python"), 2.0), "GeneratorsStart": 0.5}
+    about = {"suite": "trixie", "clock": "x", "accelerator": "tcg", "processors": 1}
+    for longer, held in ((1.9, "held"), (2.2, "**not held**")):
+        ways = {
+            way.name: {**usual, "generators": {"nothing": 1.0, "ours": 1.0 + longer}.get(way.name, 2.0)} for way in WAYS
+        }
+        beside = {"accelerator": "tcg", "processors": 2, "rounds": [ways]}
+        write_page({**about, "rounds": [ways], "side by side": beside}, tmp_path)
+        section = (tmp_path / "boot-cost.md").read_text().partition("on 2 processors")[2]
+        row = next(line for line in section.splitlines() if line.startswith("| overlay-generator |"))
+        assert row.endswith(f"| {longer / 2:.2f} | 1.00 | {held} |")
+
+
 def test_the_ways_that_are_compared_differ_from_one_another() -> None:
     assert len({(repr(way_image(way)), way.cmdline) for way in WAYS}) == len(WAYS)

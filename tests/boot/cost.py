@@ -2,7 +2,8 @@
 """Measure what a writable /var costs at boot, ours and others' ways side by side, and write docs/boot-cost.md.
 
 All ways are booted in turn, round after round, and compared within a round. The time in the machines goes by executed
-instructions, so it does not depend on what else the host does. Exit status: 0, or 2 when nothing could be measured.
+instructions, so it does not depend on what else the host does. Only what processors do at the same time is measured by
+the host's clock, in boots of its own. Exit status: 0, or 2 when nothing could be measured.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from cache import cache_root
 from costpage import write_page
-from costways import WAYS, Way, way_image
+from costways import SIDE_BY_SIDE, WAYS, Way, way_image
 from debian import Base, build_base
 from image import Product, build_image, snapshot
 from machine import Machine, Start, boot, choose_machine
@@ -30,13 +31,21 @@ DOCS = HERE.parents[1] / "docs"
 # 8 ns for an instruction: 125 million of them a second, a small device.
 ICOUNT = "shift=3,sleep=on"
 TIMEOUT = 900.0
+Round = dict[str, dict[str, float]]
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, write the page, return the exit status."""
     parser = argparse.ArgumentParser(prog="cost.py", description="Compare ways to a writable /var at boot.")
     add = parser.add_argument
-    add("--rounds", type=int, default=5, metavar="N", help="boots of each way (default: 5)")
+    add(
+        "--rounds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="boots of each way (default: 5; 0: keep those of the last time)",
+    )
+    add("--side-by-side", type=int, default=10, metavar="N", help="rounds on two processors (default: 10; 0: likewise)")
     add("--jobs", type=int, default=1, metavar="N", help="machines at the same time (default: 1)")
     add("--suite", default="trixie", help="Debian suite (default: trixie)")
     add("--real", action="store_true", help="go by the host's clock: on a quiet machine only")
@@ -52,9 +61,7 @@ def main(argv: Sequence[str]) -> int:
             return _give_up(f"not installed: {', '.join(missing)}")
         arguments.docs.mkdir(exist_ok=True)
         try:
-            # Written after each round: who stops it has what there is.
-            for found in _measure(arguments):
-                data.write_text(json.dumps(found, indent=1) + "\n")
+            _measure(arguments, data)
         except StepFailed as error:
             return _give_up(str(error))
     write_page(json.loads(data.read_text()), arguments.docs)
@@ -62,38 +69,62 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _measure(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
-    """Yield what has been measured after each round: all rounds so far, with the times of each way in seconds.
+def _measure(arguments: argparse.Namespace, data: Path) -> None:
+    """Measure what is asked for, and write it into the file after each round: who stops it has what there is.
 
     Raises StepFailed.
     """
+    found: dict[str, object] = json.loads(data.read_text()) if data.exists() else {}
     root = cache_root()
     with snapshot(arguments.product.absolute()) as product:
         base = build_base(arguments.suite, root)
-        machine = choose_machine(base.kernel, base.probe, TIMEOUT)
-        if not arguments.real:
-            machine = Machine("tcg,thread=single", "max", TIMEOUT, processors=1, icount=ICOUNT)
-        rounds: list[dict[str, dict[str, float]]] = []
-        with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-            for number in range(arguments.rounds):
-                # Whoever is first in a round is not always the same.
-                ways = [*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]]
-                tasks = {
-                    way.name: pool.submit(_boot, way, base, product, machine, root, arguments.real) for way in ways
-                }
-                rounds.append({name: task.result() for name, task in tasks.items()})
-                shown = {name: times["multi-user"] for name, times in sorted(rounds[-1].items())}
-                print(f"round {number + 1} of {arguments.rounds}: to multi-user {shown}", flush=True)
-                yield {
-                    "suite": base.suite,
-                    "clock": f"-icount {machine.icount}" if machine.icount else "the host's",
-                    "accelerator": machine.accelerator,
-                    "processors": machine.processors,
-                    "rounds": rounds,
-                }
+        usual = choose_machine(base.kernel, base.probe, TIMEOUT)
+        steady = Machine("tcg,thread=single", "max", TIMEOUT, processors=1, icount=ICOUNT)
+        machine = usual if arguments.real else steady
+        rounds: list[Round] = []
+        for each in _rounds(WAYS, arguments.rounds, arguments.jobs, base, product, machine, root):
+            rounds.append(each)
+            found |= {
+                "suite": base.suite,
+                "clock": f"-icount {machine.icount}" if machine.icount else "the host's",
+                "accelerator": machine.accelerator,
+                "processors": machine.processors,
+                "rounds": rounds,
+            }
+            data.write_text(json.dumps(found, indent=1) + "\n")
+        ways = [way for way in WAYS if way.name in SIDE_BY_SIDE]
+        beside: list[Round] = []
+        # One machine at a time: its processors are to run at the same time.
+        for each in _rounds(ways, arguments.side_by_side, 1, base, product, usual, root):
+            beside.append(each)
+            found["side by side"] = {
+                "accelerator": usual.accelerator,
+                "processors": usual.processors,
+                "rounds": beside,
+            }
+            data.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def _boot(way: Way, base: Base, product: Product, machine: Machine, root: Path, real: bool) -> dict[str, float]:
+def _rounds(
+    ways: Sequence[Way], count: int, jobs: int, base: Base, product: Product, machine: Machine, root: Path
+) -> Iterator[Round]:
+    """Yield the times of each way in seconds, round after round.
+
+    Raises StepFailed.
+    """
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        for number in range(count):
+            # Whoever is first in a round is not always the same.
+            turn = number % len(ways)
+            ordered = [*ways[turn:], *ways[:turn]]
+            tasks = {way.name: pool.submit(_boot, way, base, product, machine, root) for way in ordered}
+            times = {name: task.result() for name, task in tasks.items()}
+            shown = {name: times[name]["multi-user"] for name in sorted(times)}
+            print(f"round {number + 1} of {count}: to multi-user {shown}", flush=True)
+            yield times
+
+
+def _boot(way: Way, base: Base, product: Product, machine: Machine, root: Path) -> dict[str, float]:
     """Return when a machine reached what, in seconds since the start of systemd.
 
     Raises StepFailed when it did not get there.
@@ -101,7 +132,7 @@ def _boot(way: Way, base: Base, product: Product, machine: Machine, root: Path, 
     image = build_image(base, product, way_image(way), root)
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
-        words = [way.cmdline, f"test.checks=boot-times:{way.writable_by}", "" if real else "test.root-in-memory"]
+        words = [way.cmdline, f"test.checks=boot-times:{way.writable_by}", "test.root-in-memory"]
         start = Start(base.kernel, base.initramfs, image, " ".join(words), memory=way.memory, cut_at="times")
         boot(machine, start, results)
         log = results / "result.log"

@@ -68,6 +68,8 @@ def write_page(found: Mapping[str, Any], docs: Path) -> None:
     text += "\n".join(
         [*_table(rounds), "", "## Compared within each round", "", *_ratios(rounds), "", *_generators(rounds)]
     )
+    if "side by side" in found:
+        text += "\n".join(["", "", *_side_by_side(found["side by side"])])
     (docs / "boot-cost.md").write_text(text + "\n")
     bars = [
         Bar(way.title, _median(rounds, way.name, "writable"), _median(rounds, way.name, "multi-user") or 0.0)
@@ -113,12 +115,17 @@ def _ratios(rounds: Rounds) -> list[str]:
     return lines
 
 
-def _generators(rounds: Rounds) -> list[str]:
-    """Return what the phase of the generators grows by, beside what the start of an interpreter makes it grow by."""
-    growth = {
+def _growth(rounds: Rounds) -> dict[str, list[float]]:
+    """Return by how many seconds the phase of the generators was longer in each round, by way."""
+    return {
         way: [times[way]["generators"] - times["nothing"]["generators"] for times in rounds]
         for way in ("python", "flag-off", "ours")
     }
+
+
+def _generators(rounds: Rounds) -> list[str]:
+    """Return what the phase of the generators grows by, beside what the start of an interpreter makes it grow by."""
+    growth = _growth(rounds)
     lines = [
         "## The generators",
         "",
@@ -137,4 +144,27 @@ def _generators(rounds: Rounds) -> list[str]:
         "",
         f"By itself, from a disk that nobody has read yet, `python3 -ISB -c pass` takes {python:.2f} s there.",
     ]
+    return lines
+
+
+def _side_by_side(found: Mapping[str, Any]) -> list[str]:
+    """Return what the phase of the generators grows by where they can run at the same time."""
+    rounds: Rounds = found["rounds"]
+    start = [median(times[way]["python"] for way in times) for times in rounds]
+    lines = [
+        f"## The generators, on {found['processors']} processors",
+        "",
+        f"The same in {len(rounds)} rounds with {found['processors']} processors ({found['accelerator']}), where",
+        "generators do run at the same time. Only the host's clock can tell that, so these figures vary from run to",
+        "run. Cold as above, a start of Python by itself took",
+        f"{median(start):.2f} s ({min(start):.2f}-{max(start):.2f}) in the same boots.",
+        "",
+        "| way | longer by | of a start of Python | limit | |",
+        "|---|---|---|---|---|",
+    ]
+    for way, seconds in _growth(rounds).items():
+        ratio = median(mine / bare for mine, bare in zip(seconds, start, strict=True))
+        held = "held" if ratio <= 1 else "**not held**"
+        spread = f"{median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+        lines.append(f"| {TITLES[way]} | {spread} | {ratio:.2f} | 1.00 | {held} |")
     return lines
