@@ -16,10 +16,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from cache import cache_root
 from costpage import write_page
-from costways import SIDE_BY_SIDE, WAYS, Way, way_image
+from costways import GENERATORS, NO_GENERATOR, WAYS, Way, way_image
 from debian import Base, build_base
 from image import Product, build_image, snapshot
 from machine import Machine, Start, boot, choose_machine
@@ -74,35 +75,31 @@ def _measure(arguments: argparse.Namespace, data: Path) -> None:
 
     Raises StepFailed.
     """
-    found: dict[str, object] = json.loads(data.read_text()) if data.exists() else {}
+    found: dict[str, Any] = json.loads(data.read_text()) if data.exists() else {}
+    kept = not arguments.rounds or (not arguments.side_by_side and found)
+    if kept and found.get("suite") != arguments.suite:
+        raise StepFailed(f"step 'keep the last rounds': {data} has none of {arguments.suite}; measure both kinds")
     root = cache_root()
     with snapshot(arguments.product.absolute()) as product:
         base = build_base(arguments.suite, root)
         usual = choose_machine(base.kernel, base.probe, TIMEOUT)
         steady = Machine("tcg,thread=single", "max", TIMEOUT, processors=1, icount=ICOUNT)
         machine = usual if arguments.real else steady
-        rounds: list[Round] = []
-        for each in _rounds(WAYS, arguments.rounds, arguments.jobs, base, product, machine, root):
-            rounds.append(each)
-            found |= {
-                "suite": base.suite,
-                "clock": f"-icount {machine.icount}" if machine.icount else "the host's",
-                "accelerator": machine.accelerator,
-                "processors": machine.processors,
-                "rounds": rounds,
-            }
-            data.write_text(json.dumps(found, indent=1) + "\n")
-        ways = [way for way in WAYS if way.name in SIDE_BY_SIDE]
-        beside: list[Round] = []
-        # One machine at a time: its processors are to run at the same time.
-        for each in _rounds(ways, arguments.side_by_side, 1, base, product, usual, root):
-            beside.append(each)
-            found["side by side"] = {
-                "accelerator": usual.accelerator,
-                "processors": usual.processors,
-                "rounds": beside,
-            }
-            data.write_text(json.dumps(found, indent=1) + "\n")
+
+        def measure(part: dict[str, Any], ways: Sequence[Way], count: int, jobs: int, machine: Machine) -> None:
+            rounds: list[Round] = []
+            for each in _rounds(ways, count, jobs, base, product, machine, root):
+                rounds.append(each)
+                part |= {"accelerator": machine.accelerator, "processors": machine.processors, "rounds": rounds}
+                data.write_text(json.dumps(found, indent=1) + "\n")
+
+        if arguments.rounds:
+            found |= {"suite": base.suite, "clock": f"-icount {machine.icount}" if machine.icount else "the host's"}
+            measure(found, WAYS, arguments.rounds, arguments.jobs, machine)
+        if arguments.side_by_side:
+            ways = [way for way in WAYS if way.name in (NO_GENERATOR, *GENERATORS)]
+            # One machine at a time: its processors are to run at the same time.
+            measure(found.setdefault("side by side", {}), ways, arguments.side_by_side, 1, usual)
 
 
 def _rounds(

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from costplot import Bar, draw
-from costways import WAYS
+from costways import GENERATORS, NO_GENERATOR, WAYS
 
 Rounds = Sequence[Mapping[str, Mapping[str, float]]]
 COLUMNS = {
@@ -110,16 +110,20 @@ def _ratios(rounds: Rounds) -> list[str]:
     lines = ["| time of | divided by that of | until | median ratio | limit | |", "|---|---|---|---|---|---|"]
     for way, other, key, limit in RATIOS:
         ratio = median(times[way][key] / times[other][key] for times in rounds)
-        held = "held" if ratio <= limit else "**not held**"
-        lines.append(f"| {TITLES[way]} | {TITLES[other]} | {COLUMNS[key]} | {ratio:.3f} | {limit:.2f} | {held} |")
+        cells = (TITLES[way], TITLES[other], COLUMNS[key], f"{ratio:.3f}", *_judged(ratio, limit))
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _judged(ratio: float, limit: float = 1.0) -> tuple[str, str]:
+    """Return two cells: a limit, and whether a ratio held it."""
+    return f"{limit:.2f}", "held" if ratio <= limit else "**not held**"
 
 
 def _growth(rounds: Rounds) -> dict[str, list[float]]:
     """Return by how many seconds the phase of the generators was longer in each round, by way."""
     return {
-        way: [times[way]["generators"] - times["nothing"]["generators"] for times in rounds]
-        for way in ("python", "flag-off", "ours")
+        way: [times[way]["generators"] - times[NO_GENERATOR]["generators"] for times in rounds] for way in GENERATORS
     }
 
 
@@ -137,8 +141,8 @@ def _generators(rounds: Rounds) -> list[str]:
     ]
     for way, seconds in growth.items():
         ratio = median(mine / bare for mine, bare in zip(seconds, growth["python"], strict=True))
-        limit = "1.00 | held" if ratio <= 1 else "1.00 | **not held**"
-        lines.append(f"| {TITLES[way]} | {median(seconds):.2f} s | {ratio:.2f} | {'|' if way == 'python' else limit} |")
+        limit = "|" if way == "python" else " | ".join(_judged(ratio))
+        lines.append(f"| {TITLES[way]} | {median(seconds):.2f} s | {ratio:.2f} | {limit} |")
     python = median(times["ours"]["python"] for times in rounds)
     lines += [
         "",
@@ -164,7 +168,6 @@ def _side_by_side(found: Mapping[str, Any]) -> list[str]:
     ]
     for way, seconds in _growth(rounds).items():
         ratio = median(mine / bare for mine, bare in zip(seconds, start, strict=True))
-        held = "held" if ratio <= 1 else "**not held**"
         spread = f"{median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
-        lines.append(f"| {TITLES[way]} | {spread} | {ratio:.2f} | 1.00 | {held} |")
+        lines.append(f"| {' | '.join((TITLES[way], spread, f'{ratio:.2f}', *_judged(ratio)))} |")
     return lines

@@ -57,8 +57,8 @@ WAYS = (
     Way("factory-500", "/var factory by tmpfiles, 500 MB", "factory", "systemd-tmpfiles-setup.service", 500, "", MUCH),
     Way("ours-500", "overlay-generator, 500 MB", "ours", payload=500, cmdline="overlayfs.mounts=/var", memory=MUCH),
 )
-# Those whose generators are also measured with a second processor to run on.
-SIDE_BY_SIDE = ("nothing", "python", "flag-off", "ours")
+# Those that differ from the first in their generator alone; also measured with a second processor to run on.
+NO_GENERATOR, GENERATORS = "nothing", ("python", "flag-off", "ours")
 
 
 def way_image(way: Way) -> Image:

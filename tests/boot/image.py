@@ -15,14 +15,13 @@ from pathlib import Path
 
 from cache import key_of, locked, prune, tree_parts
 from debian import Base
-from masked import mask
+from masked import UNIT_DIR, mask
 from pack import change_tree, copy_file, make_link, pack
 from steps import StepFailed, run_step
 from values import Image
 
 GUEST = Path(__file__).resolve().parent / "guest"
 TEST_DIR = "usr/lib/boot-test"
-UNIT_DIR = "etc/systemd/system"
 MODULES_DIR = re.compile("/(usr/)?lib/modules/")
 
 # A fixed id: with an empty one every boot would be a first boot, and systemd would mount a tmpfs on the file.
@@ -121,11 +120,10 @@ def _configure(tree: Path, fstab: str) -> None:
     (etc / "hostname").write_text("boot-test\n")
     # The builder copies the host's into the tree while it works.
     (etc / "resolv.conf").unlink(missing_ok=True)
-    units = tree / UNIT_DIR
     # Older suites leave /tmp on the root, which is read-only here.
     for place in ("usr/lib/systemd/system", "usr/share/systemd"):
         if (tree / place / "tmp.mount").exists():
-            make_link(units / "local-fs.target.wants/tmp.mount", f"/{place}/tmp.mount")
+            make_link(tree / UNIT_DIR / "local-fs.target.wants/tmp.mount", f"/{place}/tmp.mount")
             break
     foo = tree / "var/foo"
     foo.mkdir()

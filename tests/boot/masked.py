@@ -7,6 +7,8 @@ from pathlib import Path
 from pack import change_tree, make_link
 from values import File
 
+UNIT_DIR = "etc/systemd/system"
+
 # Slow, or failing without D-Bus. Timers are masked one by one below.
 UNITS = (
     "getty.target", "systemd-logind.service", "dbus-org.freedesktop.login1.service",
@@ -34,7 +36,7 @@ GENERATORS_OF_NO_MATTER = (
 )  # fmt: skip
 # At the start udev looks only at what disks and the result port need; else a sixth of a boot is spent on consoles,
 # memory and buses.
-COLDPLUG = "/etc/systemd/system/systemd-udev-trigger.service.d/boot-test.conf"
+COLDPLUG = "systemd-udev-trigger.service.d/boot-test.conf"
 FEW_DEVICES = """\
 [Service]
 ExecStart=
@@ -44,10 +46,13 @@ ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-matc
 
 def mask(tree: Path, whole: bool) -> None:
     """Mask units and generators in the tree of an image; if whole, only those that cannot run in a test."""
-    timers = [path.name for path in (tree / "usr/lib/systemd/system").glob("*.timer")]
-    for unit in [*UNITS, *timers, *(() if whole else UNITS_OF_NO_MATTER)]:
-        make_link(tree / "etc/systemd/system" / unit, "/dev/null")
+    units = [*UNITS, *(path.name for path in (tree / "usr/lib/systemd/system").glob("*.timer"))]
+    generators = [*GENERATORS]
     if not whole:
-        change_tree(tree, File(COLDPLUG, "text", FEW_DEVICES))
-    for generator in [*GENERATORS, *(() if whole else GENERATORS_OF_NO_MATTER)]:
+        units += UNITS_OF_NO_MATTER
+        generators += GENERATORS_OF_NO_MATTER
+        change_tree(tree, File(f"{UNIT_DIR}/{COLDPLUG}", "text", FEW_DEVICES))
+    for unit in units:
+        make_link(tree / UNIT_DIR / unit, "/dev/null")
+    for generator in generators:
         make_link(tree / "etc/systemd/system-generators" / generator, "/dev/null")

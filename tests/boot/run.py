@@ -24,7 +24,7 @@ from image import build_image, snapshot
 from kernel import TOOLS as KERNEL_TOOLS
 from machine import QEMU, choose_machine
 from repeat import spelt_out
-from runner import PASSED, BootResult, run_scenario
+from runner import NOT_RUN, PASSED, BootResult, run_scenario
 from scenario import ScenarioError, read_scenarios
 from steps import StepFailed, missing_tools
 from tally import tallies
@@ -191,7 +191,7 @@ def _conclude(results: list[BootResult], options: Options, seconds: float) -> in
         passed = passed and good
         systemd = next((r.systemd for r in boots if r.systemd != "?"), "?")
         took = f"{sum(r.seconds for r in boots):.1f}"
-        verdict = PASSED if good else bad[0] if bad else "not run"
+        verdict = PASSED if good else bad[0] if bad else NOT_RUN
         print(COLUMNS.format(scenario.name, suite, systemd, took, verdict))
     for line in tallies(results):
         print(line)
