@@ -60,12 +60,12 @@ lint:
 	$(pytest) tests/test_lint.py
 
 fuzz:
-	HISTORIES=500 $(pytest) tests/test_image_change.py
-	HISTORIES=2000 $(pytest) tests/overlayctl/test_ctl_layers.py -k mounted_view
+	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py
+	HISTORIES=2000 $(pytest) tests/overlayctl/layers/test_walk.py -k mounted_view
 
 bench:
-	python3 tests/bench.py
-	python3 tests/overlayctl/diff_bench.py
+	python3 tests/bench/boot.py
+	python3 tests/bench/diff.py
 
 # SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest. tests/needs boots installs what it wants.
 boots:

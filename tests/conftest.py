@@ -1,38 +1,12 @@
-"""What all tests share: the installed product, and a way to run it as PID 1 or a person does."""
+"""What pytest gives to all tests: the installed product, and a way to run it as PID 1 or a person does."""
 
 import os
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SYSTEM_PYTHON = "/usr/bin/python3"
-
-# The whole environment of a run: nothing of the developer's shell gets in.
-ENVIRON = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_SCOPE": "system", "SYSTEMD_IN_INITRD": "0"}
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def skip_without_mount_namespace() -> None:
-    """Skip the test, aloud, where no process may have mounts of its own."""
-    try:
-        allowed = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        allowed = False
-    if not allowed:
-        pytest.skip("no mount namespace of one's own is allowed here")
-
-
-def wait_for(path: Path, gone: bool = False) -> None:
-    """Wait until `path` is there, or gone: what prepare leaves to a process that nobody waits for."""
-    deadline = time.monotonic() + 30
-    while path.exists() is gone:
-        assert time.monotonic() < deadline, path
-        time.sleep(0.01)
+from product import ENVIRON, REPOSITORY, Run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,41 +1,61 @@
-"""What the boot path may load and who may touch the machine. Each import is paid at each boot and reload."""
+"""Who may import whom, what the boot path may load, and who may touch the machine.
+
+Each import of the boot path is paid at each boot and reload. The floors of the house are in docs/how-it-works.md.
+"""
 
 import ast
 import os
+import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 import fakeroot
-from conftest import ENVIRON, REPOSITORY, SYSTEM_PYTHON, wait_for
 from preparens import run_prepare
+from product import ENVIRON, REPOSITORY, SYSTEM_PYTHON, wait_for
 
-PACKAGE = REPOSITORY / "generator/overlay_generator"
+GENERATOR = REPOSITORY / "generator"
+# The generator's own, without I/O; the two of prepare that read and spell words alone.
 PURE = (
-    "model", "names", "cmdline", "fstab", "kernel", "decide", "render", "config", "settle", "request", "staged",
+    "overlay_generator.model", "overlay_generator.names", "overlay_generator.cmdline", "overlay_generator.fstab",
+    "overlay_generator.kernel", "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config",
+    "overlay_generator.settings", "overlay_prepare.request", "overlay_prepare.resetrequest",
 )  # fmt: skip
-PREPARE = (
-    "prepare", "files", "base", "stamp", "normalise", "upper", "reset", "tell", "layers", "persistent", "room", "stage",
-    "listing", "reveal", "policy", "contents", "direct",
-)  # fmt: skip
-BOOT = (*PURE, *PREPARE, "__init__", "boot", "gather", "write", "log")
 # For people, never at boot.
-OPERATOR = ("dryrun",)
+OPERATOR = ("overlay_generator.dryrun",)
+# The package, or the folder of a package, and the others that it may import: every import runs down.
+FRAME = ("overlay_generator", "overlay_prepare")
+MACHINE = (*FRAME, "overlayctl", "overlayctl.status")
+LAYERS = (*MACHINE, "overlayctl.layers")
+FLOORS = {
+    "overlay_generator": (),
+    "overlay_prepare": ("overlay_generator",),
+    "overlayctl": FRAME,
+    "overlayctl.layers": (*FRAME, "overlayctl"),
+    "overlayctl.status": (*FRAME, "overlayctl"),
+    "overlayctl.check": LAYERS,
+    "overlayctl.diff": LAYERS,
+    "overlayctl.export": LAYERS,
+    "overlayctl.render": LAYERS,
+    "overlayctl.save": LAYERS,
+    "overlayctl.stage": LAYERS,
+}
 # Never loaded at a boot where nothing has changed, see test_prepare_loads_little_where_nothing_has_changed().
-ALLOWED = {"contents": {"hashlib"}, "staged": {"fnmatch"}}
+ALLOWED = {"overlay_prepare.manifest": {"hashlib"}, "overlay_prepare.resetrequest": {"fnmatch"}}
 
 
-def _own(*names: str) -> "set[str]":
-    return {"overlay_generator", *(f"overlay_generator.{name}" for name in names)}
+def _own(package: str, *names: str) -> "set[str]":
+    return {package, *(f"{package}.{name}" for name in names)}
 
 
-OFF = _own("boot", "gather")
-ON = OFF | _own("model", "names", "cmdline", "fstab", "kernel", "decide", "render", "write")
-CONFIGURED = ON | _own("config", "settle")
-PERSISTENT = _own(
-    "prepare", "request", "base", "files", "fstab", "gather", "kernel", "layers", "model", "names", "normalise", "tell",
-    "upper", "persistent", "room", "stamp",
+OFF = _own("overlay_generator", "boot", "gather")
+ON = OFF | _own("overlay_generator", "model", "names", "cmdline", "fstab", "kernel", "decide", "render", "write")
+CONFIGURED = ON | _own("overlay_generator", "config", "settings")
+PERSISTENT = _own("overlay_generator", "fstab", "gather", "kernel", "model", "names") | _own(
+    "overlay_prepare", "main", "request", "fitness", "files", "layers", "normalise", "report", "upper", "persistent",
+    "reserve", "stamp",
 )  # fmt: skip
 
 
@@ -98,22 +118,35 @@ def test_prepare_loads_little_where_nothing_has_changed(words: "list[str]", pref
         wait_for(backing / "contents")
     done = run_prepare(prefix, where, backing, *words, options=("-X", "importtime"))
     assert done.returncode == 0
-    more = _own("contents") if "--policy=refresh" in words else set()
+    more = _own("overlay_prepare", "manifest") if "--policy=refresh" in words else set()
     assert _names(done.stderr) - _bare() == PERSISTENT | more
 
 
-def test_every_module_has_its_side() -> None:
-    assert sorted(path.stem for path in PACKAGE.glob("*.py")) == sorted((*BOOT, *OPERATOR))
+def _modules(top: Path) -> "dict[str, Path]":
+    """Every module below `top` by its dotted name; a package's own is the name of the package."""
+    found = {}
+    for path in sorted(top.rglob("*.py")):
+        parts = path.relative_to(top).with_suffix("").parts
+        if len(parts) > 1:
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def _imports(name: str) -> "set[str]":
-    """All modules that a module imports anywhere, but for type checkers."""
+MODULES = _modules(GENERATOR)
+BOOT = [name for name in MODULES if not name.startswith("overlayctl") and name not in OPERATOR]
+
+
+def _imports(path: Path, known: "Iterable[str]" = MODULES, types_too: bool = False) -> "set[str]":
+    """All modules that a file imports, at its top or inside functions, and with `types_too` for type checkers alone.
+
+    Of `from package import name` it is the module package.name, where there is one among those `known`.
+    """
     found: set[str] = set()
-    tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+    tree = ast.parse(path.read_text())
     skipped = {
         inner
         for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        if not types_too and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
@@ -122,40 +155,116 @@ def _imports(name: str) -> "set[str]":
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level
-            found.add(node.module)
+            assert node.module and not node.level, f"{path}:{node.lineno}: absolute imports tell where a thing lies"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & set(known)
+            if inner - set(known):
+                found.add(node.module)
     return found
+
+
+def _floor(module: str, floors: "Mapping[str, tuple[str, ...]]" = FLOORS) -> str:
+    """The package, or the folder of one, that `module` is in; "" for one that is not ours."""
+    parts = module.split(".")
+    return next((name for name in (".".join(parts[:2]), parts[0]) if name in floors), "")
+
+
+def find_climbing(top: Path) -> "list[str]":
+    """The imports below `top` that the table of floors forbids, also those inside functions and for type checkers."""
+    modules = _modules(top)
+    found = []
+    for name, path in modules.items():
+        mine = _floor(name)
+        for imported in sorted(_imports(path, modules, types_too=True)):
+            theirs = _floor(imported)
+            if theirs and theirs != mine and theirs not in FLOORS[mine]:
+                found.append(f"{name} imports {imported}")
+    return found
+
+
+def find_circle(top: Path) -> "list[str]":
+    """Modules below `top` of which each imports the next, and the last the first; none where all imports run down."""
+    modules = _modules(top)
+    done: set[str] = set()
+
+    def follow(name: str, way: "list[str]") -> "list[str]":
+        if name in way:
+            return way[way.index(name) :]
+        if name in done:
+            return []
+        for imported in sorted(_imports(modules[name], modules) & set(modules)):
+            if circle := follow(imported, [*way, name]):
+                return circle
+        done.add(name)
+        return []
+
+    return next((circle for name in modules if (circle := follow(name, []))), [])
+
+
+def test_every_import_runs_down() -> None:
+    assert {_floor(name) for name in MODULES} == set(FLOORS)
+    assert find_climbing(GENERATOR) == []
+    assert find_circle(GENERATOR) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "told"),
+    [
+        ("overlay_generator/boot.py", "from overlay_prepare.main import run", "boot imports overlay_prepare.main"),
+        ("overlay_generator/boot.py", "def f():\n    import overlayctl", "boot imports overlayctl"),
+        ("overlay_prepare/main.py", "from overlayctl import errors", "main imports overlayctl.errors"),
+        (
+            "overlayctl/errors.py",
+            "def f():\n    from overlayctl.diff import verb",
+            "errors imports overlayctl.diff.verb",
+        ),
+        (
+            "overlayctl/layers/walk.py",
+            "from overlayctl.status.machine import x",
+            "walk imports overlayctl.status.machine",
+        ),
+        ("overlayctl/diff/verb.py", "from overlayctl.export import verb", "verb imports overlayctl.export.verb"),
+    ],
+)
+def test_an_import_that_climbs_is_found(name: str, line: str, told: str, tmp_path: Path) -> None:
+    shutil.copytree(GENERATOR, tmp_path / "tree")
+    path = tmp_path / "tree" / name
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    assert len(found := find_climbing(tmp_path / "tree")) == 1
+    assert found[0].endswith(told)
+
+
+def test_a_circle_is_found_also_inside_a_function(tmp_path: Path) -> None:
+    shutil.copytree(GENERATOR, tmp_path / "tree")
+    path = tmp_path / "tree/overlay_prepare/files.py"
+    path.write_text(f"{path.read_text()}\ndef f():\n    from overlay_prepare import report\n")
+    assert find_circle(tmp_path / "tree") == ["overlay_prepare.files", "overlay_prepare.report"]
 
 
 @pytest.mark.parametrize("name", BOOT)
 def test_the_boot_path_imports_only_builtins_and_itself(name: str) -> None:
-    own = {imported for imported in _imports(name) if imported.partition(".")[0] == "overlay_generator"}
-    assert _imports(name) - own <= {"posix", "sys", "_signal"} | ALLOWED.get(name, set())
-    if name != "boot":
-        assert "dryrun" not in str(own)
-
-
-@pytest.mark.parametrize("name", sorted(set(BOOT) - set(PREPARE)))
-def test_the_generator_changes_nothing_that_prepare_does(name: str) -> None:
-    assert not {f"overlay_generator.{other}" for other in PREPARE} & _imports(name)
+    own = {imported for imported in _imports(MODULES[name]) if imported.startswith("overlay_")}
+    assert _imports(MODULES[name]) - own <= {"posix", "sys", "_signal"} | ALLOWED.get(name, set())
+    assert not own & set(OPERATOR)
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_pure_modules_can_touch_nothing(name: str) -> None:
-    others = {imported for imported in _imports(name) if not imported.startswith("overlay_generator")}
+    others = {imported for imported in _imports(MODULES[name]) if not imported.startswith("overlay_")}
     assert others == ALLOWED.get(name, set())
     calls = {
         node.func.id
-        for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text()))
+        for node in ast.walk(ast.parse(MODULES[name].read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not calls & {"open", "print", "input", "exec", "eval", "__import__"}
-    assert not {f"overlay_generator.{impure}" for impure in ("gather", "write", "log")} & _imports(name)
+    own = {imported for imported in _imports(MODULES[name]) if imported.startswith("overlay_")}
+    assert own <= set(PURE)
 
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_what_is_allowed_beyond_is_loaded_inside_functions(name: str) -> None:
-    tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+    tree = ast.parse(MODULES[name].read_text())
     at_once = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     at_once |= {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
     assert not at_once & ALLOWED[name]

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ENVIRON, REPOSITORY, SYSTEM_PYTHON
+from product import ENVIRON, REPOSITORY, SYSTEM_PYTHON
 
-# Mode and path of every file; TAG is the interpreter's, and * stands for each module of the package, no more.
+# Mode and path of every file; TAG is the interpreter's, and * stands for each module of the package and its folders.
 GENERATOR = """\
 755 usr/lib/systemd/system-generators/overlay-generator
 755 usr/lib/overlay-generator/prepare
 644 usr/lib/overlay-generator/overlay_generator/*.py
 644 usr/lib/overlay-generator/overlay_generator/__pycache__/*.TAG.pyc
+644 usr/lib/overlay-generator/overlay_prepare/*.py
+644 usr/lib/overlay-generator/overlay_prepare/__pycache__/*.TAG.pyc
 644 usr/lib/systemd/system/overlay-generator-factory-reset.service
 777 usr/lib/systemd/system/factory-reset.target.wants/overlay-generator-factory-reset.service
 644 usr/share/man/man8/overlay-generator.8
@@ -67,10 +69,15 @@ def expand(listed: str) -> "dict[str, int]":
     found = {}
     for line in listed.replace("TAG", tag).splitlines():
         mode, path = line.split()
-        package = REPOSITORY / "generator" / path.partition(LIBRARY)[2].lstrip("/").partition("/")[0]
-        modules = [module.stem for module in package.rglob("*.py")] if "*" in path else [""]
+        if "*" not in path:
+            found[path] = int(mode, 8)
+            continue
+        name, _, rest = path.partition(LIBRARY)[2].lstrip("/").partition("/")
+        modules = list((REPOSITORY / "generator" / name).rglob("*.py"))
         assert modules, f"no module for {line}"
-        found.update({path.replace("*", module): int(mode, 8) for module in modules})
+        for module in modules:
+            folder = module.parent.relative_to(REPOSITORY / "generator")
+            found[f"{LIBRARY}/{folder}/{rest.replace('*', module.stem)}"] = int(mode, 8)
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from product import REPOSITORY
 
 SHELL = sorted(
     path

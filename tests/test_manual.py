@@ -2,8 +2,8 @@
 
 import re
 
-from conftest import REPOSITORY
 from fakeroot import CASES
+from product import REPOSITORY
 
 MANUAL = REPOSITORY / "packaging/man/overlay-generator.8"
 

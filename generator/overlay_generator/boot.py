@@ -27,10 +27,6 @@ def run(argv: "list[str]") -> None:
 def main(argv: "list[str]") -> int:
     """The exit status: 0, or 1 with at least one line in the log. Raises nothing."""
     try:
-        if len(argv) > 1 and argv[1].startswith("-"):
-            from overlay_generator import dryrun
-
-            return dryrun.main(argv[1:])
         if len(argv) == 2:
             return generate("", gather.read_environ(), {"normal": argv[1], "late": argv[1]})
         if len(argv) == 4:
@@ -38,9 +34,7 @@ def main(argv: "list[str]") -> int:
         return fail(f"takes one directory or three, not {len(argv) - 1}; see overlay-generator --help")
     except BaseException as error:
         # There is nobody to see a traceback, and dying by a signal takes other generators along (systemd 254).
-        if isinstance(error, SystemExit):
-            raise  # the dry run's --help and usage errors
-        return fail(f"{type(error).__name__}: {error}; what is not named above was not done")
+        return fail_by(error)
 
 
 def generate(root: str, environ: "Mapping[str, str]", directories: "Mapping[str, str]") -> int:
@@ -93,6 +87,11 @@ def fail(text: str) -> int:
 
     log(ERROR, text)
     return 1
+
+
+def fail_by(error: BaseException) -> int:
+    """Log what nobody expected; 1, the exit status that goes with it."""
+    return fail(f"{type(error).__name__}: {error}; what is not named above was not done")
 
 
 class Stopped(BaseException):

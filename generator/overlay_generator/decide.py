@@ -271,7 +271,7 @@ def _plan_mount(
     reset = bool({"/", where}.intersection(inputs.request.reset))
     settings = None
     if where in inputs.settings:
-        from overlay_generator.settle import settle
+        from overlay_generator.settings import settle
 
         settings = settle(inputs, where, accepted, problems, hints)
     return OverlayMount(

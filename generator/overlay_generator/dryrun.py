@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from overlay_generator import __version__, boot
 from overlay_generator.render import render, show
@@ -85,10 +86,20 @@ def _parse(arguments: "Sequence[str]") -> argparse.Namespace:
     return options
 
 
-def run() -> int:
-    """The exit status of the command that pip installs: main() with the arguments of this process."""
-    return main(sys.argv[1:])
+def run(argv: "Sequence[str] | None" = None) -> NoReturn:
+    """main() as the whole life of a process, started by the trampoline or as the command that pip installs.
+
+    Raises SystemExit for --help and wrong usage.
+    """
+    try:
+        status = main((argv or sys.argv)[1:])
+    except SystemExit:
+        raise
+    except BaseException as error:
+        status = boot.fail_by(error)
+    # Not sys.exit(): a reader that has gone away would be complained of once more when the interpreter flushes.
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    run()

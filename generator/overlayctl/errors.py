@@ -1,5 +1,7 @@
 """What ends a verb with a sentence for a person."""
 
+FAILED = 3  # the exit status: 1 and 2 are findings of status and check
+
 
 class Failure(Exception):
-    """The verb can't do what was asked; the text says what is wrong, where, and what to do. Exit status 3."""
+    """The verb can't do what was asked; the text says what is wrong, where, and what to do. Exit status FAILED."""

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from overlay_generator import __version__
-from overlayctl.errors import Failure
+from overlayctl.errors import FAILED, Failure
 
 if TYPE_CHECKING:
     import argparse
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from overlayctl.output import Output
 
-# Each verb is the module of that name, with the same text as its HELP: loading all of them for a list takes too long.
+# Each with the same text as its module's HELP: loading all of them for a list takes too long.
 VERBS = {
     "status": "show what the overlays are doing, and whether that is what was asked for",
     "diff": "show what has been changed against the image",
@@ -25,9 +25,10 @@ VERBS = {
     "render": "write static units for an image without Python",
     "save": "pack what the generator reads, for a bug report",
 }
+# A verb is `verb` in the folder of its name, but for those that share one.
+_MODULES = {"restore": "overlayctl.stage.restore", "reset": "overlayctl.stage.reset"}
 PAGED = ("diff", "check")
 
-FAILED = 3
 _INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 _PIPE_CLOSED = 141
 _TRUE = ("1", "yes", "true", "on")
@@ -73,10 +74,11 @@ def load(verb: str) -> "ModuleType":
     """The module of `verb`. Raises Failure if this installation has not got it."""
     from importlib import import_module
 
+    name = _MODULES.get(verb, f"overlayctl.{verb}.verb")
     try:
-        return import_module(f"overlayctl.{verb}")
+        return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != f"overlayctl.{verb}":
+        if not error.name or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise Failure(f"{verb} is not part of this installation") from error
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import NoReturn
 
-from overlayctl.main import FAILED
+from overlayctl.errors import FAILED
 
 
 class Parser(argparse.ArgumentParser):

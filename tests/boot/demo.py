@@ -7,6 +7,7 @@ Exit status: 0 when both machines came to their end, 1 when one did not, 2 when 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -26,6 +27,8 @@ BOOTS = (
     ("A read-only Debian, nothing asked for", ""),
     ("The same image, with overlayfs.mounts=/var on the kernel command line", "overlayfs.mounts=/var"),
 )
+# ECMA-48: control sequences (CSI), other escapes, and single control characters but for line breaks and tabs.
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]")
 QUIET = "test.demo systemd.show_status=no loglevel=2"
 
 
@@ -65,16 +68,22 @@ def main() -> int:
 
 
 def _follow(console: Path, thread: threading.Thread) -> None:
-    """Print the console as it grows, until the machine has ended."""
+    """Print the console as it grows, line by line, until the machine has ended."""
     shown = 0
     while True:
         over = not thread.is_alive()
         text = console.read_text(errors="replace") if console.exists() else ""
-        print(text[shown:].replace("\r", ""), end="", flush=True)
-        shown = len(text)
+        end = len(text) if over else text.rfind("\n") + 1
+        print(make_plain(text[shown:end]), end="", flush=True)
+        shown = max(shown, end)
         if over:
             return
         time.sleep(0.2)
+
+
+def make_plain(text: str) -> str:
+    """`text` without what a terminal would act on: the guest's firmware clears the screen and places the cursor."""
+    return _CONTROLS.sub("", text)
 
 
 def _give_up(text: str) -> int:

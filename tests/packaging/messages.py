@@ -12,10 +12,11 @@ BLANK = "…"
 _SILENT = ("render", "dryrun")
 
 
-def collect(package: Path) -> "dict[str, str]":
-    """Each sentence in the modules of `package`, with BLANK where values go, and the `file:line` that has it."""
+def collect(*packages: Path) -> "dict[str, str]":
+    """Each sentence in the modules of `packages`, with BLANK where values go, and the `file:line` that has it."""
     return {
         sentence: f"{path.name}:{line}"
+        for package in packages
         for path in sorted(package.glob("*.py"))
         if path.stem not in _SILENT
         for sentence, line in _find(path)

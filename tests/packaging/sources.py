@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from conftest import REPOSITORY
+from product import REPOSITORY
 
 # Of nobody, and always at the same time: the same sources are the same commit.
 ENVIRON = {

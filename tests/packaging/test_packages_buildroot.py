@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ENVIRON, REPOSITORY, SYSTEM_PYTHON
+from product import ENVIRON, REPOSITORY, SYSTEM_PYTHON
 
 HERE = Path(__file__).resolve().parent
 EXTERNAL = REPOSITORY / "packaging/buildroot"
 PACKAGE = EXTERNAL / "package/overlay-generator"
-LIBRARY = "usr/lib/overlay-generator/overlay_generator"
+LIBRARY = "usr/lib/overlay-generator"
 GENERATOR = "usr/lib/systemd/system-generators/overlay-generator"
 AT_BOOT = {"BR2_PACKAGE_PYTHON3": "y", "BR2_PACKAGE_OVERLAY_GENERATOR_AT_BOOT": "y"}
 STATIC = {"BR2_PACKAGE_OVERLAY_GENERATOR_STATIC": "y"}
-MODULES = {path.stem for path in (REPOSITORY / "generator/overlay_generator").glob("*.py")}
+BOOT = [REPOSITORY / "generator" / name for name in ("overlay_generator", "overlay_prepare")]
+MODULES = {path.stem for package in BOOT for path in package.glob("*.py")}
 
 
 def make(base: Path, goal: str, config: "dict[str, str]") -> "subprocess.CompletedProcess[str]":
@@ -53,13 +54,13 @@ def generate(target: Path, where: Path) -> "dict[str, str]":
     """The units that the package in the tree `target` makes for a flag and an empty image."""
     where.mkdir()
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from overlay_generator.boot import run; run(sys.argv[:1] + "
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from overlay_generator.dryrun import run; run(sys.argv[:1] + "
         "['--root', sys.argv[1], '--cmdline', 'overlayfs.mounts=/var', sys.argv[2]])"
     )
     image = where / "image"
     (image / "var").mkdir(parents=True)
     (where / "units").mkdir()
-    command: list[str | Path] = [SYSTEM_PYTHON, "-ISB", "-c", code, target / LIBRARY / "..", image, where / "units"]
+    command: list[str | Path] = [SYSTEM_PYTHON, "-ISB", "-c", code, target / LIBRARY, image, where / "units"]
     subprocess.run(command, check=True, env=ENVIRON)
     return {path.name: path.read_text() for path in (where / "units").glob("*.*") if path.is_file()}
 
@@ -72,8 +73,8 @@ def files_of(target: Path) -> "set[str]":
 def test_the_generator_is_installed_with_the_files_that_were_chosen(kind: str, tmp_path: Path) -> None:
     target = install(tmp_path, **AT_BOOT, **{f"BR2_PACKAGE_PYTHON3_{kind}": "y"})
     sources = {Path(name).stem for name in files_of(target) if name.endswith(".py")}
-    beside = {path.stem for path in (target / LIBRARY).glob("*.pyc")}
-    cached = {path.name.partition(".")[0] for path in (target / LIBRARY / "__pycache__").glob("*.pyc")}
+    beside = {path.stem for path in (target / LIBRARY).glob("*/*.pyc")}
+    cached = {path.name.partition(".")[0] for path in (target / LIBRARY).glob("*/__pycache__/*.pyc")}
     assert (sources, beside, cached) == {
         "PY_PYC": (MODULES, set(), MODULES),
         "PYC_ONLY": (set(), MODULES, set()),

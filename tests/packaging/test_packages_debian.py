@@ -14,8 +14,8 @@ import pytest
 from sources import commit, copy_sources, ran, run
 from trees import enter, listing, make_tree
 
-from conftest import REPOSITORY
 from overlay_generator import __version__
+from product import REPOSITORY
 
 pytestmark = pytest.mark.skipif(not os.environ.get("PACKAGES"), reason="takes minutes: make packages-check")
 
@@ -85,6 +85,15 @@ def tree_with(packages: "tuple[str, ...]", suite: str, where: Path, *debs: Path)
     return where
 
 
+def find_modules(tree: Path, *packages: str) -> "tuple[list[str], dict[str, Path]]":
+    """The modules of `packages` that are installed in `tree`, sorted, and the compiled file of each that has one."""
+    library = tree / LIBRARY
+    sources = [path for package in packages for path in (library / package).rglob("*.py")]
+    caches = [path for package in packages for path in (library / package).rglob("*.pyc")]
+    compiled = {str((path.parents[1] / path.name.partition(".")[0]).relative_to(library)): path for path in caches}
+    return sorted(str(path.relative_to(library).with_suffix("")) for path in sources), compiled
+
+
 def package(dist: Path, name: str) -> Path:
     (deb,) = dist.glob(f"{name}_*.deb")
     return deb
@@ -136,11 +145,10 @@ def test_install_upgrade_remove_purge(suite: str, dist: Path, older: Path, place
         python = enter(tree, "dpkg-query -W -f '${Package} ${Status}\n' '*python3*'").stdout
         installed = [line.split()[0] for line in python.splitlines() if line.endswith(" installed")]
         assert [name for name in installed if not name.endswith("-minimal")] == []
-        modules = sorted(path.stem for path in (tree / LIBRARY / "overlay_generator").glob("*.py"))
-        compiled = sorted((tree / LIBRARY / "overlay_generator/__pycache__").iterdir())
-        assert ("gone" in modules) == (version == OLDER)
-        assert [path.name.partition(".")[0] for path in compiled] == modules
-        names = " ".join(f"/{path.relative_to(tree)}" for path in compiled)
+        modules, compiled = find_modules(tree, "overlay_generator", "overlay_prepare")
+        assert ("overlay_generator/gone" in modules) == (version == OLDER)
+        assert sorted(compiled) == modules
+        names = " ".join(f"/{path.relative_to(tree)}" for path in compiled.values())
         enter(tree, f"python3 -ISB -c '{COMPILED}' {names}")
         enter(tree, "export AUTOPKGTEST_TMP=$(mktemp -d) && sh -eu /tests/minimal")
     enter(tree, "dpkg -r overlay-generator")
@@ -157,9 +165,8 @@ def test_overlayctl_comes_and_goes(suite: str, dist: Path, place: Path) -> None:
     shutil.copytree(REPOSITORY / "packaging/debian/tests", tree / "tests")
     before = listing(tree)
     enter(tree, "dpkg -i /debs/*.deb && sh -eu /tests/overlayctl")
-    modules = {path.stem for path in (tree / LIBRARY / "overlayctl").glob("*.py")}
-    compiled = {path.name.partition(".")[0] for path in (tree / LIBRARY / "overlayctl/__pycache__").iterdir()}
-    assert compiled == modules != set()
+    modules, compiled = find_modules(tree, "overlayctl")
+    assert sorted(compiled) == modules != []
     enter(tree, "dpkg -r overlayctl")
     assert not (tree / LIBRARY / "overlayctl").exists()
     assert (tree / LIBRARY / "overlay_generator/boot.py").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from messages import BLANK, collect
 
-from conftest import REPOSITORY
+from product import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -18,7 +18,7 @@ LINKED = [
         for name in ("README.md", "tests/boot/README.md", "packaging/yocto/meta-overlay-generator/README.md")
     ),
 ]
-PACKAGE = REPOSITORY / "generator/overlay_generator"
+PACKAGES = [REPOSITORY / "generator" / name for name in ("overlay_generator", "overlay_prepare")]
 TROUBLESHOOTING = DOCS / "troubleshooting.md"
 
 # Part of a sentence that is found whole, or never said to a person.
@@ -50,14 +50,14 @@ def find_missing(sentences: "dict[str, str]", page: str) -> "list[str]":
 
 
 def test_every_message_is_explained() -> None:
-    sentences = collect(PACKAGE)
+    sentences = collect(*PACKAGES)
     assert len(sentences) > 50
     assert find_missing(sentences, TROUBLESHOOTING.read_text()) == []
 
 
 def test_no_message_is_explained_that_is_not_said() -> None:
     """The first column of the tables, but for the section on what others say."""
-    said = "\n".join([*collect(PACKAGE), *(path.read_text() for path in (REPOSITORY / "lib").rglob("overlay-gen*"))])
+    said = "\n".join([*collect(*PACKAGES), *(path.read_text() for path in (REPOSITORY / "lib").rglob("overlay-gen*"))])
     ours = TROUBLESHOOTING.read_text().partition("## What systemd and the kernel say")[0]
     section = ours.partition("## Words on the kernel command line")[2]
     cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]

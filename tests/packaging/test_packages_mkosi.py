@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ENVIRON, REPOSITORY, Run
+from product import ENVIRON, REPOSITORY, Run
 
 EXAMPLE = REPOSITORY / "packaging/mkosi"
 UPDATE = EXAMPLE / "update-disk"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sources import commit, copy_sources, ran, run
 
-from conftest import ENVIRON, REPOSITORY
 from overlay_generator import __version__
+from product import ENVIRON, REPOSITORY
 
 NAME = f"overlay-generator-{__version__}"
 PYPI_NAME = f"overlay_generator-{__version__}"
@@ -97,12 +97,12 @@ def test_the_sources_on_pypi_are_all_sources(tree: Path, packed: Path) -> None:
     assert wanted - found == set()
 
 
-def test_the_wheel_has_both_packages_whole(tree: Path, packed: Path) -> None:
+def test_the_wheel_has_the_packages_whole(tree: Path, packed: Path) -> None:
     with zipfile.ZipFile(packed / f"{PYPI_NAME}-py3-none-any.whl") as wheel:
         found = {name for name in wheel.namelist() if name.endswith(".py")}
     wanted = {
         str(path.relative_to(tree / "generator"))
-        for package in ("overlay_generator", "overlayctl")
+        for package in ("overlay_generator", "overlay_prepare", "overlayctl")
         for path in (tree / "generator" / package).rglob("*.py")
     }
     assert found == wanted

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sources import copy_sources, ran
 
-from conftest import ENVIRON, REPOSITORY
 from overlay_generator import __version__
+from product import ENVIRON, REPOSITORY
 
 pytestmark = pytest.mark.skipif(not os.environ.get("PACKAGES"), reason="takes minutes: make packages-check")
 

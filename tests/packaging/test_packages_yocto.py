@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import overlay_generator
-from conftest import ENVIRON, REPOSITORY, SYSTEM_PYTHON
+from product import ENVIRON, REPOSITORY, SYSTEM_PYTHON
 
 LAYER = REPOSITORY / "packaging/yocto/meta-overlay-generator"
 RECIPE = LAYER / "recipes-core/overlay-generator/overlay-generator.bb"

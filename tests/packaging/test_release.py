@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sources import commit, ran, run
 
-from conftest import REPOSITORY
+from product import REPOSITORY
 
 FILES = {
     "generator/overlay_generator/__init__.py": '__version__ = "1.2.3"\n',

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from conftest import REPOSITORY
 from overlay_generator import __version__
+from product import REPOSITORY
 
 # A file, or each of several, and where in it the version is.
 PLACES = [

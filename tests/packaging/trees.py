@@ -4,12 +4,8 @@ A tree is mmdebstrap's smallest variant with an apt in it, and the packages name
 """
 
 import subprocess
-import sys
 from pathlib import Path
 
-from conftest import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "tests/boot"))
 from cache import cache_root, key_of, locked, staging
 from debian import MERGE_USR, SPLIT_USR_SUITES, apt_options, host_mirror
 from steps import run_step

@@ -14,20 +14,19 @@ OVERLAY_GENERATOR_DEPENDENCIES = host-python3
 
 OVERLAY_GENERATOR_PYTHON = $(HOST_DIR)/bin/python3
 OVERLAY_GENERATOR_MOUNTS = $(call qstrip,$(BR2_PACKAGE_OVERLAY_GENERATOR_MOUNTS))
-OVERLAY_GENERATOR_PACKAGES = $(TARGET_DIR)/usr/lib/overlay-generator/overlay_generator
 
 # Python as it is run at boot takes compiled files from __pycache__, or where
 # there are no sources from beside them. Buildroot's own step for that knows
 # /usr/lib/python3.X alone.
 ifeq ($(BR2_PACKAGE_PYTHON3_PYC_ONLY),y)
 define OVERLAY_GENERATOR_CHOOSE_FILES
-	for dir in $(OVERLAY_GENERATOR_PACKAGES); do \
-		for file in $$dir/__pycache__/*.pyc; do \
+	for cache in $$(find $(TARGET_DIR)/usr/lib/overlay-generator -name __pycache__); do \
+		for file in $$cache/*.pyc; do \
 			name=$${file##*/}; \
-			mv $$file $$dir/$${name%%.*}.pyc || exit 1; \
+			mv $$file $${cache%/*}/$${name%%.*}.pyc || exit 1; \
 		done; \
-		rm -f $$dir/*.py; \
-		rmdir $$dir/__pycache__ || exit 1; \
+		rm -f $${cache%/*}/*.py; \
+		rmdir $$cache || exit 1; \
 	done
 endef
 endif
@@ -66,7 +65,6 @@ OVERLAY_GENERATOR_ROOTFS_PRE_CMD_HOOKS += OVERLAY_GENERATOR_CHECK
 endif
 
 ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR_OVERLAYCTL),y)
-OVERLAY_GENERATOR_PACKAGES += $(TARGET_DIR)/usr/lib/overlay-generator/overlayctl
 define OVERLAY_GENERATOR_INSTALL_OVERLAYCTL
 	$(call OVERLAY_GENERATOR_INSTALL,install-overlayctl)
 endef

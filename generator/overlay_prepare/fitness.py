@@ -1,0 +1,128 @@
+"""Whether the file system at a backing directory is the wanted one, and can hold an upper layer."""
+
+import posix
+
+from overlay_generator.fstab import can_be_upper
+from overlay_generator.gather import read_file
+from overlay_generator.kernel import parse_mountinfo
+from overlay_generator.model import Mounted
+from overlay_prepare.files import NO_SPACE
+from overlay_prepare.normalise import remove
+from overlay_prepare.report import Unusable
+
+_WHITEOUT = 0o020000  # S_IFCHR; a character device 0:0 is what overlayfs marks a deleted file with
+_READ_ONLY = 1  # ST_RDONLY of statvfs(3)
+_NOT_EMPTY = 39  # ENOTEMPTY
+
+
+def find_mounted(mount: str, mountinfo: str = "/proc/self/mountinfo") -> Mounted:
+    """What is mounted at `mount`, the topmost. Raises Unusable if nothing is, OSError."""
+    data = read_file(mountinfo)
+    found = [m for m in parse_mountinfo(data.decode("utf-8", "surrogateescape")) if m.where == mount]
+    if not found:
+        raise Unusable(f"nothing is mounted at {mount}")
+    return found[-1]
+
+
+def verify(mounted: Mounted, wanted: str) -> None:
+    """Raises Unusable if `mounted` is not of the type that fstab wants ("" or auto: any), or not writable."""
+    if wanted not in ("", "auto", "none") and mounted.fstype not in wanted.split(","):
+        raise Unusable(f"{mounted.fstype} is mounted at {mounted.where}, and fstab wants {wanted}")
+    if not can_be_upper(mounted.fstype):
+        raise Unusable(f"{mounted.fstype} at {mounted.where} can't hold an upper layer: use ext4, xfs, btrfs or f2fs")
+    if "ro" in mounted.flags.split(",") or "ro" in mounted.options.split(","):
+        raise Unusable(f"{mounted.where} is mounted read-only; see the kernel's messages on its file system")
+
+
+def probe(backing: str, options: str) -> None:
+    """Try in `backing` what an overlay with `options` needs, by making one. Raises Unusable if something is missing,
+    OSError.
+    """
+    scratch = f"{backing}/probe"
+    remove(scratch)  # of a boot that was cut off
+    try:
+        posix.mkdir(scratch, 0o700)
+        _probe_attributes(scratch)
+        _probe_types(scratch)
+        _probe_overlay(scratch, options)
+    except OSError as error:
+        # A full disk can still be read, and files on it be removed.
+        if error.errno not in NO_SPACE:
+            raise
+    finally:
+        remove(scratch)
+
+
+def check_work(backing: str) -> None:
+    """Make the directory that the kernel is about to make in `backing`/work. Raises Unusable if it could not.
+
+    Where it can't, the kernel mounts the overlay read-only and reports success (Linux 6.1 to 6.18).
+    """
+    inner = f"{backing}/work/work"
+    try:
+        try:
+            posix.rmdir(inner)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno != _NOT_EMPTY:
+                raise
+            remove(inner)
+        posix.mkdir(inner, 0)
+    except OSError as error:
+        raise Unusable(f"{backing}/work can't be used: {error.strerror}") from error
+
+
+def run(*command: str) -> None:
+    """Run `command`, named by its path. Raises OSError if it fails."""
+    pid = posix.posix_spawn(command[0], command, posix.environ)
+    if posix.waitpid(pid, 0)[1]:
+        raise OSError(0, f"{command[0]} failed", command[-1])
+
+
+def _probe_attributes(scratch: str) -> None:
+    try:
+        posix.setxattr(scratch, "trusted.overlay-generator", b"y")
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        raise Unusable(f"its file system has no trusted extended attributes ({error.strerror})") from error
+
+
+def _probe_types(scratch: str) -> None:
+    """overlayfs takes the type of an entry from the directory (d_type): without it, rm -r fails later on."""
+    inner = f"{scratch}/directory"
+    posix.mkdir(inner)
+    with posix.scandir(scratch) as entries:
+        found = list(entries)
+    posix.rmdir(inner)
+    # Known from the directory alone, or asked of the entry, which is no longer there.
+    if not found or not found[0].is_dir(follow_symlinks=False):
+        raise Unusable("its directories don't tell the type of their entries (d_type); make it anew: ext4, xfs ftype=1")
+
+
+def _probe_overlay(scratch: str, options: str) -> None:
+    """Remove and rename files of a small overlay, and look at the marks that this leaves in its upper layer."""
+    layers = {name: f"{scratch}/{name}" for name in ("lower", "upper", "work", "merged")}
+    for path in layers.values():
+        posix.mkdir(path, 0o700)
+    for name in ("removed", "renamed"):
+        posix.close(posix.open(f"{layers['lower']}/{name}", posix.O_WRONLY | posix.O_CREAT, 0o600))
+    layout = f"lowerdir={layers['lower']},upperdir={layers['upper']},workdir={layers['work']},{options}"
+    try:
+        run("/bin/mount", "-n", "-t", "overlay", "-o", layout, "overlay", layers["merged"])
+    except OSError as error:
+        raise Unusable("the kernel refuses it as the upper layer of an overlay; see the kernel's messages") from error
+    try:
+        if posix.statvfs(layers["merged"]).f_flag & _READ_ONLY:
+            raise Unusable("an overlay on it comes up read-only; see the kernel's messages")
+        posix.unlink(f"{layers['merged']}/removed")
+        posix.rename(f"{layers['merged']}/renamed", f"{layers['merged']}/name")
+        for name in ("removed", "renamed"):
+            info = posix.lstat(f"{layers['upper']}/{name}")
+            if info.st_mode & 0o170000 != _WHITEOUT or info.st_rdev:
+                raise Unusable("an overlay on it can't mark deleted files")
+    except PermissionError as error:
+        raise Unusable(f"files of an overlay on it can't be removed ({error.strerror})") from error
+    finally:
+        run("/bin/umount", layers["merged"])

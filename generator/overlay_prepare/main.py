@@ -1,0 +1,123 @@
+"""Prepares the layers of a persistent overlay, at each boot: run by prepare-NAME-overlay.service before the mount.
+
+The steps stand in prepare(). What can't be prepared leaves the image's directory as it is, or, where the owner of the
+image said nofail, gets an upper layer in memory; either is said, and neither stops the boot.
+"""
+
+import posix
+
+from overlay_prepare import fitness
+from overlay_prepare.files import find_kind, make_directory
+from overlay_prepare.layers import make_layers
+from overlay_prepare.report import ERROR, WARNING, Unusable, describe, leave, note, say
+from overlay_prepare.request import Request, parse
+
+
+def run(argv: "list[str]") -> None:
+    """main() as the whole life of a process, without the interpreter's teardown. Does not return."""
+    posix._exit(main(argv))
+
+
+def main(argv: "list[str]") -> int:
+    """The exit status, 0 or 1, of `prepare ARGUMENT...` (request.py), or of `prepare --stage`."""
+    if argv[1:] == ["--stage"]:
+        from overlay_prepare.factoryreset import stage_all
+
+        return stage_all()
+    try:
+        request = parse(argv[1:])
+    except ValueError as error:
+        say(ERROR, f"prepare: {error}; it is run by its unit alone")
+        return 1
+    if request.verify:
+        return _tell_read_only(request)
+    try:
+        reason = prepare(request)
+    except Exception as error:
+        say(ERROR, f"{request.where} stays as the image has it: {describe(error)}")
+        return 1
+    try:
+        note(request.where, request.backing, reason)
+        _work_behind(request, reason)
+    except OSError as error:
+        say(WARNING, f"{request.where}: {describe(error)}")
+    return 0
+
+
+def prepare(request: Request) -> str:
+    """Make everything but the bind of lower; "" if that went as asked, else why the upper layer is lost.
+
+    Raises Unusable or OSError where the owner of the image wants no fallback.
+    """
+    try:
+        mounted = fitness.find_mounted(request.mount)
+        if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
+            # The fallback unit has been here: systemd could not mount the disk.
+            make_directory(request.backing, 0o700)
+            make_layers(request)
+            return f"{request.mount} could not be mounted"
+        fitness.verify(mounted, request.wanted)
+        # A directory on the disk, where that is mounted above it for several.
+        make_directory(request.backing, 0o700)
+        if mounted.fstype == "tmpfs":
+            make_layers(request)
+        else:
+            from overlay_prepare.persistent import make_persistent
+
+            make_persistent(request)
+        return ""
+    except (Unusable, OSError) as error:
+        if not request.fallback:
+            raise
+        reason = describe(error)
+    _mount_fallback(request)
+    make_directory(request.backing, 0o700)
+    make_layers(request)
+    return reason
+
+
+def _mount_fallback(request: Request) -> None:
+    """Put a tmpfs in the place of what is mounted; nothing uses that yet, and it is not touched. Raises OSError."""
+    # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
+    fitness.run("/bin/umount", request.mount)
+    fitness.run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)
+
+
+def _work_behind(request: Request, reason: str) -> None:
+    """Delete what resets have put aside, and describe a new image, in a process that the boot does not wait for."""
+    trash = find_kind(f"{request.backing}/trash")
+    identity = ""
+    if request.policy == "refresh" and not reason:
+        from overlay_prepare import manifest, stamp
+
+        identity = stamp.read_previous(request.backing)
+        if manifest.is_current(request.backing, identity):
+            identity = ""
+    if not trash and not identity:
+        return
+    # From here the image is seen also when the overlay is mounted on top.
+    posix.chdir(request.where)
+    if posix.fork() == 0:
+        try:
+            # The boot's shell has raised the priority of its session and of each process in it, see render.py.
+            posix.setsid()
+            posix.nice(39)
+            if trash:
+                from overlay_prepare.reset import empty_trash
+
+                empty_trash(request.backing)
+            if identity:
+                manifest.write(request.backing, identity)
+        finally:
+            posix._exit(0)
+
+
+def _tell_read_only(request: Request) -> int:
+    """Say that the overlay came up read-only; 0. Nothing is done about it: what was written can at least be read."""
+    reason = f"the kernel mounted it read-only, as {request.backing}/work can't be used; see the kernel's messages"
+    say(ERROR, f"{request.where}: {reason}")
+    try:
+        leave(request.where, request.backing, reason, f"{request.where}: {reason}")
+    except OSError as error:
+        say(WARNING, f"{request.where}: {describe(error)}")
+    return 0

@@ -1,0 +1,119 @@
+"""What each file of an image is, kept beside the upper layer for the policy refresh: an update is told by it which
+files of the upper layer only repeat the image before.
+
+A file `contents` in the backing directory. It is made in a process of its own once the image has changed, as it reads
+all of the image's directory. Each line: a path, a tab, and the text that describe() makes. The first line says of
+which image.
+"""
+
+import posix
+
+from overlay_generator.names import escape_line, unescape_line
+from overlay_prepare.files import find_kind, list_attributes, write_all
+
+NAME = "contents"
+
+
+def describe(path: str, other: str = "") -> str:
+    """What is at `path`: its kind, mode, owner, attributes and content, the same text for the same thing.
+
+    Where that already differs from the text `other`, a file is not read. Times don't count, but for an empty file:
+    it has nothing else to tell. Raises OSError.
+    """
+    kind = find_kind(path)
+    info = posix.lstat(path)
+    text = f"{kind} {info.st_mode & 0o7777:o} {info.st_uid} {info.st_gid} {_digest_attributes(path)} "
+    if kind == "l":
+        return text + escape_line(posix.readlink(path)).replace("\t", " ")
+    if kind == "o":
+        return f"{text}{info.st_rdev}"
+    if kind == "d":
+        return text
+    text += f"{info.st_size} "
+    if not info.st_size:
+        return f"{text}{info.st_mtime_ns}"
+    return text + _digest(path) if not other or other.startswith(text) else text
+
+
+def read(backing: str) -> "dict[str, str] | None":
+    """The descriptions by path, of the image that the upper layer was last mounted over; None if there are none."""
+    from overlay_generator.gather import read_file
+    from overlay_prepare import stamp
+
+    try:
+        lines = read_file(f"{backing}/{NAME}").decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
+        return None
+    if lines[0] != _name_image(stamp.read_previous(backing)):
+        return None
+    pairs = (line.rpartition("\t") for line in lines[1:])
+    return {unescape_line(path): text for path, tab, text in pairs if tab}
+
+
+def is_current(backing: str, identity: str) -> bool:
+    """True if the descriptions are there for the image of `identity`."""
+    try:
+        fd = posix.open(f"{backing}/{NAME}", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        first = _name_image(identity).encode("utf-8", "surrogateescape") + b"\n"
+        return posix.read(fd, len(first)) == first
+    finally:
+        posix.close(fd)
+
+
+def write(backing: str, identity: str) -> None:
+    """Describe all below the current directory, the image's. Raises OSError."""
+    path = f"{backing}/{NAME}"
+    fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, f"{_name_image(identity)}\n".encode("utf-8", "surrogateescape"))
+        device = posix.stat(".").st_dev
+        pending = ["."]
+        while pending:
+            directory = pending.pop()
+            with posix.scandir(directory) as entries:
+                for entry in entries:
+                    text = f"{escape_line(entry.path[2:])}\t{describe(entry.path)}\n"
+                    write_all(fd, text.encode("utf-8", "surrogateescape"))
+                    if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == device:
+                        pending.append(entry.path)
+        posix.fsync(fd)
+    finally:
+        posix.close(fd)
+    posix.rename(path + ".new", path)
+
+
+def _name_image(identity: str) -> str:
+    # Not a digest: hashlib costs as much as the interpreter's start, and this is compared at each boot.
+    return "# " + escape_line(identity)
+
+
+def _digest(path: str) -> str:
+    from hashlib import sha256
+
+    total = sha256()
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    try:
+        data = posix.read(fd, 1 << 18)
+        while data:
+            total.update(data)
+            data = posix.read(fd, 1 << 18)
+    finally:
+        posix.close(fd)
+    return total.hexdigest()
+
+
+def _digest_attributes(path: str) -> str:
+    """A text for the extended attributes, without those of overlayfs; "-" where there are none."""
+    names = sorted(list_attributes(path))
+    if not names:
+        return "-"
+    from hashlib import sha256
+
+    total = sha256()
+    for name in names:
+        value = posix.getxattr(path, name, follow_symlinks=False)
+        total.update(f"{name}={len(value)}:".encode("utf-8", "surrogateescape") + value)
+    return total.hexdigest()

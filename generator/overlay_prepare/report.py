@@ -1,0 +1,66 @@
+"""What prepare says: to the journal, and for programs and people a file and the message at login."""
+
+import sys
+
+from overlay_prepare.files import make_directory, remove_file, write_whole
+
+ERROR, WARNING, NOTICE = 3, 4, 5
+
+STATE = "/run/overlay-generator"
+_MESSAGES = "/run/motd.d"
+
+
+class Unusable(Exception):
+    """The file system can't hold an upper layer; the text says why, and what to do."""
+
+
+def say(level: int, text: str) -> None:
+    """Write one line for the journal, with the prefix of sd-daemon(3)."""
+    sys.stderr.write(f"<{level}>{text}\n")
+
+
+def note(where: str, backing: str, reason: str) -> None:
+    """Leave word of how it went; `reason` says why the upper layer is lost, "" after a good boot. Raises OSError."""
+    text = f"{where}: NOT persistent: {reason}; all that is written is lost at the next boot"
+    if reason:
+        say(WARNING, text)
+    leave(where, backing, reason, text)
+
+
+def leave(where: str, backing: str, reason: str, text: str) -> None:
+    """Write the file for programs, and `text` as the message at login where there is a `reason`. Raises OSError."""
+    name = backing.rpartition("/")[2]
+    fields = {"where": where, "backing": backing, "fallen_back": reason}
+    body = ", ".join(f"{_quote(key)}: {_quote(value)}" for key, value in fields.items())
+    write(STATE, f"{name}.json", f"{{{body}}}\n")
+    if reason:
+        write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {text}\n")
+    else:
+        remove_file(f"{_MESSAGES}/overlay-generator-{name}")  # of the system before a soft reboot
+
+
+def write(directory: str, name: str, text: str) -> None:
+    """Put `text` into a file that everybody may read, in a directory that is made for it. Raises OSError."""
+    make_directory(directory, 0o755)
+    write_whole(f"{directory}/{name}", text, 0o644)
+
+
+def spell_count(count: int, one: str, many: str) -> str:
+    """`count` before the words that fit it."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def _quote(text: str) -> str:
+    """`text` as a JSON string; the module json costs as much as the interpreter's start."""
+    escaped = (
+        "\\" + c if c in '"\\' else c if c.isprintable() or ord(c) > 0xFFFF else f"\\u{ord(c) & 0xFFFF:04x}"
+        for c in text
+    )
+    return f'"{"".join(escaped)}"'
+
+
+def describe(error: Exception) -> str:
+    """A sentence for a person; what is no fault of the machine has its type before it."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,80 @@
+"""The lines of fstab that hold upper layers, and those around the overlays. Pure."""
+
+from overlay_generator.fstab import can_be_upper
+from overlay_generator.model import FstabEntry
+from overlay_generator.names import BACKING_ROOT, ancestors, backing_path
+from overlayctl.check.finding import Finding, make
+
+_ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
+_ALIAS = "/var/run/"
+
+
+def check(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "list[Finding]":
+    """What is wrong with `entries` where the directories `wheres` are overlaid."""
+    findings: list[Finding] = []
+    holding = {path: where for where in wheres for path in (backing_path(where), *_ABOVE_BACKING)}
+    first: dict[str, FstabEntry] = {}
+    for entry in entries:
+        if entry.where in first and first[entry.where].source == entry.source:
+            line = first[entry.where].line
+            findings.append(make("mounted-twice", entry.source, entry.line, where=entry.where, first=line))
+            continue
+        first.setdefault(entry.where, entry)
+        if entry.where in holding:
+            findings += _check_upper(entry, holding[entry.where])
+        elif _looks_like_backing(entry.where):
+            findings.append(_make_unused(entry, wheres))
+        else:
+            findings += _check_nested(entry, wheres)
+    return findings
+
+
+def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
+    # An unfit type is told by the plan.
+    rules = []
+    if entry.has_option("ro"):
+        rules.append("upper-read-only")
+    if entry.has_option("_netdev"):
+        rules.append("upper-network")
+    if entry.has_option("x-systemd.automount"):
+        rules.append("upper-automount")
+    if entry.fstype in ("", "auto") and not entry.has_option("bind"):
+        rules.append("upper-type-unknown")
+    waits = any(option.startswith("x-systemd.device-timeout") for option in entry.options.split(","))
+    if entry.has_option("nofail") and _is_device(entry.what) and not waits:
+        rules.append("no-timeout")
+    return [make(rule, entry.source, entry.line, where=entry.where, overlaid=overlaid) for rule in rules]
+
+
+def _check_nested(entry: FstabEntry, wheres: "tuple[str, ...]") -> "list[Finding]":
+    nearest = next((above for above in ancestors(entry.where) if above in wheres), "")
+    if not nearest:
+        return []
+    return [make("nested-mount", entry.source, entry.line, where=entry.where, overlaid=nearest)]
+
+
+def _make_unused(entry: FstabEntry, wheres: "tuple[str, ...]") -> Finding:
+    if entry.where.startswith(_ALIAS):
+        better = f"/run/{entry.where[len(_ALIAS) :]}"
+        return make("upper-by-link", entry.source, entry.line, where=entry.where, better=better)
+    expected = ", ".join(backing_path(where) for where in wheres)
+    overlaid = ", ".join(wheres)
+    return make("upper-unused", entry.source, entry.line, where=entry.where, overlaid=overlaid, expected=expected)
+
+
+def _looks_like_backing(where: str) -> bool:
+    return where.startswith(("/run/", _ALIAS)) and "buildroot" in where
+
+
+def _is_device(what: str) -> bool:
+    return what.startswith(("/dev/", "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID="))
+
+
+def upper_types(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "dict[str, FstabEntry]":
+    """The known types of file systems that hold upper layers, with the first entry of each."""
+    holding = {path for where in wheres for path in (backing_path(where), *_ABOVE_BACKING)}
+    types: dict[str, FstabEntry] = {}
+    for entry in entries:
+        if entry.where in holding and entry.fstype not in ("", "auto", "none") and can_be_upper(entry.fstype):
+            types.setdefault(entry.fstype, entry)
+    return types

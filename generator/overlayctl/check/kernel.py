@@ -1,0 +1,70 @@
+"""The kernel's configuration: what overlays and their upper layers need of it."""
+
+import gzip
+import zlib
+
+from overlayctl.check.finding import Finding, make
+from overlayctl.check.image import Image
+
+_OVERLAY = ("OVERLAY_FS", "y", "it has no overlayfs")
+# Marks of overlayfs are extended attributes; without them on tmpfs no directory can be renamed or made anew.
+_MEMORY = (
+    ("TMPFS", "y", "there is no memory to write to"),
+    ("TMPFS_XATTR", "y", "an upper layer in memory needs it"),
+)
+_DISKS = {
+    "ext4": ("EXT4_FS",), "xfs": ("XFS_FS",), "btrfs": ("BTRFS_FS",), "f2fs": ("F2FS_FS", "F2FS_FS_XATTR"),
+    "ubifs": ("UBIFS_FS", "UBIFS_FS_XATTR"), "ext3": ("EXT4_FS",), "ext2": ("EXT4_FS|EXT2_FS",), "tmpfs": (),
+}  # fmt: skip
+
+
+def find(image: Image, given: "str | None") -> "tuple[str, str]":
+    """The text of the configuration and where it stands, both "" if it is not there. Raises OSError for `given`."""
+    if given is not None:
+        with open(given, "rb") as stream:
+            return _decode(stream.read()), given
+    paths = [f"/boot/{name}" for name in image.names("/boot", "config-*")]
+    for folder in ("/usr/lib/modules", "/lib/modules"):
+        paths += [f"{folder}/{name}/config" for name in image.names(folder)]
+    if not image.root:
+        import os
+
+        release = os.uname().release
+        running = [path for path in paths if path.startswith(f"/boot/config-{release}") or f"/{release}/" in path]
+        paths = ["/proc/config.gz", *running]
+    for path in paths:
+        data = image.read(path)
+        if data:
+            return _decode(data), path
+    return "", ""
+
+
+def check(text: str, source: str, in_memory: bool, types: "tuple[str, ...]") -> "list[Finding]":
+    """What is missing in the configuration `text`; `types` are the file systems of persistent upper layers. Pure."""
+    wanted = [_OVERLAY, *(_MEMORY if in_memory else ())]
+    for fstype in types:
+        wanted += [(option, "y", f"fstab has an upper layer on {fstype}") for option in _DISKS.get(fstype, ())]
+    lines: dict[str, int] = {}
+    chosen = set()
+    for number, line in enumerate(text.split("\n"), 1):
+        key, equals, setting = line.partition("=")
+        if equals and setting.strip() in ("y", "m"):
+            chosen.add(key[7:])
+        elif line.startswith("# CONFIG_") and line.endswith(" is not set"):
+            lines[line[9:-11]] = number
+    findings = []
+    for names, value, reason in wanted:
+        alternatives = names.split("|")
+        if not chosen.intersection(alternatives):
+            place = lines.get(alternatives[0], 0)
+            findings.append(make("kernel-option", source, place, option=alternatives[0], value=value, reason=reason))
+    return findings
+
+
+def _decode(data: bytes) -> str:
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):
+            return ""
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,90 @@
+"""The unit files of an image with their drop-ins, as far as order and paths go (systemd.unit(5))."""
+
+from dataclasses import dataclass, field
+
+from overlay_generator.cmdline import parse_boolean
+from overlayctl.check.image import Image
+
+# Highest first, as in the unit search path of the system manager.
+DIRECTORIES = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+KINDS = (".service", ".socket", ".mount", ".automount", ".path", ".timer", ".target", ".swap", ".slice", ".scope")
+
+
+@dataclass
+class UnitText:
+    """One unit: its settings with all their values and the places that these stand at."""
+
+    name: str
+    path: str
+    settings: "dict[str, list[tuple[str, str, int]]]" = field(default_factory=dict)
+
+    def values(self, key: str) -> "list[str]":
+        """The values of `key`, after the last empty one."""
+        found: list[str] = []
+        for value, _source, _line in self.settings.get(key, []):
+            found = [*found, value] if value else []
+        return found
+
+    def words(self, *keys: str) -> "list[str]":
+        """All words of the values of `keys`."""
+        return [word.strip("\"'") for key in keys for value in self.values(key) for word in value.split()]
+
+    def is_true(self, key: str, default: bool) -> bool:
+        """The boolean `key`, `default` where it is not set or none."""
+        values = self.values(key)
+        wanted = parse_boolean(values[-1]) if values else None
+        return default if wanted is None else wanted
+
+
+def read_all(image: Image) -> "dict[str, UnitText]":
+    """All units of the image by their names; masked ones and links to others are left out."""
+    units: dict[str, UnitText] = {}
+    seen: set[str] = set()
+    done: set[str] = set()
+    for folder in DIRECTORIES:
+        real = image.resolve(folder)
+        if real in done:
+            continue  # /lib is /usr/lib nearly everywhere
+        done.add(real)
+        for name in image.names(folder):
+            if not name.endswith(KINDS) or name in seen:
+                continue
+            seen.add(name)
+            path = f"{folder}/{name}"
+            target = image.resolve(path)
+            # An alias is another name of a unit that is read by its own.
+            if target == "/dev/null" or (target.rpartition("/")[2] != name and "@" not in name):
+                continue
+            text = image.text(path)
+            if text:
+                units[name] = UnitText(name, path)
+                _add(units[name], text, path)
+    for unit in units.values():
+        for folder in reversed(DIRECTORIES):
+            for name in image.names(f"{folder}/{unit.name}.d", "*.conf"):
+                _add(unit, image.text(f"{folder}/{unit.name}.d/{name}"), f"{folder}/{unit.name}.d/{name}")
+    return units
+
+
+def _add(unit: UnitText, text: str, source: str) -> None:
+    """Take over the settings of one file; a backslash at the end of a line joins the next one."""
+    whole = ""
+    start = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if line.startswith(("#", ";")):
+            continue
+        start = start if whole else number
+        if line.endswith("\\"):
+            whole += line[:-1] + " "
+            continue
+        key, equals, value = (whole + line).partition("=")
+        whole = ""
+        if equals and not key.startswith("["):
+            unit.settings.setdefault(key.strip(), []).append((value.strip(), source, start))

@@ -1,0 +1,1 @@
+"""overlayctl diff: what was changed against the image."""

@@ -1,0 +1,87 @@
+"""What changed in a file, line by line: a unified diff as diff(1) and git write it."""
+
+import os
+import stat
+from collections.abc import Iterator
+
+from overlayctl.layers.change import CHANGED, DELETED, Change, Layers
+from overlayctl.layers.compare import open_layer
+from overlayctl.layers.marks import find_data
+
+# Beyond that difflib takes minutes on a small machine, and nobody reads it on a terminal.
+LONGEST = 1 << 20
+_BINARY_WITHIN = 8000  # as git looks for a NUL (buffer_is_binary(), xdiff-interface.c)
+_NO_NEWLINE = "\\ No newline at end of file\n"
+
+
+def differ(change: Change, layers: Layers, old_name: str, new_name: str) -> Iterator[str]:
+    """The lines of the unified diff of `change`, each with its line break; none if no content changed.
+
+    What is no text, or longer than LONGEST bytes, is said to differ. Raises OSError.
+    """
+    if not _has_content(change):
+        return
+    old = _read_old(change)
+    new = _read_new(change, layers)
+    if old is None or new is None:
+        yield f"Files {old_name} and {new_name} differ, too long to be compared by lines\n"
+        return
+    if b"\0" in old[:_BINARY_WITHIN] or b"\0" in new[:_BINARY_WITHIN]:
+        yield f"Binary files {old_name} and {new_name} differ\n"
+        return
+    from difflib import unified_diff
+
+    yield from map(
+        _end_line,
+        unified_diff(
+            _split(old),
+            _split(new),
+            old_name if change.old_info else os.devnull,
+            new_name if change.info else os.devnull,
+        ),
+    )
+
+
+def _has_content(change: Change) -> bool:
+    """True for the change of a file or a link, not of a directory, a device or mere metadata."""
+    if change.kind not in (CHANGED, DELETED) and change.old_info is not None:
+        # Replaced by another type: the diff of two things of which one has no lines tells nothing.
+        return False
+    info = change.info or change.old_info
+    return info is not None and (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode))
+
+
+def _read_old(change: Change) -> "bytes | None":
+    if change.old is None or change.old_info is None:
+        return b""
+    return _read(change.old, change.old_info)
+
+
+def _read_new(change: Change, layers: Layers) -> "bytes | None":
+    if change.real is None or change.info is None:
+        return b""
+    if stat.S_ISREG(change.info.st_mode):
+        return _read(find_data(change.real, layers.lower, change.below), change.info)
+    return _read(change.real, change.info)
+
+
+def _read(path: bytes, info: os.stat_result) -> "bytes | None":
+    """The content of a file, the target of a link; None if it is longer than LONGEST."""
+    if stat.S_ISLNK(info.st_mode):
+        return os.readlink(path)
+    if info.st_size > LONGEST:
+        return None
+    with os.fdopen(open_layer(path), "rb") as stream:
+        data = stream.read(LONGEST + 1)
+    return data if len(data) <= LONGEST else None
+
+
+def _split(data: bytes) -> "list[str]":
+    # Not splitlines(): a form feed does not end a line of a unified diff.
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    last = lines.pop()
+    return [f"{line}\n" for line in lines] + ([last] if last else [])
+
+
+def _end_line(line: str) -> str:
+    return line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}"

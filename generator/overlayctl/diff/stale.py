@@ -1,0 +1,49 @@
+"""Which changes may hide a newer version of the image: what can be known of that from times alone.
+
+What the image before had is gone, so nobody can tell for sure which of its files the update has changed. What is
+known is the time when this image came (prepare writes `image` into the backing directory then), when an entry of the
+upper layer was last touched (ctime, which no program can set), and the times in the image, which many builds clamp
+to one for all files. So:
+
+- what was touched after this image came was made or kept over it, and is not stale;
+- what is older is `newer` if the image's own file is younger than what hides it, and else `perhaps`.
+"""
+
+import os
+from os import lstat
+
+from overlay_prepare import stamp
+from overlayctl.layers.change import CHANGED, DELETED, OPAQUE, REPLACED, Change
+
+NEWER, PERHAPS = "newer", "perhaps"
+EXPLANATIONS = {
+    NEWER: "the image's is younger",
+    PERHAPS: "from before this image; whether that has another version now can't be told",
+}
+_HIDING = (CHANGED, REPLACED, DELETED, OPAQUE)
+
+
+def find_arrival(backing: str) -> "int | None":
+    """When the present image came below the upper layer in `backing`, in ns; None if it is the only one it has seen.
+
+    The first mount counts as an arrival: then nothing is older.
+    """
+    try:
+        return lstat(os.path.join(backing, stamp.NAME)).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def judge(change: Change, arrival: int) -> str:
+    """NEWER or PERHAPS if `change` may hide another version than the image before had, else "". Raises OSError."""
+    if change.kind not in _HIDING or change.old_info is None:
+        return ""
+    if change.real is None:
+        # Hidden by a directory above: that has no time for each of its names.
+        return PERHAPS if change.kind == DELETED else ""
+    own = change.info or lstat(change.real)
+    if own.st_ctime_ns > arrival:
+        return ""
+    # Whiteouts are hard links of one inode (Linux 5.8): it is as old as the last of them.
+    touched = own.st_mtime_ns if change.info else own.st_ctime_ns
+    return NEWER if change.old_info.st_mtime_ns > touched else PERHAPS

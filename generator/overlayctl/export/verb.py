@@ -1,0 +1,191 @@
+"""overlayctl export: the changes as a tar to be laid over the image's tree at its next build."""
+
+import argparse
+import os
+import stat
+import sys
+from collections.abc import Iterator
+
+from overlayctl.errors import Failure
+from overlayctl.export.archive import Archive
+from overlayctl.layers.change import DELETED, EQUAL, OPAQUE, REPLACED, Change
+from overlayctl.layers.links import Links
+from overlayctl.layers.locate import Target, find_targets
+from overlayctl.layers.locate import add_arguments as add_layer_arguments
+from overlayctl.layers.marks import read_attributes
+from overlayctl.layers.walk import NotFound, walk
+from overlayctl.output import printable
+from overlayctl.progress import Progress
+
+VERB = "export"
+HELP = "write the changes into a tar for the next build of the image"
+DESCRIPTION = """\
+Write what was changed against the image into a tar: a root file system overlay, as image builders lay it over the
+tree that the next image is made of. Paths in it start below the root directory, owners are numbers, extended
+attributes are kept (GNU tar --xattrs), those of overlayfs are not. Files that were copied up and do not differ are
+left out, sockets as well. The same upper layer gives the same bytes. GNU tar warns of hdrcharset where a name or an
+attribute is no UTF-8, and reads it well.
+
+What was deleted can't be in a tar. The list of --deletions has a path in each line: what was deleted, and what has to
+go before the tar is unpacked, as it was replaced by something of another type.
+"""
+EXAMPLES = """\
+examples:
+  overlayctl export --deletions deleted.txt changes.tar
+      all overlays
+  overlayctl export - /var/lib/app | ssh builder 'cat > app.tar'
+      a part of one
+  cd build/target && xargs -d '\\n' rm -rf -- < deleted.txt && tar -xpf changes.tar --xattrs --xattrs-include='*'
+      how to lay it over an image's tree
+
+exit status: 0 done, 3 it could not be done, or something was left out
+"""
+
+_MODE = 0o600  # what is in /var is not for everybody
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    parser.add_argument("file", metavar="FILE", help="the tar to be written; - for standard output")
+    parser.add_argument("paths", metavar="PATH", nargs="*", help="only this and what is below it")
+    parser.add_argument("--deletions", metavar="LIST", help="the file to be written with the list of deletions")
+    parser.add_argument("-z", "--null", action="store_true", help="end the paths in the list with NUL bytes")
+    add_layer_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status: 0, or 3 if something had to be left out. Raises Failure, OSError."""
+    if options.null and not options.deletions:
+        raise Failure("--null goes with --deletions")
+    if options.file == "-" and sys.stdout.isatty():
+        raise Failure("a tar is nothing for a terminal; give a file, or a pipe behind -")
+    targets = find_targets(options, options.paths)
+    for name in filter(None, (options.file if options.file != "-" else "", options.deletions)):
+        _refuse_inside(name, targets)
+    exporter = _Exporter(options.null)
+    if options.file == "-":
+        exporter.write(targets, sys.stdout.fileno())
+    else:
+        _write_whole(options.file, lambda fd: exporter.write(targets, fd))
+    exporter.finish(options.deletions)
+    return 3 if exporter.left_out else 0
+
+
+class _Exporter:
+    def __init__(self, null: bool) -> None:
+        self.null = null
+        self.deleted: list[bytes] = []
+        self.left_out = 0
+
+    def write(self, targets: "list[Target]", fd: int) -> None:
+        """Write the tar for `targets` to the descriptor `fd`. Raises Failure, OSError."""
+        with os.fdopen(os.dup(fd), "wb") as stream:
+            archive = Archive(stream)
+            for target in targets:
+                self._add_all(archive, target)
+            archive.close()
+
+    def finish(self, path: "str | None") -> None:
+        """Write the list of deletions to `path`, or say that there is something for it. Raises OSError."""
+        if path:
+            end = b"\0" if self.null else b"\n"
+            _write_whole(path, lambda fd: _write_all(fd, b"".join(name + end for name in self.deleted)))
+        elif self.deleted:
+            count = len(self.deleted)
+            _say(f"{count} {'path has' if count == 1 else 'paths have'} to be deleted: not in the tar, see --deletions")
+
+    def _add_all(self, archive: Archive, target: Target) -> None:
+        progress = Progress()
+        try:
+            links = Links(target.layers.links)
+            for change in self._walk(target):
+                progress.advance(1)
+                self._add(archive, target, change, links)
+        except NotFound as error:
+            raise Failure(f"{target.spell(error.args[0])}: neither the overlay nor its image has it") from error
+        finally:
+            progress.end()
+
+    def _walk(self, target: Target) -> "Iterator[Change]":
+        def report(path: bytes, error: OSError) -> None:
+            self._leave_out(target.spell(path), str(error.strerror))
+
+        # Not following moves: the image's tree has nothing at the new place.
+        return walk(target.layers, target.start, follow=False, report=report)
+
+    def _add(self, archive: Archive, target: Target, change: Change, links: Links) -> None:
+        path = target.spell(change.path)
+        name = os.fsencode(path).strip(b"/") or b"."
+        if change.kind in (DELETED, REPLACED):
+            if b"\n" in name and not self.null:
+                raise Failure(f"{path}: has a line break in its name; use --deletions with --null")
+            self.deleted.append(name)
+        if change.info is None or (change.kind == OPAQUE and not change.what):
+            return
+        # Equal to the image's, but one file with another name that may not be.
+        if change.kind == EQUAL and change.info.st_nlink < 2:
+            return
+        try:
+            if not archive.add(name, change, target.layers, links):
+                _say(f"{path}: a socket can't be in a tar; left out")
+            for lost in _find_lost(change):
+                self._leave_out(path, f"that it has {lost} no longer can't be in a tar")
+        except FileNotFoundError:
+            return  # somebody has just removed it
+        except OSError as error:
+            if error.filename is None:
+                raise  # that is the tar, and not the file
+            self._leave_out(path, str(error.strerror))
+
+    def _leave_out(self, path: str, why: str) -> None:
+        self.left_out += 1
+        _say(f"{path}: {why}; left out")
+
+
+def _find_lost(change: Change) -> "list[str]":
+    """The attributes of a directory of the image that were taken away: unpacking a tar does not take them away."""
+    if not change.real or not change.old or not change.info or not stat.S_ISDIR(change.info.st_mode):
+        return []
+    return sorted(read_attributes(change.old).keys() - read_attributes(change.real).keys()) if change.what else []
+
+
+def _refuse_inside(name: str, targets: "list[Target]") -> None:
+    """Raises Failure if the file `name` would be part of what is exported."""
+    path = os.path.realpath(name)
+    for target in targets:
+        for top in (target.where if target.backing else "", os.fsdecode(target.layers.upper)):
+            if top and os.path.commonpath((path, top)) == top:
+                raise Failure(f"{name} lies in {top}, which is exported; write it elsewhere, or to standard output")
+
+
+def _write_whole(path: str, write: "object") -> None:
+    """Have `write` fill the file `path`, whole or not at all. Raises what it raises, OSError."""
+    assert callable(write)
+    if os.path.exists(path) and not os.path.isfile(path):
+        # A device or a pipe can't be replaced.
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            write(fd)
+        finally:
+            os.close(fd)
+        return
+    scratch = f"{path}.new"
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+    try:
+        try:
+            write(fd)
+        finally:
+            os.close(fd)
+        os.rename(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    with os.fdopen(os.dup(fd), "wb") as stream:
+        stream.write(data)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"overlayctl: {printable(text)}\n")

@@ -1,0 +1,89 @@
+"""Compares one entry of the upper layer with what the image has in its place."""
+
+import os
+from os import getxattr
+
+from overlayctl.layers.marks import METACOPY, PREFIX, find_data, is_shown, list_attributes
+
+_TYPE, _REGULAR, _DIRECTORY, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
+_CHUNK = 1 << 18
+# All that most files have.
+_COPIED_UP = [PREFIX + "origin"]
+_NONE: "list[str]" = []
+_CONTENT = ["content"]
+# Read without leaving a time of access behind: the layers stay as they are.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NOATIME | os.O_CLOEXEC
+
+
+def find_differences(
+    real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result, lower: bytes, beside: "bytes | None"
+) -> "tuple[str, ...]":
+    """What tells the entry `real` from `old` of the same type: content, mode, owner, times, xattrs. Raises OSError.
+
+    Times are the times of change of files whose content is the same, not of directories, which change with what is in
+    them. `lower` is the layer that `old` is in, and `beside` the directory of it that shows through there.
+    """
+    names, old_names = list_attributes(real), list_attributes(old)
+    if names == _COPIED_UP:
+        names = _NONE
+    data = real
+    if names and METACOPY in names:
+        data = find_data(real, lower, None if beside is None else beside + b"/" + old.rpartition(b"/")[2])
+    found = _NONE if _is_same_content(data, real, info, old, old_info) else _CONTENT
+    if info.st_mode != old_info.st_mode:
+        found = [*found, "mode"]
+    if info.st_uid != old_info.st_uid or info.st_gid != old_info.st_gid:
+        found = [*found, "owner"]
+    if found[:1] != _CONTENT and info.st_mtime_ns != old_info.st_mtime_ns and info.st_mode & _TYPE != _DIRECTORY:
+        found = [*found, "times"]
+    if (names or old_names) and not _has_same_attributes(real, names, old, old_names):
+        found = [*found, "xattrs"]
+    return tuple(found)
+
+
+def open_layer(path: bytes) -> int:
+    """A descriptor to read the regular file `path` of a layer. Raises OSError."""
+    return os.open(path, _FLAGS)
+
+
+def _is_same_content(data: bytes, real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result) -> bool:
+    kind = info.st_mode & _TYPE
+    if kind == _REGULAR:
+        if data == old:
+            return True
+        if info.st_size != old_info.st_size:
+            return False
+        # An empty file has no content, and the same inode the same.
+        if not info.st_size or (info.st_ino == old_info.st_ino and info.st_dev == old_info.st_dev):
+            return True
+        return _has_equal_bytes(data, old, info.st_size)
+    if kind == _LINK:
+        return os.readlink(real) == os.readlink(old)
+    return kind == _DIRECTORY or info.st_rdev == old_info.st_rdev
+
+
+def _has_equal_bytes(one: bytes, other: bytes, size: int) -> bool:
+    first = open_layer(one)
+    try:
+        second = open_layer(other)
+        try:
+            while size > 0:
+                data = os.read(first, _CHUNK)
+                if data != os.read(second, _CHUNK):
+                    return False
+                # A file that is cut off meanwhile ends early.
+                size -= len(data) or size
+            return True
+        finally:
+            os.close(second)
+    finally:
+        os.close(first)
+
+
+def _has_same_attributes(real: bytes, names: "list[str]", old: bytes, old_names: "list[str]") -> bool:
+    shown = sorted(filter(is_shown, names))
+    if shown != sorted(filter(is_shown, old_names)):
+        return False
+    return all(
+        getxattr(real, name, follow_symlinks=False) == getxattr(old, name, follow_symlinks=False) for name in shown
+    )

@@ -1,0 +1,249 @@
+"""Walks an upper layer against the lower one: each change that a user sees, without the overlay's help.
+
+The layers are read, not the mounted overlay, so it works for one that is not mounted as well. A mounted one may be
+written to meanwhile: each entry is told as it was when it was looked at. marks.py and index.py know what overlayfs
+notes in a layer, compare.py what tells two entries apart.
+
+The walk holds the names in the directories that lead to the present one and nothing else: memory does not grow with
+the number of changes. Names come in the order of their bytes, a directory before what is in it.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from os import lstat, stat_result
+from typing import Optional, Union, cast
+
+from overlayctl.layers.change import ADDED, CHANGED, DELETED, EQUAL, METADATA, MOVED, OPAQUE, REPLACED, Change, Layers
+from overlayctl.layers.compare import find_differences
+from overlayctl.layers.marks import find_redirected, is_whiteout, read_directory
+from overlayctl.layers.place import Part, Place
+
+_TYPE, _REGULAR, _CHARACTER, _DIRECTORY = 0o170000, 0o100000, 0o020000, 0o040000
+_CONTENT = ("content",)
+
+Report = Callable[[bytes, OSError], None]
+Entry = Optional[tuple[bytes, stat_result]]
+# Gets a directory of the upper layer, its names and their number, and puts names that are to be a part into a list.
+Shared = Callable[[bytes, "Iterator[bytes]", int], "Iterator[bytes | list[bytes]]"]
+
+
+Step = Union[Change, Part]
+
+
+class NotFound(Exception):
+    """Neither the overlay nor its image has the path that was asked for."""
+
+
+def walk(layers: Layers, start: bytes = b"", follow: bool = True, report: "Report | None" = None) -> "Iterator[Change]":
+    """The changes at `start` and below it. Raises NotFound for a `start` that is nowhere.
+
+    With `follow`, what is in a moved directory is compared with what was moved; without, all of it is added, as the
+    image has nothing there. What can't be read is left out and told to `report`, or raises OSError without one.
+    """
+    return cast("Iterator[Change]", Walker(layers, follow, report or _raise).walk(start))
+
+
+class Walker:
+    """walk() for one overlay. With `shared`, large directories come as parts, for others to walk."""
+
+    def __init__(self, layers: Layers, follow: bool, report: Report, shared: "Shared | None" = None) -> None:
+        self.layers = layers
+        self.follow = follow
+        self.report = report
+        self.shared = shared
+        self.index: dict[tuple[int, bytes], bytes] = {}
+        if layers.links:
+            from overlayctl.layers import index
+
+            self.index = index.read(layers.links)
+
+    def walk(self, start: bytes) -> "Iterator[Step]":
+        """As walk() has it."""
+        lower = self.layers.lower
+        place: Place | None = Place(b"", self.layers.upper, lower, lower, bool(self.index))
+        names = [name for name in start.split(b"/") if name]
+        start = b"/".join(names)
+        if not start:
+            yield from self._examine_top()
+        path = b""
+        for name in names:
+            if place is None or not place.has(name):
+                raise NotFound(start)
+            path = _join(path, name)
+            if place.plain and name not in place.in_upper:
+                # From here on there is the image alone.
+                rest = start[len(place.path) :].lstrip(b"/")
+                if place.image is None or not os.path.lexists(place.image + b"/" + rest):
+                    raise NotFound(start)
+                return
+            changes, place = self.examine(place, name)
+            # A move of what is above, or its end, is what happened to `start` as well.
+            yield from (change for change in changes if path == start or change.kind == MOVED or place is None)
+            if place is None and changes:
+                return
+        if place is not None:
+            yield from self._walk_below(place)
+
+    def walk_part(self, part: Part) -> "Iterator[Change]":
+        """The changes at the names of `part`."""
+        return cast("Iterator[Change]", self._walk_below(Place.of_part(part)))
+
+    def _names(self, place: Place) -> "Iterator[bytes | list[bytes]]":
+        names = place.names()
+        if self.shared is None or not place.plain or place.upper is None:
+            return names
+        return self.shared(place.upper, names, len(place.in_upper))
+
+    def _examine_top(self) -> "tuple[Change, ...]":
+        upper, lower = self.layers.upper, self.layers.lower
+        info, old_info = lstat(upper), lstat(lower)
+        what = find_differences(upper, info, lower, old_info, lower, lower)
+        return (Change(METADATA, b"", what, upper, info, lower, old_info, lower),) if what else ()
+
+    def _walk_below(self, first: Place) -> "Iterator[Step]":
+        """All changes below the directory `first`."""
+        # Not recursive: the depth of a user's directories is not ours to know, and a generator in a generator costs.
+        pending = [(first, self._names(first))]
+        examine, make = self.examine, tuple.__new__
+        while pending:
+            place, names = pending[-1]
+            upper, in_image, shown = place.own, place.in_image, place.shown
+            prefix = place.path and place.path + b"/"
+            for name in names:
+                if isinstance(name, list):
+                    present = [one for one in name if one in in_image]
+                    yield Part(place.path, upper[:-1], place.image, name, present)
+                    continue
+                try:
+                    if upper and name not in in_image:
+                        # The way of most entries, without a call.
+                        real = upper + name
+                        info = lstat(real)
+                        if info.st_mode & _TYPE == _REGULAR and info.st_size:
+                            yield make(Change, (ADDED, prefix + name, (), real, info, None, None, shown, b""))
+                            continue
+                    changes, inner = examine(place, name)
+                except FileNotFoundError:
+                    continue  # somebody has just removed it
+                except OSError as error:
+                    self.report(prefix + name, error)
+                    continue
+                yield from changes
+                if inner is not None:
+                    pending.append((inner, self._names(inner)))
+                    break
+            else:
+                pending.pop()
+
+    def examine(self, place: Place, name: bytes) -> "tuple[tuple[Change, ...], Place | None]":
+        """What changed at `name` in `place`, and the directory there if it has to be walked. Raises OSError."""
+        path = _join(place.path, name)
+        old = _look(place.image, name) if name in place.in_image else None
+        below = old
+        if place.shown != place.image:
+            below = _look(place.shown, name) if name in place.in_shown else None
+        if place.upper is None or not (place.plain or name in place.in_upper):
+            return self._examine_lower(place, path, below, old)
+        real = place.upper + b"/" + name
+        info = lstat(real)
+        kind = info.st_mode & _TYPE
+        if kind == _DIRECTORY:
+            return self._examine_directory(place, path, (real, info), below, old)
+        # Asked here, too: a call for each entry is what the walk of a million takes its time for.
+        if (kind == _CHARACTER or not info.st_size) and is_whiteout(real, info):
+            return _note_deleted(path, real, old), None
+        if old is None:
+            return (Change(ADDED, path, (), real, info, None, None, place.shown),), None
+        return self._compare(EQUAL, path, (real, info), old, place.shown), None
+
+    def _examine_lower(
+        self, place: Place, path: bytes, below: Entry, old: Entry
+    ) -> "tuple[tuple[Change, ...], Place | None]":
+        """The same for what the upper layer has not: it shows through a moved directory, or the index changes it."""
+        if below is None:
+            return _note_deleted(path, None, old), None
+        real, info = self._find_linked(*below) if self.index else below
+        inner = None
+        if info.st_mode & _TYPE == _DIRECTORY:
+            image = _directory_of(old)
+            if real != image or self.index:
+                inner = Place(path, None, real, image, bool(self.index))
+        if old and old[0] == real:
+            return (), inner
+        return self._compare("", path, (real, info), old, place.shown), inner
+
+    def _examine_directory(
+        self, place: Place, path: bytes, own: "tuple[bytes, stat_result]", below: Entry, old: Entry
+    ) -> "tuple[tuple[Change, ...], Place]":
+        """The same for a directory of the upper layer."""
+        real, info = own
+        hides, redirect = read_directory(real)
+        shown, image = _directory_of(below), _directory_of(old)
+        if hides:
+            shown = None
+        elif redirect:
+            target = find_redirected(redirect, self.layers.lower, place.shown)
+            shown = _directory_of((target, lstat(target))) if target else None
+        indexed = bool(self.index)
+        if self.follow and redirect and shown is not None and shown != image:
+            source = (shown, lstat(shown))
+            what = find_differences(real, info, *source, self.layers.lower, None)
+            start = len(self.layers.lower) + 1
+            moved = Change(MOVED, path, what, real, info, *source, None, shown[start:])
+            return (*_note_deleted(path, None, old), moved), Place(path, real, shown, shown, indexed)
+        replaces = image is not None and shown is None and (hides or redirect)
+        return (
+            self._compare(OPAQUE if replaces else "", path, own, old, place.shown),
+            Place(path, real, shown, image, indexed),
+        )
+
+    def _compare(
+        self, unchanged: str, path: bytes, own: "tuple[bytes, stat_result]", old: Entry, beside: "bytes | None"
+    ) -> "tuple[Change, ...]":
+        """The change from `old` to `own`; if nothing differs one of the kind `unchanged`, or none for ""."""
+        if old is None:
+            return (Change(ADDED, path, (), *own, None, None, beside),)
+        if (own[1].st_mode ^ old[1].st_mode) & _TYPE:
+            return (Change(REPLACED, path, (), *own, *old, beside),)
+        what = find_differences(*own, *old, self.layers.lower, beside)
+        kind = CHANGED if what[:1] == _CONTENT else METADATA if what else unchanged
+        if unchanged == OPAQUE:
+            kind = OPAQUE
+        return (Change(kind, path, what, *own, *old, beside),) if kind else ()
+
+    def _find_linked(self, real: bytes, info: stat_result) -> "tuple[bytes, stat_result]":
+        """Where a file of the lower layer really lies: in the index, if another name of it has been changed."""
+        if info.st_nlink > 1 and info.st_mode & _TYPE != _DIRECTORY:
+            from overlayctl.layers.index import read_handle
+
+            handle = read_handle(real)
+            linked = self.index.get(handle) if handle else None
+            if linked:
+                return linked, lstat(linked)
+        return real, info
+
+
+def _look(directory: "bytes | None", name: bytes) -> Entry:
+    """What a lower `directory` has at `name`, None if nothing."""
+    assert directory is not None
+    path = directory + b"/" + name
+    info = lstat(path)
+    if (not info.st_size or info.st_mode & _TYPE == _CHARACTER) and is_whiteout(path, info):
+        return None
+    return path, info
+
+
+def _directory_of(entry: Entry) -> "bytes | None":
+    return entry[0] if entry and entry[1].st_mode & _TYPE == _DIRECTORY else None
+
+
+def _note_deleted(path: bytes, whiteout: "bytes | None", old: Entry) -> "tuple[Change, ...]":
+    return (Change(DELETED, path, (), whiteout, None, *old),) if old else ()
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name
+
+
+def _raise(_path: bytes, error: OSError) -> None:
+    raise error

@@ -1,0 +1,178 @@
+"""What is Python in the generator's prepare, as commands of coreutils or BusyBox and services with conditions. Pure.
+
+The services run beside prepare, and take its dependencies and conditions over: where prepare may not write, they
+may not either.
+"""
+
+import json
+
+from overlay_generator.model import UnitFile
+from overlay_generator.names import backing_name, mount_unit, prepare_unit
+from overlayctl.render import flags
+from overlayctl.render.text import say, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_generator.model import Backing, OverlayMount
+    from overlayctl.render.text import Sections
+
+# Beside the generator's own package, which such an image has not.
+NOTES = "usr/lib/overlay-generator/static"
+
+_STATE = "/run/overlay-generator"
+# What an image with Python keeps beside the upper layer, and what is wrong once another image has used that.
+_STALE = ("image", "uuids", "names", "reset")
+
+
+def name_service(mount: "OverlayMount", kind: str) -> str:
+    """The name of one of the services: upper, reset, trash, warn, volatile or mount."""
+    return f"{kind}-{mount.name}-overlay.service"
+
+
+def name_mark(mount: str) -> str:
+    """What the generator's fallback service makes once it has put memory at the mount point `mount`."""
+    return f"{_STATE}/{backing_name(mount)}.fallback"
+
+
+def needs_owner(mount: "OverlayMount") -> bool:
+    """True if the upper layer lasts and is not root's: it is made once, and chown would undo what came after."""
+    owner = (mount.directory.uid, mount.directory.gid)
+    return not mount.backing.tmpfs and mount.directory.state == "directory" and owner != (0, 0)
+
+
+def make_layers(mount: "OverlayMount", memory: str = "") -> "list[str]":
+    """The commands in place of the Python of prepare; `memory` is an empty tmpfs to make the layers in instead."""
+    path = memory or mount.backing.path
+    lasting = not memory and not mount.backing.tmpfs
+    directory = mount.directory
+    mode = directory.mode if directory.state == "directory" else 0o755
+    made_before = lasting and needs_owner(mount)
+    plain = mode == 0o755 and not made_before
+    # -m is for what is not there yet alone, in coreutils and BusyBox.
+    commands = [f"/bin/mkdir -p -m 0700 {path}", f"/bin/chmod 0700 {path}"]
+    commands.append(f"/bin/mkdir -p {path}/lower {path}/work{f' {path}/upper' if plain else ''}")
+    if not plain and not made_before:
+        commands.append(f"/bin/mkdir -p -m {mode:04o} {path}/upper")
+    if not lasting and (directory.uid, directory.gid) != (0, 0):
+        # chown(2) drops the set-group-ID bit, so the mode comes again after it.
+        commands.append(f"/bin/chown {directory.uid}:{directory.gid} {path}/upper")
+        commands.append(f"/bin/chmod {mode:04o} {path}/upper")
+    if lasting:
+        stale = [] if mount.backing.volatile else [f"{path}/{name}" for name in _STALE]
+        stale += [_name_message(mount)] if mount.backing.nofail else []
+        commands += [f"/bin/rm -f {' '.join(stale)}"] if stale else []
+        commands.append(f"/bin/mkdir -p {_STATE}")
+        commands.append(f"/bin/ln -sf /{NOTES}/{mount.name}.json {_STATE}/{mount.name}.json")
+    return commands
+
+
+def write_notes(mount: "OverlayMount") -> "list[UnitFile]":
+    """What the units link to in /run: the texts that the generator's prepare would write."""
+    name = mount.name
+    notes = [] if mount.backing.tmpfs else [(f"{name}.json", _spell_state(mount, ""))]
+    if mount.backing.nofail:
+        notes.append((f"{name}.fallen-back.json", _spell_state(mount, _explain(mount.backing))))
+        notes.append((f"{name}.motd", f"WARNING: {_warn(mount)}\n"))
+    return [UnitFile(NOTES, path, text, mount.where) for path, text in notes]
+
+
+def make_upper(mount: "OverlayMount", prepare: "Sections") -> "Sections":
+    """Makes the upper layer with its owner, where there is none."""
+    path, directory = mount.backing.path, mount.directory
+    unit = _run_before(mount, prepare, f"Make the upper layer of {mount.where}")
+    unit.append(f"ConditionPathExists=!{path}/upper")
+    if not mount.backing.volatile:
+        unit.insert(1, f"After={name_service(mount, 'reset')}")
+    return _oneshot(
+        unit,
+        f"/bin/mkdir -p {path}/upper.new",
+        f"/bin/chown {directory.uid}:{directory.gid} {path}/upper.new",
+        f"/bin/chmod {directory.mode:04o} {path}/upper.new",
+        # By a rename, so that a power cut leaves it with its owner, or none.
+        f"/bin/mv {path}/upper.new {path}/upper",
+    )
+
+
+def make_reset(mount: "OverlayMount", prepare: "Sections", rendered: "list[str]") -> "Sections":
+    """Puts the upper layer aside where the kernel command line asks for that; `rendered` are all directories."""
+    path, done = mount.backing.path, f"{_STATE}/{mount.name}.reset"
+    unit = _run_before(mount, prepare, f"Reset the overlay on {mount.where}")
+    # Once in a boot: the unit may run again, and must not drop what was written since.
+    unit += [f"ConditionPathExists={path}/upper", f"ConditionPathExists=!{done}"]
+    unit += flags.reset(mount.where, rendered)
+    # %b, the boot's own id, is a name that no earlier reset has taken.
+    trash = f"{path}/trash/%b"
+    return _oneshot(
+        unit,
+        f"/bin/mkdir -p {_STATE} {trash}",
+        f"/bin/rm -f {path}/image",
+        # The work directory may be missing, and without it the old upper layer is as good as before.
+        f"-/bin/mv {path}/work {trash}/",
+        f"/bin/mv {path}/upper {trash}/",
+        f"/bin/touch {done}",
+    )
+
+
+def make_trash(mount: "OverlayMount", prepare: "Sections") -> "Sections":
+    """Deletes what resets have put aside, while the boot goes on."""
+    trash = f"{mount.backing.path}/trash"
+    unit = _run_after(mount, prepare, f"Delete what was reset on {mount.where}", "umount.target")
+    unit.append(f"ConditionPathExists={trash}")
+    # simple: nobody waits for it, and after a power cut the next boot goes on with it.
+    return {
+        "Unit": unit,
+        "Service": ["Type=simple", "Nice=19", "IOSchedulingClass=idle", f"ExecStart=/bin/rm -rf {trash}"],
+    }
+
+
+def make_warning(mount: "OverlayMount", prepare: "Sections") -> "Sections":
+    """Makes known, where somebody looks, that memory is in the place of the disk."""
+    name = mount.name
+    unit = _run_after(
+        mount, prepare, f"Tell that {mount.where} is not persistent", f"{mount_unit(mount.where)} umount.target"
+    )
+    unit.append(f"ConditionPathExists={name_mark(mount.backing.mount)}")
+    unit.append(f"ConditionPathIsMountPoint={mount.backing.path}/lower")
+    sections = _oneshot(
+        unit,
+        say(4, _warn(mount)),
+        f"/bin/ln -sf /{NOTES}/{name}.fallen-back.json {_STATE}/{name}.json",
+        "/bin/mkdir -p /run/motd.d",
+        f"/bin/ln -sf /{NOTES}/{name}.motd {_name_message(mount)}",
+    )
+    sections["Service"].insert(0, "StandardOutput=journal+console")
+    return sections
+
+
+def _run_before(mount: "OverlayMount", prepare: "Sections", description: str) -> "list[str]":
+    dropped = ("Description=", "Before=", "Wants=reset-", "Requires=upper-")
+    lines = [line for line in prepare["Unit"] if not line.startswith(dropped)]
+    return [f"Description={value(description)}", f"Before={prepare_unit(mount.where)} umount.target", *lines]
+
+
+def _run_after(mount: "OverlayMount", prepare: "Sections", description: str, before: str) -> "list[str]":
+    # What prepare has done is no longer to be done; that it was done is no condition.
+    dropped = ("Description=", "Before=", "Wants=reset-", "Requires=upper-", "ConditionPathIsMountPoint=!")
+    lines = [line for line in prepare["Unit"] if not line.startswith(dropped)]
+    return [f"Description={value(description)}", f"After={prepare_unit(mount.where)}", f"Before={before}", *lines]
+
+
+def _name_message(mount: "OverlayMount") -> str:
+    return f"/run/motd.d/overlay-generator-{mount.name}"
+
+
+def _oneshot(unit: "list[str]", *commands: str) -> "Sections":
+    service = ["Type=oneshot", "SyslogIdentifier=overlay-generator", *(f"ExecStart={command}" for command in commands)]
+    return {"Unit": unit, "Service": service}
+
+
+def _spell_state(mount: "OverlayMount", reason: str) -> str:
+    return json.dumps({"where": mount.where, "backing": mount.backing.path, "fallen_back": reason}) + "\n"
+
+
+def _explain(backing: "Backing") -> str:
+    return f"{backing.mount} could not be mounted, or only read-only"
+
+
+def _warn(mount: "OverlayMount") -> str:
+    return f"{mount.where}: NOT persistent: {_explain(mount.backing)}; all that is written is lost at the next boot"

@@ -1,0 +1,151 @@
+"""Requests to the next boot, staged in the backing directory: what reset, restore and their --cancel share."""
+
+import os
+from dataclasses import dataclass, field
+
+from overlay_generator import boot
+from overlay_generator.names import backing_path, is_below
+from overlay_prepare import files, resetrequest
+from overlay_prepare.resetrequest import Staged
+from overlayctl import mounts
+from overlayctl.errors import Failure
+from overlayctl.mounts import Mount, Table
+from overlayctl.output import printable
+from overlayctl.status import machine
+
+_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory with a persistent upper layer, where requests can be staged."""
+
+    where: str
+    backing: str
+    staged: "Staged | None" = None
+
+    @property
+    def upper(self) -> str:
+        """The upper layer."""
+        return f"{self.backing}/upper"
+
+    @property
+    def lower(self) -> str:
+        """The image's directory."""
+        return f"{self.backing}/lower"
+
+
+@dataclass
+class Machine:
+    """The overlays of this machine: those that persist, and why the others can't be reset."""
+
+    places: "dict[str, Place]" = field(default_factory=dict)
+    refused: "dict[str, str]" = field(default_factory=dict)
+    table: Table = field(default_factory=Table)
+
+    def find(self, path: str) -> Place:
+        """The place that holds `path`. Raises Failure if there is none."""
+        where = machine.find_directory(path, {*self.places, *self.refused})
+        if not where:
+            known = ", ".join(sorted(self.places)) or "none here"
+            raise Failure(f"{path} is not below an overlay; those that persist: {known}")
+        if where in self.refused:
+            raise Failure(self.refused[where])
+        mount = self.table.holding(path)
+        if path != where and mount and is_below(mount.where, where):
+            raise Failure(f"{path} lies on {mount.where}, which is mounted on top of the overlay and no part of it")
+        return self.places[where]
+
+
+def read_machine() -> Machine:
+    """What is there to be reset. Raises Failure where this user may not look, OSError."""
+    if os.geteuid() != 0:
+        raise Failure("only root may look into upper layers and stage a reset; try it as root")
+    table = mounts.read()
+    plan = boot.make_plan("", machine.read_environ())
+    found = Machine(table=table)
+    for where in sorted({*table.overlays(), *(mount.where for mount in (plan.mounts if plan else ()))}):
+        backing = backing_path(where)
+        reason = _find_refusal(table, where, backing)
+        if reason:
+            found.refused[where] = reason
+            continue
+        try:
+            found.places[where] = Place(where, backing, machine.read_staged(backing))
+        except ValueError:
+            # Not understood, and nothing is done for it at a boot: what is staged now takes its place.
+            found.places[where] = Place(where, backing)
+    return found
+
+
+def merge(before: "Staged | None", more: Staged) -> Staged:
+    """Both requests as one. Pure.
+
+    With everything reset, single paths are in it. A glob that keeps files holds for the whole request.
+    """
+    before = before or Staged()
+    whole = before.whole or more.whole
+    keep = tuple(dict.fromkeys((*before.keep, *more.keep)))
+    paths = tuple(dict.fromkeys((*before.paths, *more.paths)))
+    kept = tuple(path for path in paths if not any(is_below(path, other) for other in paths))
+    return Staged(whole, () if whole else kept, keep)
+
+
+def take_out(before: Staged, paths: "list[str]") -> Staged:
+    """`before` without `paths`. Raises Failure for one that is not staged."""
+    for path in paths:
+        if path not in before.paths:
+            raise Failure(f"{path} is not staged: see overlayctl status")
+    return Staged(before.whole, tuple(path for path in before.paths if path not in paths), before.keep)
+
+
+def write(place: Place, request: "Staged | None") -> None:
+    """Stage `request` for `place`, or nothing; on the disk when this returns. Raises Failure."""
+    path = f"{place.backing}/{resetrequest.NAME}"
+    try:
+        # As the boot will read it: what it does not understand it does not do.
+        resetrequest.parse(resetrequest.spell(request or Staged()))
+    except ValueError as error:
+        raise Failure(f"{error}; nothing is staged") from error
+    try:
+        if request is None or not (request.whole or request.paths):
+            if os.path.lexists(path):
+                os.unlink(path)
+                files.sync_directory(place.backing)
+        else:
+            files.write_whole(path, resetrequest.spell(request), _MODE, durable=True)
+    except OSError as error:
+        raise Failure(f"{path} can't be written ({error.strerror}); nothing is staged") from error
+
+
+def tell(place: Place, request: "Staged | None") -> str:
+    """What the next boot will do at `place`, as lines for a person. Pure."""
+    if request is None or not (request.whole or request.paths):
+        return f"{printable(place.where)}: nothing is staged\n"
+    lines = [f"{printable(place.where)}: at the next boot the upper layer is emptied"] if request.whole else []
+    lines += [f"{printable(path)}: at the next boot it is as the image has it" for path in request.paths]
+    lines += [f"  but what matches {printable(glob)} is kept" for glob in request.keep]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _is_fallen_back(where: str) -> bool:
+    try:
+        return bool(machine.read_fallen_back(where))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _find_refusal(table: Table, where: str, backing: str) -> str:
+    """Why nothing can be staged for `where`, "" if it can."""
+    mount: Mount | None = table.holding(backing)
+    if mount is not None and mount.fstype == "tmpfs" and is_below(mount.where, "/run/buildroot"):
+        if _is_fallen_back(where):
+            return f"{where}: its disk is missing and memory is in its place: mend that first, see overlayctl status"
+        return f"{where} is in memory: it is empty at each boot, and nothing needs to be reset"
+    if mount is None or not is_below(mount.where, "/run"):
+        return f"{where}: nothing is mounted at {backing}, so there is no upper layer to reset"
+    if mount.read_only:
+        return f"{where}: {mount.where} is mounted read-only, and nothing can be staged on it"
+    if not os.path.isdir(f"{backing}/upper"):
+        return f"{where}: there is no upper layer in {backing} yet, and nothing to reset"
+    return ""

@@ -1,0 +1,152 @@
+"""The verb reset: upper layers are empty from the next boot on, but for what is to be kept."""
+
+import os
+from typing import TYPE_CHECKING
+
+from overlay_generator.names import normalise
+from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept
+from overlayctl.errors import Failure
+from overlayctl.output import printable
+from overlayctl.stage import request as staging
+from overlayctl.stage.request import Place
+from overlayctl.status import machine
+from overlayctl.status.space import spell_size
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+VERB = "reset"
+HELP = "empty upper layers at the next boot"
+DESCRIPTION = """\
+Empty the upper layer of each directory at the next boot, so that it is as the image has it: of all that persist, or of
+each PATH, which may also be a path below one of them (then as overlayctl restore). What matches a GLOB of --keep stays.
+It is staged now and done by the next boot, before anything is mounted; overlayctl status shows it, --cancel takes it
+back. Overlays in memory are empty at each boot anyway.
+"""
+EXAMPLES = """\
+examples:
+  overlayctl reset --dry-run
+  overlayctl reset --keep '/var/lib/NetworkManager/**' --backup /media/stick/var.tar /var
+      the network stays as it is, all else is as delivered
+  overlayctl reset --cancel
+
+In a GLOB, * and ? stop at a slash, ** stands for any number of directories; what matches is kept with all below it.
+exit status: 0 done, 3 it could not be done
+"""
+
+
+def add_arguments(parser: "argparse.ArgumentParser") -> None:
+    """The command line of the verb."""
+    parser.add_argument("path", metavar="PATH", nargs="*", help="what to reset (default: all overlays that persist)")
+    parser.add_argument("--keep", metavar="GLOB", action="append", default=[], help="an absolute path that stays")
+    parser.add_argument("--backup", metavar="FILE", help="write the upper layers into this tar first")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
+        "--dry-run", action="store_true", help="say what would go and what would stay, and stage nothing"
+    )
+    action.add_argument("--cancel", action="store_true", help="take back what is staged")
+
+
+def run(options: "argparse.Namespace") -> int:
+    """The exit status. Raises Failure; what has been staged until then, for another directory, is told."""
+    found = staging.read_machine()
+    if options.cancel and (options.keep or options.backup):
+        raise Failure("--cancel goes with paths alone")
+    chosen = _choose(found, machine.resolve(options.path))
+    if options.cancel:
+        for place, paths in chosen:
+            rest = staging.take_out(place.staged or Staged(), paths) if paths else None
+            staging.write(place, rest)
+            options.output.write(staging.tell(place, rest))
+        return 0
+    requests = [(place, _make_request(place, paths, options.keep, len(chosen) == 1)) for place, paths in chosen]
+    _verify_globs(options.keep, [place for place, _request in requests])
+    if options.dry_run:
+        for place, request in requests:
+            options.output.write(staging.tell(place, request))
+            for line in _preview(place, request):
+                options.output.write(line)
+        return 0
+    if options.backup:
+        from overlayctl.stage.backup import write
+
+        size = write(options.backup, [place for place, _request in requests])
+        options.output.write(f"{printable(options.backup)}: {spell_size(size)}\n")
+    for place, request in requests:
+        staging.write(place, request)
+        options.output.write(staging.tell(place, request))
+    return 0
+
+
+def _choose(found: staging.Machine, paths: "list[str]") -> "list[tuple[Place, list[str]]]":
+    """The places, each with the paths below it that are meant, none where it is meant as a whole. Raises Failure."""
+    if not paths:
+        if not found.places:
+            text = "; ".join(found.refused.values()) or "no overlay is asked for, see overlay-generator(8)"
+            raise Failure(f"there is nothing to reset: {text}")
+        return [(place, []) for place in found.places.values()]
+    chosen: dict[str, list[str]] = {}
+    whole = set()
+    for path in paths:
+        place = found.find(path)
+        chosen.setdefault(place.where, [])
+        if path == place.where:
+            whole.add(place.where)
+        else:
+            chosen[place.where].append(path)
+    return [(found.places[where], [] if where in whole else below) for where, below in chosen.items()]
+
+
+def _make_request(place: Place, paths: "list[str]", globs: "list[str]", alone: bool) -> Staged:
+    from overlayctl.stage.restore import verify
+
+    keep = tuple(normalise(glob) for glob in globs if glob.startswith("/"))
+    if not alone:
+        keep = tuple(glob for glob in keep if may_hold_kept(place.where, (glob,)))
+    for path in paths:
+        verify(place, path)
+    return staging.merge(place.staged, Staged(not paths, tuple(paths), keep))
+
+
+def _verify_globs(globs: "list[str]", places: "list[Place]") -> None:
+    """Raises Failure for a glob that can keep nothing: a typing error here is lost data."""
+    for glob in globs:
+        if not glob.startswith("/"):
+            raise Failure(f"--keep {glob}: not an absolute path; nothing is staged")
+        # What the glob stands for at its simplest: a glob that keeps nothing would be lost data.
+        sample = normalise(glob).replace("**", "x").replace("*", "x").replace("?", "x")
+        if "[" not in glob and not is_kept(sample, (normalise(glob),)):
+            raise Failure(f"--keep {glob}: {sample} would not be kept by it; nothing is staged")
+        inside = any(may_hold_kept(place.where, (normalise(glob),)) for place in places)
+        if not inside:
+            wheres = ", ".join(place.where for place in places)
+            raise Failure(f"--keep {glob}: matches nothing below {wheres}; nothing is staged")
+
+
+def _preview(place: Place, request: Staged) -> "Iterator[str]":
+    """A line for each entry of the upper layer that the request concerns, in the order of their names."""
+    tops = [place.where] if request.whole else list(request.paths)
+    for top in tops:
+        if top != place.where and os.path.lexists(place.upper + top[len(place.where) :]):
+            yield _spell(top, request)
+        yield from _preview_below(place, top, request)
+
+
+def _preview_below(place: Place, top: str, request: Staged) -> "Iterator[str]":
+    try:
+        entries = sorted(os.scandir(place.upper + top[len(place.where) :]), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        path = f"{top}/{entry.name}"
+        kept = is_kept(path, request.keep)
+        if entry.is_dir(follow_symlinks=False) and not kept and may_hold_kept(path, request.keep):
+            yield from _preview_below(place, path, request)
+        else:
+            yield _spell(path + ("/" if entry.is_dir(follow_symlinks=False) else ""), request, kept)
+
+
+def _spell(path: str, request: Staged, kept: "bool | None" = None) -> str:
+    kept = is_kept(path, request.keep) if kept is None else kept
+    return f"  {'stays' if kept else 'goes '} {printable(path)}\n"

@@ -1,0 +1,67 @@
+"""What status concludes from what it sees: is each directory as it was asked for? Pure."""
+
+from dataclasses import dataclass
+
+from overlay_generator.names import mount_unit, prepare_unit
+from overlayctl.status.machine import DirectoryStatus, MachineStatus
+from overlayctl.status.space import FULL
+
+AS_ASKED, DEGRADED, NOT_ACTIVE = 0, 1, 2
+WORDS = {AS_ASKED: "as asked", DEGRADED: "degraded", NOT_ACTIVE: "not active"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`level` is AS_ASKED, DEGRADED or NOT_ACTIVE, also the exit status; `reasons` are sentences."""
+
+    level: int
+    reasons: "tuple[str, ...]" = ()
+
+
+def judge(directory: DirectoryStatus, named: bool = False) -> Verdict:
+    """The verdict on one directory; `named`: the operator asked for it by its name, and wants an overlay there."""
+    if directory.overlay is None:
+        return _judge_inactive(directory, named)
+    reasons = []
+    if directory.fallen_back:
+        in_memory = directory.backing is None or directory.backing.fstype == "tmpfs"
+        prefix = "in memory in place of its disk, what is written is lost: " if in_memory else ""
+        reasons.append(f"{prefix}{directory.fallen_back}")
+    if directory.read_only:
+        reasons.append("the overlay is read-only: see the kernel's messages on overlayfs (journalctl -k -g overlayfs)")
+    if directory.space:
+        if directory.space.percent >= FULL:
+            reasons.append(f"its upper layer is {directory.space.percent}% full")
+        if directory.space.inodes_percent >= FULL:
+            reasons.append(f"{directory.space.inodes_percent}% of its inodes are used")
+    if directory.image_current is False:
+        reasons.append("the upper layer was last made fit for another image than the one below it; boot again")
+    for unit in directory.units:
+        if unit.active == "failed":
+            reasons.append(f"{unit.name} has failed: see systemctl status {unit.name}")
+    return Verdict(DEGRADED if reasons else AS_ASKED, tuple(reasons))
+
+
+def judge_all(machine: MachineStatus, named: bool = False) -> Verdict:
+    """The verdict on the whole machine: its worst directory, and mistakes in what was asked for."""
+    verdicts = [judge(directory, named) for directory in machine.directories]
+    level = max((verdict.level for verdict in verdicts), default=AS_ASKED)
+    return Verdict(max(level, DEGRADED if machine.problems else AS_ASKED), machine.problems)
+
+
+def _judge_inactive(directory: DirectoryStatus, named: bool) -> Verdict:
+    if directory.skipped:
+        # Left alone by the owner's own word is as asked, unless an overlay is what was asked about.
+        level = NOT_ACTIVE if named or directory.skipped.level == "error" else AS_ASKED
+        return Verdict(level, (directory.skipped.reason,))
+    if directory.wanted is None:
+        return Verdict(NOT_ACTIVE, ("no overlay is asked for there: see overlayfs.mounts in overlay-generator(8)",))
+    reasons = []
+    for unit in directory.units:
+        if unit.active == "failed":
+            reasons.append(f"{unit.name} has failed: see systemctl status {unit.name}")
+        elif not unit.condition and unit.name in (mount_unit(directory.where), prepare_unit(directory.where)):
+            reasons.append(f"{unit.name} was left out, its conditions did not hold: see systemctl status {unit.name}")
+    if not reasons:
+        reasons.append("nothing is mounted there: it is asked for since the last boot, or its unit was stopped")
+    return Verdict(NOT_ACTIVE, tuple(reasons))

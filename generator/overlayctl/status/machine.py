@@ -1,0 +1,296 @@
+"""Reads what status tells: each directory that is asked for or overlaid, and all that is known of it."""
+
+import os
+from dataclasses import dataclass
+
+from overlay_generator import boot
+from overlay_generator.fstab import parse as parse_fstab
+from overlay_generator.model import OverlayMount, Plan, Skipped, UnitFile
+from overlay_generator.names import backing_name, backing_path, is_below, mount_unit, normalise
+from overlay_generator.render import render
+from overlay_prepare import resetrequest, stamp
+from overlay_prepare.resetrequest import Staged
+from overlayctl import mounts
+from overlayctl.mounts import Mount, Table
+from overlayctl.status import devices, holders, nextboot, space, units
+from overlayctl.status.devices import Device
+from overlayctl.status.holders import Holder
+from overlayctl.status.space import Memory, Space
+from overlayctl.status.units import UnitState
+
+STATE = "/run/overlay-generator"
+# Of the caller's environment only what systemd's own tools take as overrides (systemd.generator(7)).
+_OVERRIDES = (
+    "SYSTEMD_PROC_CMDLINE", "SYSTEMD_FSTAB", "SYSTEMD_IN_INITRD", "SYSTEMD_SCOPE", "SYSTEMD_VIRTUALIZATION",
+    "CREDENTIALS_DIRECTORY", "ENCRYPTED_CREDENTIALS_DIRECTORY",
+)  # fmt: skip
+# Where PID 1 keeps what it shows its generators as CREDENTIALS_DIRECTORY (systemd 251 and later).
+_CREDENTIALS = "/run/credentials/@system"
+
+
+@dataclass(frozen=True)
+class DirectoryStatus:
+    """One directory. `overlay` is its mount, None while it has none; `backing` the mount that holds the upper layer.
+
+    `image` is the stamp as noted, `image_current` whether that is the image below (None: not known). `fallen_back` is
+    why memory is in the place of a disk. `staged` is what the next boot will reset, `dropped` the log of what updates
+    of the image have dropped, if there is one. What can't be read is empty.
+    """
+
+    where: str
+    wanted: "OverlayMount | None" = None
+    skipped: "Skipped | None" = None
+    overlay: "Mount | None" = None
+    backing_path: str = ""
+    backing: "Mount | None" = None
+    device: "Device | None" = None
+    fallen_back: str = ""
+    space: "Space | None" = None
+    read_only: bool = False
+    image: str = ""
+    image_current: "bool | None" = None
+    hidden: "tuple[Mount, ...]" = ()
+    holders: "tuple[Holder, ...]" = ()
+    units: "tuple[UnitState, ...]" = ()
+    staged: "Staged | None" = None
+    dropped: str = ""
+    differences: "tuple[str, ...]" = ()
+
+
+@dataclass(frozen=True)
+class MachineStatus:
+    """All directories, sorted; `problems` are mistakes in what was asked for, `notes` what could not be looked at."""
+
+    directories: "tuple[DirectoryStatus, ...]" = ()
+    problems: "tuple[str, ...]" = ()
+    notes: "tuple[str, ...]" = ()
+    memory: "Memory | None" = None
+
+
+def read_environ(root: str = "") -> "dict[str, str]":
+    """What PID 1 would give the generator of the machine at `root`, as far as that can be known here."""
+    environ = {key: os.environ[key] for key in _OVERRIDES if key in os.environ}
+    if not root and "container" in os.environ:
+        environ["container"] = os.environ["container"]  # noqa: SIM112
+    if not root and os.path.isdir(_CREDENTIALS):
+        environ.setdefault("CREDENTIALS_DIRECTORY", _CREDENTIALS)
+    return environ
+
+
+def resolve(paths: "list[str]") -> "list[str]":
+    """`paths` as absolute ones without duplicates, links on the way followed, but not one at the end."""
+    found: dict[str, None] = {}
+    for path in paths:
+        folder, _, name = os.path.abspath(path).rpartition("/")
+        found[os.path.join(os.path.realpath(folder or "/"), name) if name else "/"] = None
+    return [normalise(path) for path in found]
+
+
+def read_staged(backing: str) -> "Staged | None":
+    """What the operator has staged in `backing`; None where nothing is. Raises OSError, ValueError."""
+    try:
+        with open(f"{backing}/{resetrequest.NAME}", encoding="utf-8", errors="surrogateescape") as stream:
+            return resetrequest.parse(stream.read())
+    except FileNotFoundError:
+        return None
+
+
+def read_fallen_back(where: str) -> str:
+    """Why prepare put memory in the place of the disk of `where`, "" if it did not.
+
+    Raises OSError, ValueError, AttributeError where that can't be read.
+    """
+    import json
+
+    try:
+        with open(f"{STATE}/{backing_name(where)}.json", encoding="utf-8") as stream:
+            return str(json.load(stream).get("fallen_back", ""))
+    except FileNotFoundError:
+        return ""
+
+
+def read(paths: "tuple[str, ...]" = ()) -> MachineStatus:
+    """The status of this machine, or of the directories that hold `paths` alone. Raises OSError."""
+    return Reader().read(paths)
+
+
+class Reader:
+    """Collects notes while it reads; each is told once."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, None] = {}
+        self.plan: Plan | None = None
+        self.table = Table()
+        self.fstab = "/etc/fstab"
+        self.states: dict[str, UnitState] = {}
+
+    def read(self, paths: "tuple[str, ...]") -> MachineStatus:
+        """The status of what `paths` name, of everything without any. Raises OSError."""
+        environ = read_environ()
+        self.fstab = environ.get("SYSTEMD_FSTAB") or self.fstab
+        self.plan = boot.make_plan("", environ)
+        self.table = mounts.read()
+        chosen = self._choose(paths)
+        self.states = self._read_units(chosen)
+        memory = None
+        try:
+            memory = space.measure_memory()
+        except space.Missing as missing:
+            self._note(missing)
+        directories = tuple(self._read_directory(where) for where in chosen)
+        if chosen:
+            self.notes.update(dict.fromkeys(nextboot.explain(self.table, (self.fstab,))))
+        if os.geteuid() != 0 and any(directory.overlay for directory in directories):
+            self._note("as root there is more to see: the image's stamp, what is staged, all processes")
+        problems = tuple(str(problem) for problem in self.plan.problems) if self.plan else ()
+        return MachineStatus(directories, problems, tuple(self.notes), memory)
+
+    def _note(self, text: object) -> None:
+        self.notes[str(text)] = None
+
+    def _choose(self, paths: "tuple[str, ...]") -> "list[str]":
+        known = set(self.table.overlays())
+        if self.plan:
+            known |= {mount.where for mount in self.plan.mounts} | {skipped.where for skipped in self.plan.skipped}
+        if not paths:
+            return sorted(known)
+        return sorted({find_directory(path, known) or path for path in paths})
+
+    def _read_units(self, chosen: "list[str]") -> "dict[str, UnitState]":
+        names = sorted({name for where in chosen for name in self._unit_names(where)})
+        if not names:
+            return {}
+        try:
+            return units.read(names)
+        except units.Missing as missing:
+            self._note(missing)
+            return {}
+
+    def _unit_names(self, where: str) -> "list[str]":
+        """The units that bear the overlay on `where`, in the order in which they start."""
+        wanted = self._find_wanted(where)
+        files = render(self.plan) if self.plan else []
+        own = [f.path for f in files if isinstance(f, UnitFile) and f.group == where and "/" not in f.path]
+        backing = [mount_unit(wanted.backing.mount)] if wanted else []
+        return list(dict.fromkeys([*backing, *own] or [mount_unit(where)]))
+
+    def _find_wanted(self, where: str) -> "OverlayMount | None":
+        return next((mount for mount in self.plan.mounts if mount.where == where), None) if self.plan else None
+
+    def _read_directory(self, where: str) -> DirectoryStatus:
+        wanted = self._find_wanted(where)
+        skipped = next((s for s in self.plan.skipped if s.where == where), None) if self.plan else None
+        overlay = self.table.overlay(where)
+        backing_at = mounts.backing_of(overlay) if overlay else wanted.backing.path if wanted else backing_path(where)
+        backing = self.table.holding(backing_at) if overlay or wanted else None
+        own = tuple(self.states[name] for name in self._unit_names(where) if name in self.states)
+        image, current = (
+            self._read_image(backing_at) if overlay and backing and backing.fstype != "tmpfs" else ("", None)
+        )
+        fallen_back = self._read_fallen_back(where) if overlay else ""
+        return DirectoryStatus(
+            where=where,
+            wanted=wanted,
+            skipped=skipped,
+            overlay=overlay,
+            backing_path=backing_at,
+            backing=backing,
+            device=self._read_device(backing) if overlay and backing else None,
+            fallen_back=fallen_back,
+            space=space.measure(where) if overlay else None,
+            read_only=bool(overlay) and self._is_read_only(where, overlay),
+            image=image,
+            image_current=current,
+            hidden=self._find_hidden(overlay, backing),
+            holders=tuple(self._find_holders(where, backing_at, own)) if overlay else (),
+            units=own,
+            staged=self._read_staged(backing_path(where)),
+            dropped=_find_log(backing_at),
+            differences=tuple(
+                nextboot.compare_mounted(wanted, overlay, backing, bool(fallen_back))
+                or (nextboot.compare(self.plan, where) if wanted else [])
+                or self._compare_disk(wanted, overlay, backing, bool(fallen_back))
+            ),
+        )
+
+    def _compare_disk(
+        self, wanted: "OverlayMount | None", overlay: "Mount | None", backing: "Mount | None", fallen_back: bool
+    ) -> "list[str]":
+        if not wanted or not overlay or not backing or wanted.backing.tmpfs:
+            return []
+        try:
+            with open(self.fstab, encoding="utf-8", errors="surrogateescape") as stream:
+                entries, _problems = parse_fstab(stream.read(), self.fstab)
+        except OSError:
+            return []
+        entry = next((entry for entry in entries if entry.where == wanted.backing.mount), None)
+        return nextboot.compare_disk(entry, backing, fallen_back)
+
+    def _is_read_only(self, where: str, overlay: "Mount | None") -> bool:
+        # A work directory that can't be used: mount(2) succeeds, and the superblock is read-only (Linux 6.1 to 6.18).
+        measured = space.measure(where)
+        return bool((overlay and overlay.read_only) or (measured and measured.read_only))
+
+    def _read_device(self, backing: Mount) -> "Device | None":
+        try:
+            return devices.find(backing.device)
+        except devices.Missing as missing:
+            self._note(missing)
+            return None
+
+    def _read_fallen_back(self, where: str) -> str:
+        try:
+            return read_fallen_back(where)
+        except (OSError, ValueError, AttributeError) as error:
+            path = f"{STATE}/{backing_name(where)}.json"
+            self._note(f"{path} can't be read ({error}): whether memory replaces a disk is not known")
+            return ""
+
+    def _read_image(self, backing: str) -> "tuple[str, bool | None]":
+        try:
+            with open(f"{backing}/{stamp.NAME}", encoding="utf-8", errors="replace") as stream:
+                noted = stream.read().strip("\n")
+            now = stamp.identify(f"{backing}/lower").strip("\n")
+        except OSError:
+            return "", None
+        # A root that is written to changes some of what tells images apart: equal is sure, different is not.
+        lower = self.table.holding(f"{backing}/lower")
+        unsure = lower is None or "rw" in lower.options
+        return noted, True if noted == now else None if unsure else False
+
+    def _read_staged(self, backing: str) -> "Staged | None":
+        try:
+            return read_staged(backing)
+        except ValueError as error:
+            path = f"{backing}/{resetrequest.NAME}"
+            self._note(f"{path} is not understood, and resets nothing: {error}; see overlayctl reset --cancel")
+        except OSError:
+            pass
+        return None
+
+    def _find_hidden(self, overlay: "Mount | None", backing: "Mount | None") -> "tuple[Mount, ...]":
+        found = self.table.hidden_by(overlay) if overlay else []
+        if overlay and backing:
+            found += [mount for mount in self.table.hidden_by(backing) if mount.where == backing.where]
+        return tuple(found)
+
+    def _find_holders(self, where: str, backing: str, own: "tuple[UnitState, ...]") -> "list[Holder]":
+        entered = next((state.entered for state in own if state.name == mount_unit(where)), 0.0)
+        try:
+            return holders.find(where, f"{backing}/lower", entered or None)
+        except space.Missing as missing:
+            self._note(missing)
+        except OSError:
+            pass  # closed to all but root, which is said
+        return []
+
+
+def _find_log(backing: str) -> str:
+    path = f"{backing}/dropped"
+    return path if os.path.exists(path) else ""
+
+
+def find_directory(path: str, known: "set[str]") -> str:
+    """The directory of `known` that is `path` or the nearest above it, "" if there is none. Pure."""
+    above = [where for where in known if where == path or is_below(path, where)]
+    return max(above, key=len, default="")

@@ -1,0 +1,68 @@
+"""What prepare does with files: each goes whole or not at all, or in place where the disk is full."""
+
+import os
+import posix
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare.files import find_kind, list_entries, make_directory, remove_file, write_over, write_whole
+from powercut import cut_off
+from tree import fill
+
+
+@pytest.mark.parametrize(("entry", "kind"), [("x", "f"), ("x/", "d"), ("x>nowhere", "l"), ("y", ""), ("x/in", "d")])
+def test_kinds(entry: str, kind: str, tmp_path: Path) -> None:
+    fill(tmp_path, entry)
+    assert find_kind(str(tmp_path / "x")) == kind
+
+
+def test_a_fifo_is_another_and_what_is_below_a_file_is_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    fill(tmp_path, "file")
+    assert find_kind(str(tmp_path / "fifo")) == "o"
+    assert find_kind(str(tmp_path / "file/in")) == ""
+
+
+def test_what_is_there_or_gone_already_is_no_error(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_directory(str(tmp_path / "directory"), 0o700)
+        remove_file(str(tmp_path / "file"))
+    assert list_entries(str(tmp_path / "nowhere")) == []
+    assert [entry.name for entry in list_entries(str(tmp_path))] == ["directory"]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_is_the_old_one_or_the_new_wherever_it_is_cut_off(durable: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def prepare() -> "Callable[[], object]":
+        path.write_text("old")
+        return lambda: write_whole(str(path), "new, and longer", 0o600, durable=durable)
+
+    after = 0
+    while not cut_off(prepare(), after):
+        assert path.read_text() in ("old", "new, and longer")
+        after += 1
+    assert after == (5 if durable else 3)
+    assert os.listdir(tmp_path) == ["file"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "new"), ("longer than that", "new"), ("x", "new\udcff\n" * 1000)])
+def test_a_file_written_over_has_the_new_text_alone(before: str, after: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    if before:
+        path.write_text(before)
+    inode = path.stat().st_ino if before else 0
+    write_over(str(path), after, 0o640)
+    assert path.read_bytes() == os.fsencode(after)
+    assert inode in (0, path.stat().st_ino), "its blocks are used again"
+
+
+def test_what_is_written_by_parts_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = posix.write
+    monkeypatch.setattr(posix, "write", lambda fd, data: write(fd, data[:3]))
+    write_over(str(tmp_path / "file"), "0123456789", 0o600)
+    assert (tmp_path / "file").read_text() == "0123456789"

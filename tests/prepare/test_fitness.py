@@ -1,0 +1,155 @@
+"""Whether a backing file system is the wanted one and fit: by what mountinfo says, and tried on real ones."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from overlay_generator.model import Mounted
+from overlay_generator.render import OPTIONS_PERSISTENT
+from overlay_prepare import fitness
+from overlay_prepare.fitness import check_work, find_mounted, probe, verify
+from overlay_prepare.report import Unusable
+
+AT = "/run/buildroot/mounts/var"
+
+
+def test_the_topmost_mount_counts(tmp_path: Path) -> None:
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(f"1 0 8:1 / {AT} rw - ext4 /dev/a rw\n2 1 0:9 / {AT} rw - tmpfs tmpfs rw\n")
+    assert find_mounted(AT, str(mountinfo)).fstype == "tmpfs"
+    with pytest.raises(Unusable, match="nothing is mounted at /mnt"):
+        find_mounted("/mnt", str(mountinfo))
+
+
+@pytest.mark.parametrize("wanted", ["ext4", "", "auto", "none", "xfs,ext4"])
+def test_the_wanted_type_is_taken(wanted: str) -> None:
+    verify(Mounted(AT, "ext4", "rw"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("mounted", "wanted", "text"),
+    [
+        (Mounted(AT, "tmpfs", "rw"), "ext4", "tmpfs is mounted at .*, and fstab wants ext4"),
+        (Mounted(AT, "vfat", "rw"), "auto", "vfat at .* can't hold an upper layer: use ext4"),
+        (Mounted(AT, "ext4", "ro,errors=remount-ro"), "ext4", "mounted read-only"),
+        (Mounted(AT, "ext4", "rw", "ro,relatime"), "ext4", "mounted read-only"),
+    ],
+)
+def test_what_is_not_fit_is_refused_with_a_reason(mounted: Mounted, wanted: str, text: str) -> None:
+    with pytest.raises(Unusable, match=text):
+        verify(mounted, wanted)
+
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+
+
+def _probe_on(tmp_path: Path, make: str, options: str = "loop") -> str:
+    """What a probe of a new file system says; `make` makes it in the file $1."""
+    script = f"""
+        set -e
+        truncate -s 320M "$1/disk"
+        {make.replace("$1", '"$1/disk"')} >/dev/null 2>&1 || exit 77
+        mkdir "$1/at"
+        mount -o {options} "$1/disk" "$1/at" 2>/dev/null || exit 77
+        exec /usr/bin/python3 -c '
+import sys
+from overlay_prepare.fitness import probe
+from overlay_generator.render import OPTIONS_PERSISTENT
+from overlay_prepare.report import Unusable
+try:
+    probe(sys.argv[1], OPTIONS_PERSISTENT); probe(sys.argv[1], OPTIONS_PERSISTENT)
+    print("fit")
+except Unusable as error:
+    print(error)
+' "$1/at"
+    """
+    environ = {**os.environ, "PYTHONPATH": str(Path(fitness.__file__).parents[1])}
+    command = ["unshare", "-m", "sh", "-c", script, "sh", str(tmp_path)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("can't be made or mounted here")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@root_only
+@pytest.mark.parametrize(
+    "kind", ["mkfs.ext4 -F $1", "mkfs.ext2 -F $1", "mkfs.xfs -f $1", "mkfs.btrfs -f $1", "mkfs.f2fs $1"]
+)
+def test_file_systems_that_are_fit(kind: str, tmp_path: Path) -> None:
+    assert _probe_on(tmp_path, kind) == "fit"
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("mkfs.ext4 -F -O ^filetype $1", "d_type"),
+        ("mkfs.vfat $1", "no trusted extended attributes"),
+    ],
+)
+def test_file_systems_that_are_not_fit(kind: str, text: str, tmp_path: Path) -> None:
+    assert text in _probe_on(tmp_path, kind)
+
+
+@root_only
+def test_a_full_disk_is_fit_and_a_probe_cut_off_is_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "probe/directory").mkdir(parents=True)
+    (tmp_path / "probe/whiteout").write_text("")
+    probe(str(tmp_path), OPTIONS_PERSISTENT)
+    assert os.listdir(tmp_path) == []
+    script = """
+        set -e
+        mount -t tmpfs -o size=4k,nr_inodes=4 tmpfs "$1"
+        mkdir "$1/upper" "$1/work" "$1/lower" 2>/dev/null
+        exec /usr/bin/python3 -c 'import sys; from overlay_prepare.fitness import probe; probe(*sys.argv[1:])' "$@"
+    """
+    environ = {**os.environ, "PYTHONPATH": str(Path(fitness.__file__).parents[1])}
+    subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", tmp_path, OPTIONS_PERSISTENT], env=environ, check=True)
+
+
+@pytest.fixture
+def backing(tmp_path: Path) -> Path:
+    (tmp_path / "backing/work/work").mkdir(parents=True)
+    return tmp_path / "backing"
+
+
+@root_only
+@pytest.mark.parametrize("left", ["nothing", "empty", "full", "closed"])
+def test_a_work_directory_that_can_be_used_is_made_anew(left: str, backing: Path) -> None:
+    """What the kernel left in it at a power cut goes, as it would with the kernel."""
+    inner = backing / "work/work"
+    if left == "nothing":
+        inner.rmdir()
+    elif left in ("full", "closed"):
+        (inner / "#5/deep").mkdir(parents=True)
+        (inner / "#6").write_text("half")
+        inner.chmod(0o000 if left == "closed" else 0o700)
+    check_work(str(backing))
+    assert os.listdir(inner) == []
+    assert inner.stat().st_mode & 0o777 == 0
+    assert os.listdir(backing / "work") == ["work"]
+
+
+def _make_immutable(path: Path) -> bool:
+    """True if `path` can't be changed or removed now."""
+    try:
+        done = subprocess.run(["chattr", "+i", path], capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+@root_only
+@pytest.mark.parametrize("name", ["work", "work/work", "work/work/file"])
+def test_a_work_directory_that_can_not_be_used_is_told(name: str, backing: Path) -> None:
+    (backing / "work/work/file").touch()
+    if not _make_immutable(backing / name):
+        pytest.skip("no file can be made immutable here")
+    try:
+        with pytest.raises(Unusable, match=r"^/.*/backing/work can't be used: Operation not permitted$"):
+            check_work(str(backing))
+    finally:
+        subprocess.run(["chattr", "-i", backing / name], check=True)

@@ -1,0 +1,111 @@
+"""The list of an image's names: written whole or not at all, and read back for the directories asked for."""
+
+import os
+import posix
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare import imagenames
+from powercut import cut_off
+from tree import fill
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes need root")
+ODD = ("a\nb", "a\\nb", "a\\", "tab\there", " blank ", "é", os.fsdecode(b"\xff\xfe"))
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return fill(tmp_path / "var", "file", "lib/", "lib/app/conf", "lib/link>app", "lib/out>/etc", "empty/")
+
+
+@pytest.fixture
+def backing(tmp_path: Path) -> Path:
+    (tmp_path / "backing").mkdir()
+    return tmp_path / "backing"
+
+
+def read(backing: Path, *directories: str) -> "dict[str, set[str]]":
+    found: dict[str, set[str]] = {path: set() for path in directories}
+    assert imagenames.read(str(backing), found)
+    return found
+
+
+def test_the_names_of_a_directory_come_back(image: Path, backing: Path) -> None:
+    assert imagenames.write(str(image), str(backing))
+    found = read(backing, "", "lib", "lib/app", "empty", "nowhere")
+    assert found[""] == {"file", "lib/", "empty/"}
+    assert found["lib"] == {"app/", "link", "out"}, "links are not followed"
+    assert found["lib/app"] == {"conf"}
+    assert (found["empty"], found["nowhere"]) == (set(), set())
+
+
+def test_any_name_comes_back(image: Path, backing: Path) -> None:
+    for name in ODD:
+        fill(image / "odd", name.replace("=", ""))
+        fill(image / "dirs" / name, "x")
+    assert imagenames.write(str(image), str(backing))
+    found = read(backing, "odd", "dirs", *(f"dirs/{name}" for name in ODD))
+    assert found["odd"] == set(ODD)
+    assert found["dirs"] == {f"{name}/" for name in ODD}
+    assert all(found[f"dirs/{name}"] == {"x"} for name in ODD)
+
+
+def test_what_earlier_images_had_is_listed_too(image: Path, backing: Path) -> None:
+    assert imagenames.write(str(image), str(backing), ["lib/gone", "lib/app/", "lib/new\nline"])
+    assert read(backing, "lib")["lib"] == {"app/", "link", "out", "gone", "new\nline"}
+
+
+def test_without_a_list_nothing_is_known(backing: Path) -> None:
+    known: dict[str, set[str]] = {"": set()}
+    assert imagenames.read(str(backing), known) is False
+    assert known == {"": set()}
+
+
+def test_a_list_longer_than_a_read_is_read_whole(image: Path, backing: Path) -> None:
+    more = [f"lib/{number:06d}-{'x' * 40}" for number in range(12000)]
+    imagenames.write(str(image), str(backing), more)
+    assert (backing / imagenames.NAME).stat().st_size > 2 << 18
+    assert len(read(backing, "lib")["lib"]) == len(more) + 3
+
+
+def test_on_a_full_disk_none_is_better_than_another_image_s(
+    image: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imagenames.write(str(image), str(backing))
+
+    def refuse(*_arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, "write", refuse)
+        assert imagenames.write(str(image), str(backing)) is False
+    assert not imagenames.read(str(backing), {})
+
+
+def test_any_other_error_is_told(image: Path, backing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(posix, "write", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        imagenames.write(str(image), str(backing))
+
+
+def test_cut_off_at_any_call_it_is_the_old_list_or_the_new(tmp_path: Path, backing: Path) -> None:
+    """With a mixture of both, what a user has deleted would count as new, and come back."""
+    old, new = fill(tmp_path / "old", "z", "y", "x"), fill(tmp_path / "new", "a", "b", "c", "d")
+
+    def prepare() -> "Callable[[], object]":
+        (backing / imagenames.NAME).unlink(missing_ok=True)
+        imagenames.write(str(old), str(backing))
+        return lambda: imagenames.write(str(new), str(backing))
+
+    after = 0
+    while not cut_off(prepare(), after):
+        known: dict[str, set[str]] = {"": set()}
+        if imagenames.read(str(backing), known):
+            assert known[""] in ({"x", "y", "z"}, {"a", "b", "c", "d"}), f"cut off at call {after}"
+        after += 1
+    assert after >= 3

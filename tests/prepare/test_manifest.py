@@ -1,0 +1,165 @@
+"""What an image's files are, as text: the same for the same thing, and another for whatever a user can change."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare import manifest, stamp
+from powercut import cut_off
+from tree import fill
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and device nodes need root")
+IDENTITY = "IMAGE_VERSION=1\nsquashfs=0:aa\n"
+
+
+@pytest.fixture
+def backing(tmp_path: Path) -> Path:
+    (tmp_path / "backing").mkdir()
+    stamp.write(str(tmp_path / "backing"), IDENTITY)
+    return tmp_path / "backing"
+
+
+def write(image: Path, backing: Path, identity: str = IDENTITY) -> None:
+    """As the process does that prepare leaves behind: the image is where it stands."""
+    before = Path.cwd()
+    os.chdir(image)
+    try:
+        manifest.write(str(backing), identity)
+    finally:
+        os.chdir(before)
+
+
+def _copy(path: Path) -> Path:
+    """A copy of `path` as the copy-up of the kernel makes one."""
+    copy = path.with_name("copy")
+    assert os.system(f"cp -a '{path}' '{copy}'") == 0
+    return copy
+
+
+@pytest.mark.parametrize("entry", ["file", "empty=", "link>to/somewhere", "link>/a\tb\nc", "directory/"])
+def test_a_copy_is_the_same(entry: str, tmp_path: Path) -> None:
+    fill(tmp_path, entry)
+    path = next(tmp_path.iterdir())
+    text = manifest.describe(str(path))
+    assert manifest.describe(str(_copy(path))) == text
+    assert manifest.describe(str(path), text) == text
+    assert "\n" not in text
+    assert "\t" not in text
+
+
+CHANGES: "dict[str, Callable[[Path], object]]" = {
+    "content": lambda path: path.write_text("FILE"),
+    "length": lambda path: path.write_text("file and more"),
+    "nothing": lambda path: path.write_text(""),
+    "mode": lambda path: path.chmod(0o640),
+    "set-user-ID": lambda path: path.chmod(0o4644),
+    "owner": lambda path: os.chown(path, 5, 0),
+    "group": lambda path: os.chown(path, 0, 5),
+    "attribute": lambda path: os.setxattr(path, "user.note", b"x"),
+    "capability": lambda path: os.setxattr(path, "security.capability", b"\x01\x00\x00\x02\x00\x04" + bytes(14)),
+    "link": lambda path: os.system(f"ln -sf file2 '{path}'"),
+    "directory": lambda path: os.system(f"rm '{path}' && mkdir '{path}'"),
+    "whiteout": lambda path: os.system(f"rm '{path}' && mknod '{path}' c 0 0"),
+    "fifo": lambda path: os.system(f"rm '{path}' && mkfifo '{path}'"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_change_is_seen(change: str, tmp_path: Path) -> None:
+    path = fill(tmp_path, "file") / "file"
+    before = manifest.describe(str(path))
+    CHANGES[change](path)
+    assert manifest.describe(str(path)) != before
+    assert manifest.describe(str(path), before) != before
+
+
+def test_times_count_for_empty_files_alone(tmp_path: Path) -> None:
+    fill(tmp_path, "file", "empty=")
+    texts = [manifest.describe(str(tmp_path / name)) for name in ("file", "empty")]
+    for name in ("file", "empty"):
+        os.utime(tmp_path / name, ns=(5, 6))
+    assert manifest.describe(str(tmp_path / "file")) == texts[0]
+    assert manifest.describe(str(tmp_path / "empty")) != texts[1]
+
+
+def test_two_attributes_are_not_one(tmp_path: Path) -> None:
+    """Names and values are told apart, whatever they are."""
+    fill(tmp_path, "one", "two=one")
+    os.setxattr(tmp_path / "one", "user.a", b"1=user.b")
+    os.setxattr(tmp_path / "two", "user.a", b"1")
+    os.setxattr(tmp_path / "two", "user.b", b"")
+    assert manifest.describe(str(tmp_path / "one")) != manifest.describe(str(tmp_path / "two"))
+
+
+def test_the_marks_of_overlayfs_do_not_count(tmp_path: Path) -> None:
+    path = fill(tmp_path, "file") / "file"
+    before = manifest.describe(str(path))
+    os.setxattr(path, "trusted.overlay.origin", b"x")
+    assert manifest.describe(str(path)) == before
+
+
+def test_a_file_that_differs_already_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fill(tmp_path, "file=of another length") / "file"
+    monkeypatch.setattr(manifest, "_digest", lambda _path: pytest.fail("read"))
+    manifest.describe(str(path), "f 644 0 0 - 4 abc")
+
+
+ODD = ("tab\there", "a\nb", "a\\nb", "a\\", " blank ", "é", os.fsdecode(b"\xff\xfe"))
+
+
+def test_what_is_written_is_read(tmp_path: Path, backing: Path) -> None:
+    image = fill(tmp_path / "image", "file", "lib/app/conf", "lib/link>/etc", "tab")
+    for name in ODD:
+        fill(image / "odd", name)
+        fill(image / f"dir {name}", "x")
+    write(image, backing)
+    found = manifest.read(str(backing))
+    assert found is not None
+    assert set(found) == {path.relative_to(image).as_posix() for path in image.rglob("*")}
+    for path, text in found.items():
+        assert manifest.describe(str(image / path), text) == text
+
+
+def test_nothing_but_the_image_s_own_file_system_is_described(tmp_path: Path, backing: Path) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc here")
+    image = fill(tmp_path / "image", "file", "out>/proc")
+    write(image, backing)
+    assert set(manifest.read(str(backing)) or {}) == {"file", "out"}
+
+
+@pytest.mark.parametrize("identity", ["IMAGE_VERSION=2\n", "", IDENTITY + "more\n", IDENTITY[:-1]])
+def test_another_image_s_are_none(identity: str, tmp_path: Path, backing: Path) -> None:
+    write(fill(tmp_path / "image", "file"), backing, identity)
+    assert manifest.read(str(backing)) is None
+    assert not manifest.is_current(str(backing), IDENTITY)
+    assert manifest.is_current(str(backing), identity)
+
+
+def test_while_the_upper_layer_is_changing_they_are_those_of_the_image_before(tmp_path: Path, backing: Path) -> None:
+    write(fill(tmp_path / "image", "file"), backing)
+    stamp.mark_changing(str(backing))
+    assert set(manifest.read(str(backing)) or {}) == {"file"}
+
+
+def test_without_any_there_are_none(backing: Path) -> None:
+    assert manifest.read(str(backing)) is None
+    assert not manifest.is_current(str(backing), IDENTITY)
+    (backing / manifest.NAME).touch()
+    assert manifest.read(str(backing)) is None
+    assert not manifest.is_current(str(backing), IDENTITY)
+
+
+def test_cut_off_at_any_call_they_are_the_old_ones_or_the_new(tmp_path: Path, backing: Path) -> None:
+    image = fill(tmp_path / "image", "a", "b", "c/d")
+    after = 0
+    while True:
+        write(fill(tmp_path / "old", "a"), backing, "old\n")
+        if cut_off(lambda: write(image, backing), after):
+            break
+        assert manifest.is_current(str(backing), "old\n") or manifest.is_current(str(backing), IDENTITY)
+        after += 1
+    assert after >= 5
+    assert set(manifest.read(str(backing)) or {}) == {"a", "b", "c", "c/d"}

@@ -1,0 +1,84 @@
+"""What an upper layer loses when the image below it changes, and what it keeps."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare.normalise import normalise, remove_below
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes need root")
+
+ORIGIN = "trusted.overlay.origin"
+STALE = {f"trusted.overlay.{name}": b"x" for name in ("origin", "impure", "nlink", "upper")}
+KEPT = {f"trusted.overlay.{name}": b"y" for name in ("opaque", "redirect", "metacopy", "whiteout")} | {"user.own": b"z"}
+
+
+def _mark(path: Path) -> None:
+    for name, value in (STALE | KEPT).items():
+        if not (path.is_symlink() and name.startswith("user.")):
+            os.setxattr(path, name, value, follow_symlinks=False)
+
+
+def _names(path: Path) -> "set[str]":
+    return set(os.listxattr(path, follow_symlinks=False))
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> Path:
+    for name in ("upper/a/b/c", "work/work/x/y/z", "work/index", "outside"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("upper/file", "upper/a/b/file", "work/index/00fb", "outside/file"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "upper/a/link").symlink_to(tmp_path / "outside")
+    (tmp_path / "upper/a/fifo").parent.mkdir(exist_ok=True)
+    os.mknod(tmp_path / "upper/a/whiteout", 0o020000, 0)
+    return tmp_path
+
+
+def test_references_go_and_marks_stay(layers: Path) -> None:
+    upper = layers / "upper"
+    marked = [upper, *upper.rglob("*"), layers / "outside", layers / "outside/file"]
+    marked = [path for path in marked if not path.is_char_device()]
+    for path in marked:
+        _mark(path)
+    count, _ = normalise(str(upper), str(layers / "work"))
+    inside = [path for path in marked if path.is_relative_to(upper)]
+    assert count == len(inside) * len(STALE)
+    for path in inside:
+        # What is empty refers to nothing, and has the kernel look for whiteouts.
+        origin = {ORIGIN} if path.is_dir() and not path.is_symlink() else set()
+        assert _names(path) & set(STALE) == origin, path
+        assert not origin or os.getxattr(path, ORIGIN) == b""
+        assert _names(path) >= {name for name in KEPT if not path.is_symlink() or name.startswith("trusted")}, path
+    assert _names(layers / "outside") >= set(STALE), "a symbolic link was followed"
+    assert (upper / "a/whiteout").is_char_device()
+    assert (upper / "a/b/file").read_text() == "upper/a/b/file"
+
+
+def test_a_directory_with_whiteouts_is_looked_through_for_them(layers: Path) -> None:
+    """Else the kernel lists them, as names that don't exist, where the new image has no such directory."""
+    normalise(str(layers / "upper"), str(layers / "work"))
+    assert os.getxattr(layers / "upper/a", ORIGIN) == b""
+    assert ORIGIN not in os.listxattr(layers / "upper/a/b")
+
+
+def test_work_is_emptied_and_stays_itself(layers: Path) -> None:
+    (layers / "work/work").chmod(0)
+    inode = (layers / "work").stat().st_ino
+    normalise(str(layers / "upper"), str(layers / "work"))
+    assert list((layers / "work").iterdir()) == []
+    assert (layers / "work").stat().st_ino == inode
+
+
+def test_twice_is_the_same_as_once(layers: Path) -> None:
+    _mark(layers / "upper/a/b/file")
+    assert normalise(str(layers / "upper"), str(layers / "work")) == (len(STALE), [])
+    assert normalise(str(layers / "upper"), str(layers / "work")) == (0, [])
+
+
+def test_a_symbolic_link_below_is_removed_and_not_followed(layers: Path) -> None:
+    (layers / "work/link").symlink_to(layers / "outside")
+    remove_below(str(layers / "work"))
+    assert (layers / "outside/file").exists()
+    assert list((layers / "work").iterdir()) == []

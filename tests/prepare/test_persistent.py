@@ -1,0 +1,197 @@
+"""An upper layer that outlives the boot: the whole way of an update, also cut off at each call and done again."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from overlay_generator.names import backing_name
+from overlay_prepare import fitness, stamp
+from overlay_prepare.report import Unusable
+from persistentdevice import NEW, OLD, Device, pretend
+from powercut import cut_everywhere, cut_off
+from preparens import run_prepare
+from tree import ORIGIN, dig, fill, read_tree
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
+POLICIES = ("keep", "refresh", "prune", "reset")
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    found = Device(tmp_path)
+    found.boot()
+    found.use()
+    return found
+
+
+def test_a_boot_with_the_same_image_changes_nothing(device: Device) -> None:
+    before = read_tree(device.upper)
+    device.boot("prune")
+    assert read_tree(device.upper) == before
+    assert os.listdir(device.backing / "work/work") == [], "what the kernel would clear away"
+
+
+# What the upper layer has after the update: the user's files, by policy.
+LEFT = {
+    "keep": {"mine", "lib/app/one", "lib/app/two", "o/own", "o/x", "conf", "lib/docker/layer"},
+    "refresh": {"mine", "lib/app/one", "lib/app/two", "o/own", "o/x", "lib/docker/layer"},
+    "prune": {"mine", "o/own", "lib/docker/layer"},
+    "reset": set(),
+}
+DROPPED = {"refresh": "1 entry", "prune": "3 entries"}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_update_does_what_the_policy_says(policy: str, device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    device.update()
+    device.boot(policy)
+    files = {path.relative_to(device.upper).as_posix() for path in device.upper.rglob("*") if not path.is_dir()}
+    assert files == LEFT[policy]
+    assert not [path for path in device.upper.rglob("*") if path.is_file() and ORIGIN in os.listxattr(path)]
+    assert stamp.is_current(str(device.backing), NEW)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"<5>{device.where}: another image; ")
+    count = DROPPED.get(policy)
+    assert ("dropped" in said) is (count is not None)
+    assert count is None or f", {count} dropped by Policy={policy}, see {device.backing}/dropped\n" in said
+    assert (device.backing / "dropped").exists() is (policy in ("refresh", "prune"))
+    before = read_tree(device.upper)
+    device.boot(policy)
+    assert read_tree(device.upper) == before
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("policy", ["refresh", "prune", "reset"])
+def test_of_an_upper_layer_whose_past_nobody_knows_nothing_is_dropped(policy: str, device: Device) -> None:
+    (device.backing / "image").unlink()
+    device.update()
+    device.boot(policy)
+    assert (device.upper / "conf").exists()
+    assert (device.upper / "lib/app/one").read_text() == "mine"
+
+
+def test_the_policy_reset_leaves_what_is_passed_through(device: Device) -> None:
+    device.boot(direct=("lib/docker",))
+    device.update()
+    device.boot("reset", direct=("lib/docker",))
+    (made,) = (device.backing / "direct").iterdir()
+    assert sorted(os.listdir(made)) == ["base", "layer"]
+    assert (made / "base").read_text() == "1"
+
+
+def test_a_policy_that_fails_is_told_and_the_boot_goes_on(
+    device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(5, "Input/output error", "/x")
+
+    monkeypatch.setattr("overlay_prepare.policy._prune", refuse)
+    device.update()
+    device.boot("prune")
+    assert f"<4>{device.where}: Policy=prune: /x: Input/output error\n" in capsys.readouterr().err
+    assert stamp.is_current(str(device.backing), NEW)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_update_cut_off_at_any_call_comes_to_the_same(policy: str, tmp_path: Path) -> None:
+    made: list[Device] = []
+
+    def prepare() -> "Callable[[], object]":
+        Device.identity = OLD
+        made.append(Device(tmp_path / str(len(made))))
+        made[-1].boot(policy)
+        made[-1].use()
+        made[-1].update()
+        return lambda: made[-1].boot(policy)
+
+    assert cut_everywhere(prepare, lambda: made[-1].layers()) > 15
+    if policy != "reset":
+        assert (made[-1].upper / "mine").read_text() == "mine"
+
+
+def test_back_on_the_old_image_after_a_cut_nothing_of_the_user_s_is_lost(tmp_path: Path) -> None:
+    """A device that can't start the new image boots the old one again, wherever the update of /var was cut off."""
+    for after in range(0, 40, 3):
+        Device.identity = OLD
+        device = Device(tmp_path / str(after))
+        device.boot()
+        device.use()
+        device.update()
+        if cut_off(device.boot, after):
+            break
+        shutil.rmtree(device.where)
+        fill(device.where, "conf=1", "lib/app/one=1", "lib/app/two=1", "o/x=1")
+        Device.identity = OLD
+        touched = not stamp.is_current(str(device.backing), OLD)
+        device.boot()
+        assert (device.upper / "lib/app/one").read_text() == "mine"
+        assert (device.upper / "lib/app/two").is_char_device()
+        assert (device.upper / "o/own").read_text() == "mine"
+        assert touched is (ORIGIN not in os.listxattr(device.upper / "lib/app/one"))
+        assert stamp.is_current(str(device.backing), OLD)
+
+
+@pytest.mark.parametrize("fallback", ["", "size=25%"])
+def test_a_work_directory_that_can_not_be_used(
+    fallback: str, device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory takes its place where the owner said nofail; else what was written can be read, at least."""
+
+    def refuse(_backing: str) -> None:
+        raise Unusable("work can't be used")
+
+    monkeypatch.setattr(fitness, "check_work", refuse)
+    if fallback:
+        with pytest.raises(Unusable):
+            device.boot(fallback=fallback)
+    else:
+        device.boot()
+        assert capsys.readouterr().err == f"<3>{device.where}: work can't be used\n"
+
+
+def test_a_file_that_can_not_be_changed_costs_no_boot(device: Device) -> None:
+    """Immutable, as chattr(1) makes it; before Linux 5.15 it could be made so through the overlay."""
+    path = device.upper / "lib/app/one"
+    if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
+        pytest.skip("no file can be made immutable here")
+    try:
+        device.update()
+        for policy in ("keep", "prune"):
+            device.boot(policy)
+        assert path.read_text() == "mine"
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_tree_deeper_than_any_path_costs_no_boot(policy: str, device: Device) -> None:
+    fill(device.upper, "tmp/")
+    dig(device.upper / "tmp", 60)
+    device.update()
+    try:
+        device.boot(policy)
+        assert stamp.is_current(str(device.backing), NEW)
+    finally:
+        os.system(f"rm -rf '{device.backing}'")  # what shutil can't
+
+
+def test_the_real_program_goes_the_whole_way(tmp_path: Path, prefix: Path) -> None:
+    where, backing = fill(tmp_path / "var", "conf=1", "lib/docker/base"), tmp_path / "backing"
+    backing.mkdir()
+    done = run_prepare(
+        prefix, where, backing, f"--direct={where}/lib/docker", after='ls /run/overlay-generator; cat "$0"'
+    )
+    assert done.returncode != 0 or done.stderr == ""
+    names = {"direct", "image", "lower", "names", "upper", "uuids", "work"}
+    assert names <= set(os.listdir(backing))
+    assert os.listdir(backing / "direct") == [backing_name(f"{where}/lib/docker")]

@@ -1,0 +1,281 @@
+"""What the policies refresh and prune do to each kind of thing in an upper layer, under each change of the image."""
+
+import os
+import posix
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare import manifest, policy, stamp
+from powercut import cut_everywhere
+from tree import OPAQUE, dig, fill, read_tree
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
+OLD = "IMAGE_VERSION=1\n"
+
+
+class Update:
+    """An image in two versions, and an upper layer written over the first."""
+
+    def __init__(self, top: Path) -> None:
+        self.where, self.backing = top / "var", top / "backing"
+        self.upper = self.backing / "upper"
+        self.upper.mkdir(parents=True)
+        self.where.mkdir()
+
+    def note_image(self, *entries: str) -> None:
+        """The first version, and its description."""
+        fill(self.where, *entries)
+        stamp.write(str(self.backing), OLD)
+        before = Path.cwd()
+        os.chdir(self.where)
+        manifest.write(str(self.backing), OLD)
+        os.chdir(before)
+
+    def change_image(self, *entries: str) -> None:
+        """The second version, in the place of the first."""
+        shutil.rmtree(self.where)
+        fill(self.where, *entries)
+
+    def copy_up(self, *paths: str) -> None:
+        """What the kernel does with the first write: attributes and times stay."""
+        for path in paths:
+            (self.upper / path).parent.mkdir(parents=True, exist_ok=True)
+            assert os.system(f"cp -a '{self.where / path}' '{self.upper / path}'") == 0
+
+    def apply(self, word: str) -> "tuple[int, str]":
+        return policy.apply(word, str(self.where), str(self.backing), "IMAGE_VERSION=2")
+
+    def dropped(self) -> "list[str]":
+        """The paths in the log, below the overlaid directory."""
+        lines = (self.backing / "dropped").read_text(errors="surrogateescape").splitlines()
+        return [line.replace(f"{self.where}/", "") for line in lines if not line.startswith("# ")]
+
+    def kinds(self) -> "dict[str, str]":
+        found = {}
+        for path in self.upper.rglob("*"):
+            mode = path.lstat().st_mode
+            kind = "deleted" if stat.S_ISCHR(mode) else "file" if stat.S_ISREG(mode) else "link"
+            if stat.S_ISDIR(mode):
+                kind = "opaque" if OPAQUE in os.listxattr(path) else "directory"
+            found[path.relative_to(self.upper).as_posix()] = kind
+        return found
+
+
+@pytest.fixture
+def update(tmp_path: Path) -> Update:
+    return Update(tmp_path)
+
+
+FILE, GONE, DIRECTORY = {"x": "file"}, {"x": "deleted"}, {"x": "directory"}
+WITH = DIRECTORY | {"x/mine": "file"}
+OPAQUE_WITH = {"x": "opaque", "x/mine": "file"}
+
+# What the upper layer has at x; what the image had there and has now; what prune leaves and lists; what refresh does.
+# "" is nothing; @ before an entry of the upper layer is a copy of what the image had.
+TABLE = [
+    # A file of the user's.
+    (["x=mine"], "x=1", "x=1", {}, ["x"], FILE, []),
+    (["x=mine"], "x=1", "x=2", {}, ["x"], FILE, []),
+    (["x=mine"], "", "x=2", {}, ["x"], FILE, []),
+    (["x=mine"], "x=1", "", FILE, [], FILE, []),
+    (["x=mine"], "x=1", "x/file", {}, ["x"], FILE, []),
+    (["x=mine"], "", "", FILE, [], FILE, []),
+    (["x=mine"], "x>to", "x>to", {}, ["x"], FILE, []),
+    # A copy of the image's file.
+    (["@x"], "x=1", "x=1", {}, ["x"], {}, ["x"]),
+    (["@x"], "x=1", "x=2", {}, ["x"], {}, ["x"]),
+    (["@x"], "x=1", "", FILE, [], {}, ["x"]),
+    (["@x"], "x=1", "x/file", {}, ["x"], {}, ["x"]),
+    (["@x"], "x>to", "x>from", {}, ["x"], {}, ["x"]),
+    (["@x"], "x=", "x=2", {}, ["x"], {}, ["x"]),
+    # A file that the user has deleted.
+    (["x!"], "x=1", "x=1", {}, ["deleted x"], GONE, []),
+    (["x!"], "x=1", "x=2", {}, ["deleted x"], GONE, []),
+    (["x!"], "", "x=2", {}, ["deleted x"], GONE, []),
+    (["x!"], "x=1", "", {}, [], GONE, []),
+    (["x!"], "x/file", "x/file", {}, ["deleted x"], GONE, []),
+    # A directory, merged with the image's.
+    (["x/mine"], "x/file", "x/file", WITH, [], WITH, []),
+    (["x/mine"], "x/file", "x/file=2", WITH, [], WITH, []),
+    (["x/mine"], "", "x/file", WITH, [], WITH, []),
+    (["x/mine"], "x/file", "", WITH, [], WITH, []),
+    (["x/mine"], "x/file", "x=2", {}, ["x/mine"], WITH, []),
+    (["@x/file"], "x/file", "x/file=2", {}, ["x/file"], {}, ["x/file"]),
+    (["@x/file", "x/mine"], "x/file", "x/file=2", WITH, ["x/file"], WITH, ["x/file"]),
+    (["x/file!"], "x/file", "x/file", {}, ["deleted x/file"], {"x": "directory", "x/file": "deleted"}, []),
+    # A directory of the user's in the place of the image's.
+    (["x/ opaque", "x/mine"], "x/file", "x/file", WITH, [], OPAQUE_WITH, []),
+    (["x/ opaque", "x/mine"], "x/file", "", OPAQUE_WITH, [], OPAQUE_WITH, []),
+    (["x/ opaque", "x/mine"], "", "x/file", WITH, [], OPAQUE_WITH, []),
+    (["x/ opaque", "x/mine"], "x/file", "x=2", {}, ["x/mine"], OPAQUE_WITH, []),
+    (["x/ opaque"], "x/file", "x/file", {}, [], {"x": "opaque"}, []),
+    # A link of the user's.
+    (["x>mine"], "x=1", "x=2", {}, ["x"], {"x": "link"}, []),
+    (["x>/etc"], "x/passwd", "x/passwd", {}, ["x"], {"x": "link"}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["prune", "refresh"])
+@pytest.mark.parametrize(("upper", "before", "after", "pruned", "prune_log", "refreshed", "refresh_log"), TABLE)
+def test_the_table(
+    word: str, upper: "list[str]", before: str, after: str, pruned: "dict[str, str]", prune_log: "list[str]",
+    refreshed: "dict[str, str]", refresh_log: "list[str]", update: Update,
+) -> None:  # fmt: skip
+    update.note_image("other", *([before] if before else []))
+    update.copy_up(*(entry[1:] for entry in upper if entry.startswith("@")))
+    fill(update.upper, *(entry for entry in upper if not entry.startswith("@")))
+    fill(update.upper, "own/file")
+    update.change_image("other=2", *([after] if after else []))
+    left, listed = (pruned, prune_log) if word == "prune" else (refreshed, refresh_log)
+    assert update.apply(word) == (len(listed), "")
+    assert update.kinds() == left | {"own": "directory", "own/file": "file"}
+    assert update.dropped() == listed
+    result = read_tree(update.upper)
+    assert update.apply(word) == (0, ""), "twice is as once"
+    assert read_tree(update.upper) == result
+
+
+def test_a_directory_that_follows_the_image_takes_its_mode_and_owner(update: Update) -> None:
+    update.note_image("x/file")
+    update.copy_up("x")
+    os.setxattr(update.upper / "x", "user.note", b"old")
+    os.setxattr(update.where / "x", "user.note", b"old")
+    update.note_image("x/file")
+    fill(update.upper, "x/mine")
+    update.change_image("x/file=2")
+    os.chown(update.where / "x", 5, 6)
+    (update.where / "x").chmod(0o2770)
+    for word in ("refresh", "prune"):
+        update.apply(word)
+        info = (update.upper / "x").stat()
+        assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (5, 6, 0o2770), word
+        assert "user.note" not in os.listxattr(update.upper / "x"), word
+
+
+def test_refresh_leaves_a_directory_that_the_user_has_changed(update: Update) -> None:
+    update.note_image("x/file")
+    update.copy_up("x")
+    (update.upper / "x").chmod(0o700)
+    update.change_image("x/file=2")
+    (update.where / "x").chmod(0o750)
+    update.apply("refresh")
+    assert (update.upper / "x").stat().st_mode & 0o777 == 0o700
+
+
+def test_refresh_without_a_description_of_the_old_image_keeps_all(update: Update) -> None:
+    fill(update.where, "x")
+    update.copy_up("x")
+    count, reason = update.apply("refresh")
+    assert count == 0
+    assert reason == "the list of what the image before had was not finished, so all of the upper layer was kept"
+    assert update.kinds() == FILE
+
+
+def test_a_name_with_a_tab_follows_too(update: Update) -> None:
+    update.note_image("a\tb=1", "a=1")
+    update.copy_up("a\tb", "a")
+    update.change_image("a\tb=2", "a=2")
+    assert update.apply("refresh") == (2, "")
+    assert update.kinds() == {}
+
+
+def test_the_log_has_a_title_odd_names_and_a_limit(update: Update) -> None:
+    name = "a\nb\\" + os.fsdecode(b"\xff")
+    fill(update.where, name)
+    fill(update.upper, name)
+    update.apply("prune")
+    line = f"{update.where}/a\\nb\\\\" + os.fsdecode(b"\xff")
+    assert (update.backing / "dropped").read_text(errors="surrogateescape") == f"# prune: IMAGE_VERSION=2\n{line}\n"
+    assert (update.backing / "dropped").stat().st_mode & 0o777 == 0o600
+    with (update.backing / "dropped").open("a") as stream:
+        stream.write("x" * (1 << 20))
+    for _ in range(2):
+        update.apply("prune")
+    assert (update.backing / "dropped").read_text() == "# prune: IMAGE_VERSION=2\n" * 2
+    assert (update.backing / "dropped.old").stat().st_size > 1 << 20
+
+
+def test_links_are_not_followed(update: Update, tmp_path: Path) -> None:
+    outside = fill(tmp_path / "outside", "file")
+    fill(update.where, "link/file", "other/file")
+    fill(update.upper, f"link>{outside}", "own/link>../../../outside")
+    update.apply("prune")
+    assert (outside / "file").exists()
+    assert update.kinds() == {"own": "directory", "own/link": "link"}
+
+
+@pytest.mark.parametrize("word", ["prune", "refresh"])
+def test_a_tree_deeper_than_any_path_hinders_nothing_else(word: str, update: Update) -> None:
+    """Everybody can make one in /var/tmp."""
+    names = [f"{letter}/file" for letter in "abcdyz"]
+    update.note_image(*names)
+    update.copy_up(*names)
+    fill(update.upper, "tmp/")
+    dig(update.upper / "tmp", 60)
+    update.change_image(*(f"{name}=2" for name in names))
+    try:
+        count, _ = update.apply(word)
+        assert count == len(names)
+        assert os.listdir(update.upper) == ["tmp"]
+    finally:
+        os.system(f"rm -rf '{update.upper}'")  # what shutil can't
+
+
+def test_a_deep_directory_in_the_place_of_a_file_is_no_fault(update: Update) -> None:
+    """Deeper than the interpreter's calls may be, and still a path that every program can use."""
+    fill(update.where, "x")
+    fill(update.upper, "x/", "y/ opaque")
+    fill(update.where, "y/new")
+    dig(update.upper / "x", 1500, "d")
+    try:
+        update.apply("prune")
+        assert not (update.upper / "x").is_dir()
+        assert update.kinds() == {}
+    finally:
+        os.system(f"rm -rf '{update.upper}'")
+
+
+def test_a_file_that_can_not_be_removed_hinders_no_other(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made immutable, as chattr(1) does."""
+    fill(update.where, *"abc")
+    fill(update.upper, *"abc")
+    unlink = posix.unlink
+
+    def refuse(path: str) -> None:
+        if path.endswith("/b"):
+            raise PermissionError(1, "Operation not permitted", path)
+        unlink(path)
+
+    monkeypatch.setattr(posix, "unlink", refuse)
+    update.apply("prune")
+    assert update.kinds() == {"b": "file"}
+
+
+@pytest.mark.parametrize("word", ["prune", "refresh"])
+def test_cut_off_at_any_call_it_comes_to_the_same(word: str, tmp_path: Path) -> None:
+    made: list[Update] = []
+
+    def prepare() -> object:
+        update = Update(tmp_path / str(len(made)))
+        made.append(update)
+        update.note_image("same", "changed", "gone", "d/one", "d/two", "o/file", "f/x", "shape")
+        update.copy_up("same", "changed", "d/one", "f")
+        fill(update.upper, "gone!", "d/two!", "d/mine", "o/ opaque", "o/mine", "shape/in", "own/x")
+        update.change_image("same", "changed=2", "d/one=2", "d/two", "o/file=2", "f/x=2", "shape=2")
+        (update.where / "d").chmod(0o750)
+        return lambda: update.apply(word)
+
+    listed: set[str] = set()
+
+    def look() -> object:
+        listed.update([] if listed else made[-1].dropped())
+        # A line may be torn; then it comes again, as what it says had not been done.
+        assert listed <= set(made[-1].dropped())
+        return read_tree(made[-1].upper)
+
+    assert cut_everywhere(prepare, look) > 8  # type: ignore[arg-type]
+    assert (made[-1].upper / "own/x").read_text() == "own/x"
+    assert (made[-1].upper / "o/mine").read_text() == "o/mine"

@@ -1,0 +1,62 @@
+"""What prepare says and leaves behind for programs and people."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare import report
+from overlay_prepare.report import Unusable, describe, leave, note
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(report, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(report, "_MESSAGES", str(tmp_path / "motd.d"))
+    return tmp_path
+
+
+TEXTS = ['a"b\\c', "\n\t\x00\x1f\x7f", "é\udcff", "plain", "\u2028", "\U0001f600", "\U000e0001", ""]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_text_is_a_json_string(text: str, places: Path) -> None:
+    leave(text, "/backing/x", "reason", "text")
+    found = json.loads((places / "state/x.json").read_text())
+    assert found == {"where": text, "backing": "/backing/x", "fallen_back": "reason"}
+
+
+def test_a_good_boot_leaves_word_and_says_nothing(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note("/var", "/mounts/var", "")
+    assert json.loads((places / "state/var.json").read_text())["fallen_back"] == ""
+    assert not (places / "motd.d/overlay-generator-var").exists()
+    assert capsys.readouterr() == ("", "")
+    for path, mode in ((places / "state", 0o755), (places / "state/var.json", 0o644)):
+        assert path.stat().st_mode & 0o777 == mode, "everybody may read it"
+
+
+def test_the_next_good_start_takes_the_message_away(places: Path) -> None:
+    """A soft reboot keeps /run."""
+    note("/var", "/mounts/var", "the disk is missing")
+    assert (places / "motd.d/overlay-generator-var").read_text().startswith("WARNING: /var: NOT persistent: the disk")
+    note("/var", "/mounts/var", "")
+    assert not (places / "motd.d/overlay-generator-var").exists()
+    assert json.loads((places / "state/var.json").read_text())["fallen_back"] == ""
+
+
+@pytest.mark.parametrize(("error", "text"), [
+    (OSError(28, "No space left on device", "/x"), "/x: No space left on device"),
+    (OSError(28, "No space left on device"), "No space left on device"),
+    (Unusable("vfat can't hold it"), "vfat can't hold it"),
+    (RecursionError("too deep"), "RecursionError: too deep"),
+])  # fmt: skip
+def test_an_error_is_a_sentence(error: Exception, text: str) -> None:
+    assert describe(error) == text
+
+
+def test_a_count_has_the_words_that_fit_it() -> None:
+    assert [report.spell_count(number, "entry", "entries") for number in (0, 1, 2)] == [
+        "0 entries",
+        "1 entry",
+        "2 entries",
+    ]

@@ -1,0 +1,129 @@
+"""A reset by path: what of the image shows then, and that nothing else changes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare import stamp
+from overlay_prepare.reset import reset
+from overlay_prepare.resetrequest import Staged
+from resetdevice import IMAGE, Device
+from tree import describe, fill, read_tree
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path)
+
+
+PATHS = [
+    # A changed, a deleted, a replaced and an own file.
+    (["conf=mine", "lib/x=mine"], "conf", {"conf": "conf", "lib/x": "mine"}),
+    (["conf!"], "conf", {"conf": "conf"}),
+    (["conf/in=mine"], "conf", {"conf": "conf"}),
+    (["lib/app/own=mine"], "lib/app/own", {"lib/app/own": "", "lib/app/conf": "lib/app/conf"}),
+    # A directory, merged, deleted and replaced.
+    (["lib/app/conf=mine", "lib/app/data!", "lib/x=mine"], "lib/app",
+     {"lib/app/conf": "lib/app/conf", "lib/app/data": "lib/app/data", "lib/x": "mine"}),
+    (["lib/app!"], "lib/app", {"lib/app/conf": "lib/app/conf"}),
+    (["lib/app=mine"], "lib/app", {"lib/app/conf": "lib/app/conf"}),
+    (["lib/app/ opaque", "lib/app/mine"], "lib/app", {"lib/app/conf": "lib/app/conf", "lib/app/mine": ""}),
+    # Within a directory that hides the image's: that path alone shows through.
+    (["lib/app/ opaque", "lib/app/mine=mine"], "lib/app/conf",
+     {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/app/mine": "mine"}),
+    (["lib/ opaque", "lib/mine=mine"], "lib/app/conf",
+     {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/other/file": "", "lib/mine": "mine"}),
+    (["lib/ opaque", "lib/app/mine=mine"], "lib/app/conf",
+     {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/app/mine": "mine", "lib/other/file": ""}),
+    (["lib/ opaque"], "lib/app", {"lib/app/conf": "lib/app/conf", "lib/other/file": ""}),
+    # Nothing there, in either.
+    ([], "conf", {"conf": "conf"}),
+    (["lib/mine=mine"], "lib/app/none/at/all", {"lib/mine": "mine", "lib/app/conf": "lib/app/conf"}),
+    (["lib/ opaque", "lib/mine=mine"], "lib/none", {"lib/mine": "mine", "lib/app/conf": ""}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("upper", "path", "expected"), PATHS)
+def test_a_path_shows_what_the_image_has_and_nothing_else_changes(
+    upper: "list[str]", path: str, expected: "dict[str, str]", device: Device
+) -> None:
+    fill(device.upper, *upper)
+    before = device.view()
+    _, problems = device.reset(path)
+    assert problems == []
+    shown = device.view()
+    assert {name: shown.get(name, "") for name in expected} == expected
+    others = {name for name in before.keys() | shown.keys() if name != path and not name.startswith(path + "/")}
+    assert {name: shown.get(name) for name in others} == {name: before.get(name) for name in others}
+    assert stamp.is_current(str(device.backing), IMAGE), "nothing of the other files has to be looked at"
+
+
+def test_a_path_may_keep_some_of_what_is_in_it(device: Device) -> None:
+    fill(device.upper, "lib/app/conf=mine", "lib/app/key=mine", "lib/mine=mine")
+    device.reset("lib/app", keep=("lib/app/*.key", "lib/app/key"))
+    shown = device.view("lib")
+    assert (shown["app/conf"], shown["app/key"], shown["mine"]) == ("lib/app/conf", "mine", "mine")
+
+
+def test_a_directory_made_anew_for_a_path_is_as_the_image_s(device: Device) -> None:
+    app = device.where / "lib/app"
+    os.chown(app, 5, 6)
+    app.chmod(0o2777)
+    os.setxattr(app, "user.note", b"x")
+    fill(device.upper, "lib/ opaque")
+    device.reset("lib/app/conf")
+    kind, *others = describe(device.upper / "lib/app")
+    assert (kind, others[:2]) == (oct(0o042777), [5, 6])
+    assert os.getxattr(device.upper / "lib/app", "user.note") == b"x"
+
+
+@pytest.mark.parametrize(("upper", "path", "named"), [
+    (["lib!"], "lib/app/conf", "lib"),
+    (["lib=mine"], "lib/app/conf", "lib"),
+    (["lib/app>elsewhere"], "lib/app/conf", "lib/app"),
+    (["lib/app>/etc"], "lib/app/passwd", "lib/app"),
+])  # fmt: skip
+def test_what_is_in_the_way_is_named(upper: "list[str]", path: str, named: str, device: Device) -> None:
+    fill(device.upper, *upper)
+    before = read_tree(device.upper)
+    count, problems = device.reset(path)
+    assert (count, problems) == (0, [f"{path}: {named} was removed or replaced; restore that"])
+    assert read_tree(device.upper) == before
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/", "/variable"])
+def test_a_path_elsewhere_is_told(path: str, device: Device) -> None:
+    count, problems = reset(str(device.where), str(device.backing), Staged(paths=(path,)))
+    assert (count, problems) == (0, [f"{path} is not below {device.where}"])
+
+
+def test_a_path_that_is_passed_through_goes_as_a_whole(device: Device) -> None:
+    made = fill(device.pass_through("lib/docker"), "file")
+    assert device.reset("lib/docker") == (1, [])
+    assert not made.exists()
+
+
+def test_of_what_is_passed_through_no_part_is_lost(device: Device, tmp_path: Path) -> None:
+    """There is nothing below it to show through, so a part either comes back as the image has it, or stays."""
+    fill(device.where, "lib/docker/conf=image", "lib/docker/dir/x")
+    made = fill(device.pass_through("lib/docker"), "conf=mine", "mine", f"out>{tmp_path}/outside")
+    fill(tmp_path, "outside/file")
+    count, problems = device.reset("lib/docker/conf", "lib/docker/out/file")
+    assert (made / "conf").exists()
+    if (made / "conf").read_text() == "mine":
+        assert len(problems) >= 1
+    assert (made / "mine").exists()
+    assert (tmp_path / "outside/file").exists(), "a link was followed"
+    assert count <= 1
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\\b", " ", "é", os.fsdecode(b"\xff")])
+def test_odd_names(name: str, device: Device) -> None:
+    fill(device.where / name, "conf=image")
+    fill(device.upper / name, "conf=mine", "mine")
+    device.reset(f"{name}/conf")
+    assert device.view()[f"{name}/conf"] == "image"
+    assert device.view()[f"{name}/mine"] == "mine"

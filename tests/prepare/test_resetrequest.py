@@ -1,0 +1,99 @@
+"""What an operator asks to be reset: the text of a request, and what its globs match."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept, parse, spell
+
+
+def values(staged: Staged) -> "tuple[bool, tuple[str, ...], tuple[str, ...]]":
+    return staged.whole, staged.paths, staged.keep
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("", (False, (), ())),
+    ("all\n", (True, (), ())),
+    ("all", (True, (), ())),
+    ("path /var/lib/app\n", (False, ("/var/lib/app",), ())),
+    ("path /var/a b\nkeep /var/a b/*\npath /var/c\n", (False, ("/var/a b", "/var/c"), ("/var/a b/*",))),
+    ("all\nkeep /var/lib/keys\n\n", (True, (), ("/var/lib/keys",))),
+    ("path /var/a\\nb\\\\n\n", (False, ("/var/a\nb\\n",), ())),
+    ("path /var/\udcff\n", (False, ("/var/\udcff",), ())),
+])  # fmt: skip
+def test_a_request_is_read(text: str, expected: object) -> None:
+    assert values(parse(text)) == expected
+
+
+@pytest.mark.parametrize("line", [
+    "al", "ALL", "all ", "all /var", "path", "path ", "path var", "path  /var/a", "keep", "keep *.key", "drop /var/a",
+    "\0\0\0\0", "path /var/../etc", "path /var/./a", "path /var//a", "path /var/a\0b", "keep /var/../etc",
+])  # fmt: skip
+def test_with_one_line_that_is_not_understood_nothing_is_asked_for(line: str) -> None:
+    """A file of zeros, as a power cut may leave one, is such a line too; a path that leads elsewhere is as well."""
+    with pytest.raises(ValueError, match=r"^\"|NUL|component|path"):
+        parse(f"all\n{line}\npath /var/b\n")
+
+
+PATHS = st.lists(st.text(st.characters(blacklist_characters="/\0"), min_size=1, max_size=8), min_size=1, max_size=4)
+
+
+@given(st.booleans(), st.lists(PATHS, max_size=3), st.lists(PATHS, max_size=3))
+def test_any_path_comes_back(whole: bool, paths: "list[list[str]]", keep: "list[list[str]]") -> None:
+    def join(many: "list[list[str]]") -> "tuple[str, ...]":
+        return tuple("/" + "/".join(parts) for parts in many if not {".", ".."} & set(parts))
+
+    staged = Staged(whole, join(paths), join(keep))
+    assert values(parse(spell(staged))) == values(staged)
+
+
+# A path, a glob, whether the path is kept, whether something below it could be.
+GLOBS = [
+    ("/var/lib", "/var/lib", True, False),
+    ("/var/lib", "/var/lib/", True, False),
+    ("/var/lib/a/b", "/var/lib", True, False),
+    ("/var/lib", "/var/lib/*", False, True),
+    ("/var/lib/a", "/var/lib/*", True, False),
+    ("/var/lib/a/b", "/var/lib/*", True, False),
+    ("/var", "/var/lib/*", False, True),
+    ("/var/cache", "/var/lib/*", False, False),
+    ("/var/libx", "/var/lib", False, False),
+    ("/var/lib/a.key", "/var/lib/*.key", True, False),
+    ("/var/lib/a.KEY", "/var/lib/*.key", False, False),
+    ("/var/lib/x/a.key", "/var/lib/*.key", False, False),
+    ("/var/lib/x/a.key", "/var/lib/**/*.key", True, True),
+    ("/var/lib/a.key", "/var/lib/**/*.key", True, True),
+    ("/var/lib/x/y/z/a.key", "/var/**/*.key", True, True),
+    ("/var/lib/x", "/var/lib/**/*.key", False, True),
+    ("/var/cache/x", "/var/lib/**/*.key", False, False),
+    ("/var/lib/ab", "/var/lib/a?", True, False),
+    ("/var/lib/ab", "/var/lib/[a-c]b", True, False),
+    ("/var/lib/db", "/var/lib/[!a-c]b", True, False),
+    ("/var/lib/*", "/var/lib/[*]", True, False),
+    ("/var/lib/a\nb", "/var/lib/a*", True, False),
+    ("/var/lib/.a", "/var/lib/*", True, False),
+    ("/var/lib", "/", False, False),
+]
+
+
+@pytest.mark.parametrize(("path", "glob", "kept", "held"), GLOBS)
+def test_globs(path: str, glob: str, kept: bool, held: bool) -> None:
+    assert is_kept(path, (glob,)) is kept
+    # Where all of it is kept nobody asks what is in it.
+    assert kept or may_hold_kept(path, (glob,)) is held
+
+
+def test_one_of_several_globs_is_enough() -> None:
+    assert is_kept("/var/b", ("/var/a", "/var/b"))
+    assert may_hold_kept("/var/b", ("/var/a/*", "/var/b/*"))
+    assert not is_kept("/var/b", ())
+    assert not may_hold_kept("/var/b", ())
+
+
+@given(PATHS, PATHS)
+def test_what_is_kept_is_looked_for(parts: "list[str]", glob: "list[str]") -> None:
+    """A directory that holds a kept path is never taken for one that can't."""
+    path, pattern = "/" + "/".join(parts), ("/" + "/".join(glob),)
+    if is_kept(path, pattern):
+        above = ["/" + "/".join(parts[:end]) for end in range(1, len(parts))]
+        assert all(is_kept(directory, pattern) or may_hold_kept(directory, pattern) for directory in above)

@@ -1,0 +1,189 @@
+"""The upper layer made from a real directory: what it takes over, and what it leaves alone."""
+
+import errno
+import os
+import posix
+import stat
+import struct
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare.upper import make_upper
+
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+NOBODY = 0xFFFFFFFF
+
+
+def acl(mask: int) -> bytes:
+    """u::rwx u:1234:rwx g::r-x m::`mask` o::---, as the kernel stores it."""
+    entries = [(1, 7, NOBODY), (2, 7, 1234), (4, 5, NOBODY), (0x10, mask, NOBODY), (0x20, 0, NOBODY)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def set_attribute(path: Path, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.EPERM):
+            pytest.skip(f"{name} can't be set here: {error.strerror}")
+        raise
+
+
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    (tmp_path / "var").mkdir()
+    return tmp_path / "var"
+
+
+@pytest.fixture
+def backing(tmp_path: Path) -> Path:
+    (tmp_path / "backing").mkdir()
+    return tmp_path / "backing"
+
+
+def attributes(path: Path) -> "dict[str, bytes]":
+    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+
+
+def all_of(path: Path) -> "tuple[object, ...]":
+    info = path.stat()
+    return (info.st_mode, info.st_uid, info.st_gid, info.st_atime_ns, info.st_mtime_ns, attributes(path))
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o1777, 0o2775, 0o7751, 0o000])
+def test_mode_owner_and_times_are_taken_over(mode: int, where: Path, backing: Path) -> None:
+    as_root()
+    os.chown(where, 1234, 2345)
+    where.chmod(mode)
+    os.utime(where, ns=(1_000_000_007, 2_000_000_009))
+    assert make_upper(str(where), str(backing)) == []
+    assert all_of(backing / "upper") == all_of(where)
+    assert stat.S_IMODE((backing / "upper").stat().st_mode) == mode
+    assert os.listdir(backing) == ["upper"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_no_umask_changes_it(umask: int, where: Path, backing: Path) -> None:
+    where.chmod(0o775)
+    before = os.umask(umask)
+    try:
+        make_upper(str(where), str(backing))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((backing / "upper").stat().st_mode) == 0o775
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("user.colour", b"blue"),
+        ("user.binary", b"\0\xff\n" * 50),
+        ("user.empty", b""),
+        ("trusted.label", b"x"),
+        (ACCESS, acl(5)),
+        (DEFAULT, acl(7)),
+    ],
+)
+def test_attributes_and_acls_are_taken_over(name: str, value: bytes, where: Path, backing: Path) -> None:
+    as_root()
+    set_attribute(where, name, value)
+    assert make_upper(str(where), str(backing)) == []
+    assert attributes(backing / "upper") == attributes(where)
+    assert all_of(backing / "upper")[:3] == all_of(where)[:3]
+    assert name in attributes(backing / "upper")
+
+
+def test_an_acl_beside_set_group_id_leaves_both(where: Path, backing: Path) -> None:
+    as_root()
+    os.chown(where, 1234, 2345)
+    set_attribute(where, ACCESS, acl(5))
+    where.chmod(0o2750)
+    make_upper(str(where), str(backing))
+    assert all_of(backing / "upper")[:3] == all_of(where)[:3]
+    assert attributes(backing / "upper") == attributes(where)
+
+
+def test_a_default_acl_of_the_backing_directory_gets_nowhere(where: Path, backing: Path) -> None:
+    as_root()
+    set_attribute(backing, DEFAULT, acl(7))
+    make_upper(str(where), str(backing))
+    assert attributes(backing / "upper") == {}
+
+
+def test_the_marks_of_overlayfs_stay_where_they_are(where: Path, backing: Path) -> None:
+    as_root()
+    set_attribute(where, "trusted.overlay.opaque", b"y")
+    set_attribute(where, "trusted.overlay.origin", b"x")
+    set_attribute(where, "trusted.overlayed", b"z")
+    assert make_upper(str(where), str(backing)) == []
+    assert attributes(backing / "upper") == {"trusted.overlayed": b"z"}
+
+
+def test_an_upper_that_is_there_keeps_all_it_has(where: Path, backing: Path) -> None:
+    make_upper(str(where), str(backing))
+    (backing / "upper/file").write_text("kept")
+    (backing / "upper").chmod(0o711)
+    os.utime(backing / "upper", ns=(5, 6))
+    before = all_of(backing / "upper")
+    where.chmod(0o777)
+    assert make_upper(str(where), str(backing)) == []
+    assert all_of(backing / "upper") == before
+    assert (backing / "upper/file").read_text() == "kept"
+    assert os.listdir(backing) == ["upper"]
+
+
+def test_what_a_power_cut_left_is_made_anew(where: Path, backing: Path) -> None:
+    (backing / "upper.new-by-overlay-generator").mkdir(0o777)
+    set_attribute(backing / "upper.new-by-overlay-generator", "user.half", b"done")
+    where.chmod(0o750)
+    assert make_upper(str(where), str(backing)) == []
+    assert all_of(backing / "upper") == all_of(where)
+    assert os.listdir(backing) == ["upper"]
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o2700, 0o000, 0o700])
+def test_the_backing_directory_is_closed_to_others(mode: int, where: Path, backing: Path) -> None:
+    backing.chmod(mode)
+    make_upper(str(where), str(backing))
+    assert stat.S_IMODE(backing.stat().st_mode) == 0o700
+    backing.chmod(0o777)
+    make_upper(str(where), str(backing))
+    assert stat.S_IMODE(backing.stat().st_mode) == 0o700
+
+
+def test_what_the_file_system_can_not_hold_is_a_warning(
+    where: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_attribute(where, "user.colour", b"blue")
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(posix, "setxattr", refuse)
+    warning = f"the upper layer of {where} can't have its user.colour: Operation not supported"
+    assert make_upper(str(where), str(backing)) == [warning]
+    assert (backing / "upper").is_dir()
+
+
+def test_a_directory_that_can_not_have_attributes_has_none(
+    where: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, **_options: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported", path)
+
+    monkeypatch.setattr(posix, "listxattr", refuse)
+    where.chmod(0o2751)
+    assert make_upper(str(where), str(backing)) == []
+    assert (backing / "upper").stat().st_mode & 0o7777 == 0o2751
+
+
+def test_a_missing_directory_is_named(tmp_path: Path, backing: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        make_upper(str(tmp_path / "var"), str(backing))
+    assert caught.value.filename == str(tmp_path / "var")

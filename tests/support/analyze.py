@@ -1,0 +1,21 @@
+"""What systemd-analyze(1) says of units."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from product import ENVIRON
+
+
+def verify(units: Path) -> "list[str]":
+    """The complaints of systemd-analyze about the units in the directory, not about others that they pull in."""
+    tool = shutil.which("systemd-analyze")
+    if not tool:
+        pytest.skip("systemd-analyze is not installed")
+    names = sorted(path.name for path in units.iterdir() if path.is_file())
+    environ = {**ENVIRON, "SYSTEMD_UNIT_PATH": f"{units}:", "SYSTEMD_LOG_TARGET": "console", "LC_ALL": "C.UTF-8"}
+    command = [tool, "verify", "--man=no", *(str(units / name) for name in names)]
+    result = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return [line for line in result.stderr.splitlines() if any(name in line for name in (*names, str(units)))]

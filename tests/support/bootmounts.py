@@ -1,0 +1,7 @@
+"""What the tests of real mounts share, see the fixture `check` in tests/generator/conftest.py."""
+
+from collections.abc import Callable
+
+VAR = "/run/buildroot/mounts/var"
+
+Check = Callable[..., str]
