@@ -54,8 +54,8 @@ OFF = _own("overlay_generator", "boot", "gather")
 ON = OFF | _own("overlay_generator", "model", "names", "cmdline", "fstab", "kernel", "decide", "render", "write")
 CONFIGURED = ON | _own("overlay_generator", "config", "settings")
 PERSISTENT = _own("overlay_generator", "fstab", "gather", "kernel", "model", "names") | _own(
-    "overlay_prepare", "main", "request", "fitness", "files", "layers", "normalise", "report", "upper", "persistent",
-    "reserve", "stamp",
+    "overlay_prepare", "main", "request", "fitness", "files", "identity", "layers", "normalise", "report", "upper",
+    "persistent", "reserve", "stamp",
 )  # fmt: skip
 
 

@@ -9,8 +9,12 @@ import posix
 from overlay_prepare import fitness
 from overlay_prepare.files import find_kind, make_directory
 from overlay_prepare.layers import make_layers
-from overlay_prepare.report import ERROR, WARNING, Unusable, describe, leave, note, say
+from overlay_prepare.report import ERROR, WARNING, Unusable, describe, leave, leave_behind, note, say
 from overlay_prepare.request import Request, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run(argv: "list[str]") -> None:
@@ -85,6 +89,7 @@ def _mount_fallback(request: Request) -> None:
 
 def _work_behind(request: Request, reason: str) -> None:
     """Delete what resets have put aside, and describe a new image, in a process that the boot does not wait for."""
+    leave_behind(request.name, [])  # what was said the last time, where the unit runs again
     trash = find_kind(f"{request.backing}/trash")
     identity = ""
     if request.policy == "refresh" and not reason:
@@ -102,14 +107,39 @@ def _work_behind(request: Request, reason: str) -> None:
             # The boot's shell has raised the priority of its session and of each process in it, see render.py.
             posix.setsid()
             posix.nice(39)
+            problems = []
             if trash:
-                from overlay_prepare.reset import empty_trash
-
-                empty_trash(request.backing)
+                problems += _do_behind(request, "what a reset has put aside can't be deleted", _empty_trash)
             if identity:
-                manifest.write(request.backing, identity)
+                what = "the list of what the image has can't be made, and the next update will keep everything"
+                problems += _do_behind(request, what, _describe_image)
+            leave_behind(request.name, problems)
         finally:
             posix._exit(0)
+
+
+def _empty_trash(request: Request) -> None:
+    from overlay_prepare.reset import empty_trash
+
+    empty_trash(request.backing)
+
+
+def _describe_image(request: Request) -> None:
+    from overlay_prepare import manifest, stamp
+
+    manifest.write(request.backing, stamp.read_previous(request.backing))
+
+
+def _do_behind(request: Request, failure: str, work: "Callable[[Request], None]") -> "list[str]":
+    """Do `work`; where that fails, the sentence that tells it, which is in the journal already."""
+    try:
+        work(request)
+    except Exception as error:
+        # Nobody waits for this process, and nobody would see a traceback: also a module that Python's minimum lacks.
+        text = f"{failure}: {describe(error)}"
+        say(ERROR, f"{request.where}: {text}")
+        return [text]
+    return []
 
 
 def _tell_read_only(request: Request) -> int:

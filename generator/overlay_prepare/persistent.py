@@ -5,7 +5,7 @@ The order of the steps is what makes a power cut at any moment harmless.
 
 import posix
 
-from overlay_prepare import fitness, stamp
+from overlay_prepare import fitness, identity, stamp
 from overlay_prepare.files import NO_SPACE, find_kind, make_directory, sync_directory
 from overlay_prepare.layers import make_layers
 from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, spell_count, write
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 # Wanted where systemd-factory-reset-generator has found a request for it (systemd 258 and later).
 _FACTORY_RESET = "/run/systemd/generator.early/basic.target.wants/factory-reset-now.target"
 _STAGED = "reset"
-_FOLLOWS_NO_ZEROS = (5, 10)  # Linux, see stamp.find_uuid(); a long-term version, to be on the safe side
+_FOLLOWS_NO_ZEROS = (5, 10)  # Linux, see identity.find_uuid(); a long-term version, to be on the safe side
 _MOST_UUIDS = 64  # images, until all references are taken out once
 
 
 def make_persistent(request: Request) -> None:
     """Make the layers, and the upper one fit for the image below, if that is another one than at the last boot."""
-    identity = stamp.identify(request.where)
+    image = identity.identify(request.where)
+    _tell_doubt(request, image)
     if request.reset or find_kind(_FACTORY_RESET):
         _reset_once(request)
     if find_kind(f"{request.backing}/{_STAGED}"):
         _reset_as_staged(request)
-    if stamp.is_current(request.backing, identity):
+    if stamp.is_current(request.backing, image):
         make_layers(request)
     else:
         from overlay_generator.render import OPTIONS_PERSISTENT
 
         fitness.probe(request.backing, OPTIONS_PERSISTENT)
-        _follow_image(request, identity)
+        _follow_image(request, image)
     _check_work(request)
     keep_room(request.backing)
 
@@ -67,35 +68,54 @@ def _replace_work(request: Request, error: Unusable) -> None:
         say(ERROR, f"{request.where}: {error}")
 
 
-def _follow_image(request: Request, identity: str) -> None:
-    """Make the upper layer fit for the image of `identity`, and do what the policy for updates asks for."""
+def _tell_doubt(request: Request, image: str) -> None:
+    """Say where nobody could tell the next image from this one, and its owner wants something done when it comes."""
+    doubt = identity.find_doubt(image, request.where) if request.policy != "keep" else ""
+    if doubt:
+        text = f"the next image may be taken for this one, as {doubt}, and Policy={request.policy} drops nothing then"
+        say(NOTICE, f"{request.where}: {text}; add IMAGE_VERSION= to os-release with each build")
+
+
+def _choose_policy(request: Request, previous: str, image: str) -> str:
+    """The policy that may be carried out: on a guess nothing is dropped."""
+    # Of an upper layer whose past nobody knows only what can't be right is changed.
+    if not previous or request.policy == "keep":
+        return "keep"
+    if identity.compare(previous, image) == identity.UNSURE:
+        text = f"whether this is another image can't be told, so Policy={request.policy} drops nothing"
+        say(NOTICE, f"{request.where}: {text}; add IMAGE_VERSION= to os-release with each build")
+        return "keep"
+    return request.policy
+
+
+def _follow_image(request: Request, image: str) -> None:
+    """Make the upper layer fit for `image`, a text of identify(), and do what the policy for updates asks for."""
     from overlay_prepare import imagenames
     from overlay_prepare.normalise import normalise
     from overlay_prepare.opaque import reveal
 
     where, backing = request.where, request.backing
     previous = stamp.read_previous(backing)
-    # Of an upper layer whose past nobody knows only what can't be right is changed.
-    policy = request.policy if previous else "keep"
-    if policy == "reset" and previous != identity:
+    policy = _choose_policy(request, previous, image)
+    if policy == "reset" and previous != image:
         from overlay_prepare.resetrequest import Staged
 
         _reset(request, Staged(whole=True), "another image", direct=False)
     make_layers(request)
     # In this order, so that a power cut at any moment leaves a note of the change or all of the work done.
     stamp.mark_changing(backing)
-    uuids, uuid = stamp.read_uuids(backing), stamp.find_uuid(where)
+    uuids, uuid = stamp.read_uuids(backing), identity.find_uuid(where)
     every = _may_be_followed(uuids, uuid)
     count, opaque = normalise(f"{backing}/upper", f"{backing}/work", files=every)
     # At once: on a full disk one of the notes would take the inode, and the overlay would come up read-only.
     _check_work(request)
-    dropped = _apply_policy(request, policy, identity)
+    dropped = _apply_policy(request, policy, image)
     carried = reveal(where, backing, opaque)
     posix.sync()
     kept = [] if every or uuids is None else uuids
     stamp.write_uuids(backing, [*kept, *([uuid] if uuid and uuid not in kept else [])])
     imagenames.write(where, backing, carried)
-    stamp.write(backing, identity)
+    stamp.write(backing, image)
     if count or dropped:
         gone = spell_count(count, "reference to the old one was", "references to the old one were")
         entries = spell_count(dropped, "entry", "entries")
@@ -115,13 +135,13 @@ def _may_be_followed(uuids: "list[str] | None", uuid: "str | None") -> bool:
     return uuid in uuids or (not uuid and old)
 
 
-def _apply_policy(request: Request, policy: str, identity: str) -> int:
+def _apply_policy(request: Request, policy: str, image: str) -> int:
     """The number of entries that went. What a policy can't do is said, and leaves the upper layer as it is."""
     if policy not in ("prune", "refresh"):
         return 0
     from overlay_prepare.policy import apply
 
-    title = " ".join(line for line in identity.split("\n") if line[:6] in ("IMAGE_", "BUILD_"))
+    title = " ".join(line for line in image.split("\n") if line[:6] in ("IMAGE_", "BUILD_"))
     try:
         dropped, reason = apply(policy, request.where, request.backing, title or "another image")
     except (OSError, RecursionError) as error:

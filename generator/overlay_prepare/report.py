@@ -7,6 +7,7 @@ from overlay_prepare.files import make_directory, remove_file, write_whole
 ERROR, WARNING, NOTICE = 3, 4, 5
 
 STATE = "/run/overlay-generator"
+BEHIND = "behind"  # NAME.behind: what a process that the boot does not wait for could not do
 _MESSAGES = "/run/motd.d"
 
 
@@ -37,6 +38,14 @@ def leave(where: str, backing: str, reason: str, text: str) -> None:
         write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {text}\n")
     else:
         remove_file(f"{_MESSAGES}/overlay-generator-{name}")  # of the system before a soft reboot
+
+
+def leave_behind(name: str, problems: "list[str]") -> None:
+    """Write what the process that nobody waits for could not do, a line each; no file for none. Raises OSError."""
+    if problems:
+        write(STATE, f"{name}.{BEHIND}", "".join(f"{problem}\n" for problem in problems))
+    else:
+        remove_file(f"{STATE}/{name}.{BEHIND}")
 
 
 def write(directory: str, name: str, text: str) -> None:

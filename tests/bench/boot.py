@@ -72,7 +72,7 @@ def _show_persistent(library: str, scratch: Path) -> None:
         sys.exit(done.stderr)
     prepare, every, directories = (float(line) for line in done.stdout.split())
     _row("persistent prepare, nothing changed", prepare, 1.5)
-    # Where a reference of a file can't be followed in the new image, files are not looked at: see stamp.find_uuid().
+    # Where a reference of a file can't be followed in the new image, files are not looked at: see identity.find_uuid().
     _row("normalising 100,000 files : find", directories, 2.0)
     _row("the same where each file is looked at", every, None)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overlay_generator.model import Mounted
-from overlay_prepare import factoryreset, fitness, layers, main, persistent, report, stamp
+from overlay_prepare import factoryreset, fitness, identity, layers, main, persistent, report, stamp
 from overlay_prepare.report import Unusable
 from overlay_prepare.request import Request
 from product import wait_for
@@ -54,7 +54,7 @@ def test_the_layers_are_made_and_the_image_noted(machine: Machine) -> None:
     # "spare" where the file system has a fixed number of inodes.
     assert set(os.listdir(machine.backing)) - {"spare"} == {"image", "lower", "names", "upper", "uuids", "work"}
     assert machine.backing.stat().st_mode & 0o777 == 0o700
-    assert stamp.is_current(str(machine.backing), stamp.identify(str(machine.where)))
+    assert stamp.is_current(str(machine.backing), identity.identify(str(machine.where)))
 
 
 def test_what_nobody_waits_for_leaves_the_priority_of_the_boot(
@@ -78,6 +78,27 @@ def test_what_nobody_waits_for_leaves_the_priority_of_the_boot(
     assert (tmp_path / "found").read_text() == "19 True"
 
 
+def test_what_fails_behind_the_boot_is_said(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A module that Python's minimum of a distribution lacks, say; what comes after it is done all the same."""
+
+    def fail(*_arguments: object) -> None:
+        raise ModuleNotFoundError("No module named 'hashlib'", name="hashlib")
+
+    monkeypatch.setattr("overlay_prepare.manifest.write", fail)
+    monkeypatch.setattr("overlay_prepare.reset.empty_trash", fail)
+    (machine.backing / "trash").mkdir()
+    assert machine.run("--policy=refresh") == 0
+    state = Path(report.STATE) / f"{machine.backing.name}.behind"
+    wait_for(state)
+    said = capfd.readouterr().err
+    assert len(state.read_text().splitlines()) == 2
+    for text in ("what a reset has put aside can't be deleted", "the list of what the image has can't be made"):
+        assert said.count(f"<3>{machine.where}: {text}") == 1
+    assert said.count("ModuleNotFoundError: No module named 'hashlib'\n") == 2
+
+
 def test_with_the_same_image_nothing_is_touched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     main.prepare(machine.request())
     os.setxattr(machine.backing / "upper", "trusted.overlay.origin", b"x")
@@ -93,7 +114,7 @@ def test_another_image_and_a_power_cut_on_the_way_to_it(machine: Machine, monkey
     file = machine.backing / "upper/file"
     file.write_text("the user's")
     os.setxattr(file, "trusted.overlay.origin", b"x")
-    monkeypatch.setattr(stamp, "identify", lambda _where: "IMAGE_VERSION=2\n")
+    monkeypatch.setattr(identity, "identify", lambda _where: "IMAGE_VERSION=2\n")
 
     def cut(*_arguments: object) -> None:
         raise KeyboardInterrupt

@@ -71,6 +71,26 @@ def test_an_update_does_what_the_policy_says(policy: str, device: Device, capsys
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_on_a_guess_nothing_is_dropped(policy: str, device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a root lies on no disk of its own, and nothing names it, nobody knows whether it is another one."""
+    before = {path.relative_to(device.upper).as_posix() for path in device.upper.rglob("*") if not path.is_dir()}
+    device.update()
+    Device.identity = "on=overlay\n"
+    device.boot(policy)
+    said = capsys.readouterr().err.splitlines()
+    # An opaque directory is opened for what is new in the image, by whiteouts.
+    assert before <= {path.relative_to(device.upper).as_posix() for path in device.upper.rglob("*")}
+    assert not (device.backing / "dropped").exists()
+    assert stamp.is_current(str(device.backing), "on=overlay\n")
+    told = [line for line in said if f"whether this is another image can't be told, so Policy={policy} drops" in line]
+    assert len(told) == (policy != "keep")
+    device.boot(policy)
+    again = capsys.readouterr().err
+    doubt = f"<5>{device.where}: the next image may be taken for this one, as it is no file system on a disk of its own"
+    assert again.startswith(doubt) if policy != "keep" else again == ""
+
+
 @pytest.mark.parametrize("policy", ["refresh", "prune", "reset"])
 def test_of_an_upper_layer_whose_past_nobody_knows_nothing_is_dropped(policy: str, device: Device) -> None:
     (device.backing / "image").unlink()

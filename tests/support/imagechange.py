@@ -60,9 +60,9 @@ def main() -> int:
     return 0
 
 
-def keep_references(request: Request, identity: str) -> None:
-    """In place of what makes the upper layer fit for the image of `identity`."""
-    del identity
+def keep_references(request: Request, image: str) -> None:
+    """In place of what makes the upper layer fit for `image`."""
+    del image
     make_layers(request)
 
 

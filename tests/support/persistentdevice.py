@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overlay_prepare import fitness, layers, manifest, persistent, report, stamp
+from overlay_prepare import fitness, identity, layers, manifest, persistent, report, stamp
 from overlay_prepare.persistent import make_persistent
 from overlay_prepare.request import Request
 from tree import ORIGIN, fill, read_tree
@@ -79,7 +79,7 @@ class Device:
 def pretend(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let images be told apart by name, and no overlay be made to try a disk."""
     Device.identity = OLD
-    monkeypatch.setattr(stamp, "identify", lambda _where: Device.identity)
+    monkeypatch.setattr(identity, "identify", lambda _where: Device.identity)
     monkeypatch.setattr(fitness, "probe", lambda *_arguments: None)
     for module in (report, layers, persistent):
         monkeypatch.setattr(module, "STATE", str(top / "state"))

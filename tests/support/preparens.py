@@ -10,6 +10,9 @@ from pathlib import Path
 _SCRIPT = """
 set -e
 mount -t tmpfs tmpfs /run
+# An image with a name: of one without, a policy has something to say.
+echo IMAGE_VERSION=1 >/run/os-release
+mount --bind /run/os-release /etc/os-release
 mount --bind "$1" "$1"
 shift
 exec "$@"

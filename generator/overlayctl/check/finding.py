@@ -85,13 +85,13 @@ RULES = {
     # What tells one image from the next.
     "image-unnamed": (
         WARNING,
-        "has neither IMAGE_VERSION nor BUILD_ID: a persistent upper layer can tell a new image by the superblock alone",
-        "add IMAGE_VERSION= with each build; without, never build two images with the same UUID and times",
+        "has neither IMAGE_VERSION nor BUILD_ID: a persistent upper layer can tell a new image by its file system "
+        "alone, if that has a UUID or times of its own",
+        "add IMAGE_VERSION= with each build; where nothing tells two images apart, no policy drops anything",
     ),
     "image-anonymous": (
         ERROR,
-        "the image's {fstype} has no UUID and no time of its making, and os-release has no IMAGE_VERSION: "
-        "the next image can't be told from it",
+        "has neither IMAGE_VERSION nor BUILD_ID, and nothing else tells the next image from this one: {doubt}",
         "add IMAGE_VERSION= to os-release with each build",
     ),
     # The machine's identity.

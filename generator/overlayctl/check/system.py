@@ -1,12 +1,11 @@
 """The rest of an image: what the boot runs, its machine ID, and what tells it from the next one."""
 
-import os
 import re
 
 from overlay_generator.model import Plan, UnitFile
 from overlay_generator.names import prepare_unit
 from overlay_generator.render import render
-from overlay_prepare import stamp
+from overlay_prepare import identity
 from overlayctl.check.finding import Finding, make
 from overlayctl.check.image import Image
 from overlayctl.check.python import LIBRARY
@@ -105,41 +104,21 @@ def check_identity(image: Image, persistent: bool) -> "list[Finding]":
     if not persistent:
         return []
     source = "/etc/os-release" if image.exists("/etc/os-release") else "/usr/lib/os-release"
-    for number, line in enumerate(image.text(source).split("\n"), 1):
-        key, _, value = line.partition("=")
-        if key in ("IMAGE_VERSION", "BUILD_ID") and value.strip("\"'"):
-            return []
-        if key in ("IMAGE_VERSION", "BUILD_ID"):
-            return [make("image-unnamed", source, number)]
-    fstype = "" if image.root else _find_anonymous()
-    if fstype:
-        return [make("image-anonymous", source, fstype=fstype)]
-    return [make("image-unnamed", source)]
+    lines = enumerate(image.text(source).split("\n"), 1)
+    names = [(number, *line.partition("=")[::2]) for number, line in lines]
+    versions = [(number, value) for number, key, value in names if key in ("IMAGE_VERSION", "BUILD_ID")]
+    if any(identity.is_name(value) for _, value in versions):
+        return []
+    number = versions[0][0] if versions else 0
+    doubt = "" if image.root else _find_doubt()
+    if doubt:
+        return [make("image-anonymous", source, number, doubt=doubt)]
+    return [make("image-unnamed", source, number)]
 
 
-def _find_anonymous() -> str:
-    """The type of this machine's root, if nothing in its superblock tells it from the next one, else ""."""
+def _find_doubt() -> str:
+    """Why nothing but a name can tell this machine's root from the next one; "" where its file system can."""
     try:
-        start = read_start("/")
+        return identity.find_doubt(identity.identify("/"), "/")
     except OSError:
-        return ""
-    return judge_start(start)
-
-
-def judge_start(start: bytes) -> str:
-    """The type of the file system that begins with `start`, if it has neither a UUID nor a time, else "". Pure.
-
-    Offsets of the kernel's fs/squashfs/squashfs_fs.h and fs/erofs/erofs_fs.h.
-    """
-    if start[:4] == b"hsqs" and not any(start[8:12]):
-        return "squashfs"
-    if start[1024:1028] == b"\xe2\xe1\xf5\xe0" and not any(start[1024 + 24 : 1024 + 36]) and not any(start[1072:1088]):
-        return "erofs"
-    return ""
-
-
-def read_start(where: str) -> bytes:
-    """The first 8 KiB of the disk below `where`. Raises OSError."""
-    device = os.stat(where).st_dev
-    name = os.path.basename(os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"))
-    return stamp._read(f"/dev/{name}", 0, 8192)
+        return ""  # as for a tree, whose file system nobody knows either

@@ -20,6 +20,7 @@ EXPLANATIONS = {
     NEWER: "the image's is younger",
     PERHAPS: "from before this image; whether that has another version now can't be told",
 }
+_LONGEST_BOOT = 3600 * 10**9  # ns
 _HIDING = (CHANGED, REPLACED, DELETED, OPAQUE)
 
 
@@ -32,6 +33,28 @@ def find_arrival(backing: str) -> "int | None":
         return lstat(os.path.join(backing, stamp.NAME)).st_mtime_ns
     except FileNotFoundError:
         return None
+
+
+def is_without_clock(arrival: int, root: str = "") -> bool:
+    """True if the clock can't have been right at `arrival`, in ns: before the image was made, or right after systemd.
+
+    A machine without a clock of its own boots in 1970, or at the time that PID 1 sets then: that of
+    /usr/lib/clock-epoch, else that of its own build (systemd's NEWS on 250 and 259, clock_apply_epoch()).
+    """
+    made = _find_times(f"{root}/usr/lib/os-release", f"{root}/etc/os-release")
+    epochs = _find_times(f"{root}/usr/lib/clock-epoch", f"{root}/usr/lib/systemd/systemd")
+    return any(arrival < time for time in made) or any(time <= arrival < time + _LONGEST_BOOT for time in epochs)
+
+
+def _find_times(*paths: str) -> "list[int]":
+    """When the files that there are were last changed, in ns."""
+    found = []
+    for path in paths:
+        try:
+            found.append(os.stat(path).st_mtime_ns)
+        except OSError:
+            continue  # one clue less
+    return found
 
 
 def judge(change: Change, arrival: int) -> str:

@@ -113,6 +113,11 @@ def _find_arrival(target: Target) -> "int | None":
     arrival = stale.find_arrival(target.backing)
     if arrival is None:
         sys.stderr.write(f"overlayctl: {target.where}: the upper layer has seen one image only: nothing is stale\n")
+    elif stale.is_without_clock(arrival):
+        raise Failure(
+            f"{target.where}: this machine had no right time when its image came, so --stale can't tell what is older; "
+            "see all changes by overlayctl diff, or let the clock be set before local-fs.target"
+        )
     return arrival
 
 

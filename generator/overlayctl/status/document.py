@@ -38,6 +38,7 @@ def describe(directory: DirectoryStatus, named: bool = False) -> "dict[str, Any]
         "persistent": is_persistent(directory),
         "left_alone": directory.skipped.reason if directory.skipped else "",
         "fallen_back": directory.fallen_back,
+        "behind": directory.behind.split("\n") if directory.behind else [],
         "backing": _describe_backing(directory),
         "policy": wanted.settings.policy if wanted else "",
         "passthrough": [word.text for word in wanted.settings.passthrough] if wanted else [],

@@ -34,6 +34,7 @@ def judge(directory: DirectoryStatus, named: bool = False) -> Verdict:
             reasons.append(f"its upper layer is {directory.space.percent}% full")
         if directory.space.inodes_percent >= FULL:
             reasons.append(f"{directory.space.inodes_percent}% of its inodes are used")
+    reasons += [line for line in directory.behind.split("\n") if line]
     if directory.image_current is False:
         reasons.append("the upper layer was last made fit for another image than the one below it; boot again")
     for unit in directory.units:
@@ -51,9 +52,11 @@ def judge_all(machine: MachineStatus, named: bool = False) -> Verdict:
 
 def _judge_inactive(directory: DirectoryStatus, named: bool) -> Verdict:
     if directory.skipped:
-        # Left alone by the owner's own word is as asked, unless an overlay is what was asked about.
-        level = NOT_ACTIVE if named or directory.skipped.level == "error" else AS_ASKED
-        return Verdict(level, (directory.skipped.reason,))
+        # Left alone by the owner's own word is as asked, unless an overlay is what was asked about. What nobody can
+        # write to was not asked for, but by a mask.
+        useless = directory.read_only and " is masked by " not in directory.skipped.reason
+        level = NOT_ACTIVE if named or useless or directory.skipped.level == "error" else AS_ASKED
+        return Verdict(level, (directory.skipped.reason, *(["it is read-only"] if useless else [])))
     if directory.wanted is None:
         return Verdict(NOT_ACTIVE, ("no overlay is asked for there: see overlayfs.mounts in overlay-generator(8)",))
     reasons = []

@@ -8,7 +8,8 @@ from overlay_generator.fstab import parse as parse_fstab
 from overlay_generator.model import OverlayMount, Plan, Skipped, UnitFile
 from overlay_generator.names import backing_name, backing_path, is_below, mount_unit, normalise
 from overlay_generator.render import render
-from overlay_prepare import resetrequest, stamp
+from overlay_prepare import identity, resetrequest, stamp
+from overlay_prepare.report import BEHIND, STATE
 from overlay_prepare.resetrequest import Staged
 from overlayctl import mounts
 from overlayctl.mounts import Mount, Table
@@ -18,7 +19,6 @@ from overlayctl.status.holders import Holder
 from overlayctl.status.space import Memory, Space
 from overlayctl.status.units import UnitState
 
-STATE = "/run/overlay-generator"
 # Of the caller's environment only what systemd's own tools take as overrides (systemd.generator(7)).
 _OVERRIDES = (
     "SYSTEMD_PROC_CMDLINE", "SYSTEMD_FSTAB", "SYSTEMD_IN_INITRD", "SYSTEMD_SCOPE", "SYSTEMD_VIRTUALIZATION",
@@ -33,8 +33,9 @@ class DirectoryStatus:
     """One directory. `overlay` is its mount, None while it has none; `backing` the mount that holds the upper layer.
 
     `image` is the stamp as noted, `image_current` whether that is the image below (None: not known). `fallen_back` is
-    why memory is in the place of a disk. `staged` is what the next boot will reset, `dropped` the log of what updates
-    of the image have dropped, if there is one. What can't be read is empty.
+    why memory is in the place of a disk, `behind` what prepare could not do while the boot went on, a sentence a line.
+    `staged` is what the next boot will reset, `dropped` the log of what updates of the image have dropped, if there is
+    one. What can't be read is empty.
     """
 
     where: str
@@ -45,6 +46,7 @@ class DirectoryStatus:
     backing: "Mount | None" = None
     device: "Device | None" = None
     fallen_back: str = ""
+    behind: str = ""
     space: "Space | None" = None
     read_only: bool = False
     image: str = ""
@@ -105,6 +107,15 @@ def read_fallen_back(where: str) -> str:
     try:
         with open(f"{STATE}/{backing_name(where)}.json", encoding="utf-8") as stream:
             return str(json.load(stream).get("fallen_back", ""))
+    except FileNotFoundError:
+        return ""
+
+
+def read_behind(where: str) -> str:
+    """What the process that prepare leaves behind could not do for `where`, "" if all is well. Raises OSError."""
+    try:
+        with open(f"{STATE}/{backing_name(where)}.{BEHIND}", encoding="utf-8", errors="replace") as stream:
+            return stream.read(1 << 16).strip()
     except FileNotFoundError:
         return ""
 
@@ -197,8 +208,9 @@ class Reader:
             backing=backing,
             device=self._read_device(backing) if overlay and backing else None,
             fallen_back=fallen_back,
+            behind=self._read_behind(where) if overlay else "",
             space=space.measure(where) if overlay else None,
-            read_only=bool(overlay) and self._is_read_only(where, overlay),
+            read_only=bool(overlay or skipped) and self._is_read_only(where, overlay),
             image=image,
             image_current=current,
             hidden=self._find_hidden(overlay, backing),
@@ -246,17 +258,21 @@ class Reader:
             self._note(f"{path} can't be read ({error}): whether memory replaces a disk is not known")
             return ""
 
+    def _read_behind(self, where: str) -> str:
+        try:
+            return read_behind(where)
+        except OSError as error:
+            self._note(f"{error.filename} can't be read ({error.strerror}): what was done behind the boot is not known")
+            return ""
+
     def _read_image(self, backing: str) -> "tuple[str, bool | None]":
         try:
             with open(f"{backing}/{stamp.NAME}", encoding="utf-8", errors="replace") as stream:
                 noted = stream.read().strip("\n")
-            now = stamp.identify(f"{backing}/lower").strip("\n")
+            now = identity.identify(f"{backing}/lower").strip("\n")
         except OSError:
             return "", None
-        # A root that is written to changes some of what tells images apart: equal is sure, different is not.
-        lower = self.table.holding(f"{backing}/lower")
-        unsure = lower is None or "rw" in lower.options
-        return noted, True if noted == now else None if unsure else False
+        return noted, {identity.SAME: True, identity.OTHER: False}.get(identity.compare(noted, now))
 
     def _read_staged(self, backing: str) -> "Staged | None":
         try:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {health.AS_ASKED: "green", health.DEGRADED: "yellow", health.NOT_ACTIVE: "red"}
 _BAR = 20
+# Whose superblock or UUID a stamp may have.
+_FILE_SYSTEMS = ("squashfs", "erofs", "ext4", "xfs", "ubifs")
 _FEW = 5
 
 
@@ -89,12 +91,12 @@ def _tell_overlay(directory: DirectoryStatus, memory: "Memory | None") -> "Itera
 
 
 def _name_image(noted: str) -> str:
-    """What a stamp says of its image, in words (overlay_generator/stamp.py)."""
+    """What a stamp says of its image, in words (overlay_prepare/identity.py)."""
     lines = noted.split("\n")
     names = [line for line in lines if line.startswith(("IMAGE_", "BUILD_"))]
-    kind = lines[-1].partition("=")[0]
-    # Where there is no disk to read, the stamp has what statvfs(3) says.
-    return " ".join(names) or ("an image without a name" if kind == "inode" else f"a {kind} without a name")
+    kinds = [line.partition("=")[0].partition("-")[0] for line in lines]
+    kind = next((kind for kind in kinds if kind in _FILE_SYSTEMS), "image")
+    return " ".join(names) or f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} without a name"
 
 
 def _tell_backing(directory: DirectoryStatus) -> str:

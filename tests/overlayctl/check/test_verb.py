@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 import checkcases
+from overlay_prepare import identity
 from overlayctl.check import cmdline, kernel, python, system
 from overlayctl.check.cmdline import CommandLine
-from overlayctl.check.finding import LEVELS, RULES, make
+from overlayctl.check.finding import LEVELS, RULES
 from overlayctl.check.image import Image
 from product import SYSTEM_PYTHON
 
@@ -144,18 +145,14 @@ def test_every_option_of_the_kernel_is_asked_for() -> None:
     assert len(kernel.check("CONFIG_OVERLAY_FS=n\n", "config", False, ())) == 1
 
 
-def test_a_superblock_that_tells_nothing() -> None:
-    erofs = bytearray(8192)
-    erofs[1024:1028] = b"\xe2\xe1\xf5\xe0"
-    assert system.judge_start(bytes(erofs)) == "erofs"
-    erofs[1024 + 48] = 1
-    assert system.judge_start(bytes(erofs)) == ""
-    squashfs = bytearray(b"hsqs" + bytes(92))
-    assert system.judge_start(bytes(squashfs)) == "squashfs"
-    squashfs[8] = 1
-    assert system.judge_start(bytes(squashfs)) == ""
-    assert system.judge_start(b"") == ""
-    assert "erofs has no UUID" in make("image-anonymous", fstype="erofs").text
+def test_a_root_that_nothing_tells_from_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "identify", lambda _where: "on=overlay\n")
+    monkeypatch.setattr(Image, "text", lambda _image, _path: "NAME=x\nBUILD_ID=rolling\n")
+    (found,) = system.check_identity(Image(), persistent=True)
+    assert (found.rule, found.line) == ("image-anonymous", 2)
+    assert "it is no file system on a disk of its own" in found.text
+    monkeypatch.setattr(Image, "text", lambda _image, _path: "BUILD_ID=rolling\nIMAGE_VERSION=3\n")
+    assert system.check_identity(Image(), persistent=True) == []
 
 
 def test_compiled_files_that_python_would_not_use(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ VERDICTS = [
     (replace(GOOD, backing=MEMORY), 0, []),
     (replace(GOOD, backing=MEMORY, fallen_back="it is gone"), 1, ["in memory in place of its disk", "it is gone"]),
     (replace(GOOD, fallen_back="mounted read-only"), 1, ["mounted read-only"]),
+    (replace(GOOD, behind="/var: the list can't be made"), 1, ["/var: the list can't be made"]),
     (replace(GOOD, read_only=True), 1, ["the overlay is read-only"]),
     (replace(GOOD, space=replace(SPACE, used=951, free=49)), 1, ["96% full"]),
     (replace(GOOD, space=replace(SPACE, used=940, free=60)), 0, []),
@@ -51,6 +52,8 @@ VERDICTS = [
     (DirectoryStatus("/var", skipped=Skipped("/var", "because", "error")), 2, ["because"]),
     (DirectoryStatus("/var", skipped=Skipped("/var", "because")), 0, ["because"]),
     (DirectoryStatus("/var", skipped=Skipped("/var", "because", "quiet")), 0, ["because"]),
+    (DirectoryStatus("/var", skipped=Skipped("/var", "because"), read_only=True), 2, ["because", "it is read-only"]),
+    (DirectoryStatus("/var", skipped=Skipped("/var", "x is masked by y"), read_only=True), 0, ["x is masked by y"]),
 ]
 
 

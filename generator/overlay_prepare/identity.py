@@ -1,0 +1,278 @@
+"""Who an image is: facts that belong to it, one a line as KEY=VALUE, and what two such texts say of each other.
+
+Only what can't differ while the image is the same counts: its own names in os-release(5), the root hash that the
+kernel holds it to, the UUID of its file system, and the superblock where nothing ever writes to it. What statvfs(3) or
+a directory's times say of an overlay in memory, of NFS, btrfs, 9p or virtiofs belongs to the machine and the server:
+8 KiB less memory would be another image, and a policy would empty the upper layer.
+"""
+
+import posix
+
+SAME, OTHER, UNSURE = "same", "other", "unsure"
+
+_NAMES = ("IMAGE_ID", "IMAGE_VERSION", "BUILD_ID")
+# Of these a new value means a new image. The others that os-release has change while a writable root is updated.
+_VERSIONS = ("IMAGE_VERSION", "BUILD_ID")
+# What distributions write where they have no versions, such as BUILD_ID=rolling of Arch Linux.
+_NAMELESS = ("", "rolling", "unknown", "none", "n/a", "dev", "devel", "latest", "unstable")
+# On the kernel command line, the digest that all of a root of this kind is checked against.
+_HASHES = {"verity": ("roothash", "usrhash"), "composefs": ("composefs",)}
+
+# What is noted so that a note is never empty, what may be written while the image is the same, and what version 0.1.0
+# noted of both kinds. It proves nothing.
+_UNOWNED = ("on", "start", "inode", "ext4", "unknown")
+
+# The superblocks of what is never written to, as (offset, end). squashfs: inodes, time, sizes and tables; erofs: all.
+# (Kernel's Documentation/filesystems/squashfs.rst, erofs.rst.)
+_STARTS = {"squashfs": (0, 96), "erofs": (1024, 1152)}
+# ext4 (Documentation/filesystems/ext4/super.rst, group_descr.rst): its UUID and the time when it was made; all of the
+# superblock and the group descriptors, with checksums of what is allocated, only as long as it was never mounted
+# read-write: else mounting it so once, for a repair, would be another image.
+_EXT4_MADE = ((1024 + 0x68, 1024 + 0x78), (1024 + 0x108, 1024 + 0x10C))
+_EXT4_TABLES = (1024, 8192)
+_EXT4_WRITTEN = ((1024 + 0x2C, 1024 + 0x30), (1024 + 0x34, 1024 + 0x36))  # s_mtime, s_mnt_count
+_XFS_UUID = (32, 48)
+_UBIFS_MAGIC = b"\x31\x18\x10\x06"
+_UBIFS_UUID = (108, 124)  # fs/ubifs/ubifs-media.h, struct ubifs_sb_node
+# Where the UUID of a lower layer stands; 0: there is none.
+_UUIDS = {"squashfs": 0, "erofs": 1024 + 48, "ext4": 1024 + 0x68}
+_SQUASHFS_TIME = (8, 12)
+_EROFS_UUID, _EROFS_TIME = (1024 + 48, 1024 + 64), (1024 + 24, 1024 + 36)
+_ROW = 16
+
+
+def identify(where: str, root: str = "") -> str:
+    """The facts of the image that has the directory `where`, at least one line.
+
+    `root` is the root directory of the image ("": this machine). Raises OSError if `where` can't be looked at.
+    """
+    device = posix.stat(where).st_dev
+    text = _read_names(root)
+    try:
+        start = _read_start(device)
+    except (OSError, StopIteration):
+        return text + _identify_without_device(device)
+    return text + _read_verity(device) + _spell_file_system(start)
+
+
+def compare(old: str, new: str) -> str:
+    """SAME, OTHER or UNSURE: whether two texts of identify() tell of one image. Pure.
+
+    They tell of two only where a fact that both have differs. A fact that one of them lacks proves nothing: it may
+    not have been readable, or was written by another version of this program.
+    """
+    if old == new:
+        return SAME
+    before = _read_facts(old)
+    if any(key in before and before[key] != value for key, value in _read_facts(new).items()):
+        return OTHER
+    return UNSURE
+
+
+def find_doubt(identity: str, where: str) -> str:
+    """Why the next image may have the same `identity`, as half a sentence; "" where it can't. Raises OSError."""
+    facts = _read_facts(identity)
+    if any(is_name(facts.get(key, "")) for key in _VERSIONS):
+        return ""
+    if any(key in facts for key in (*_HASHES, "ubifs", "xfs")):
+        return ""
+    start = _read_rows(facts.get("squashfs") or facts.get("erofs") or facts.get("ext4-made") or "")
+    if "squashfs" in facts:
+        made = int.from_bytes(_cut(start, *_SQUASHFS_TIME), "little")
+        times = [int(posix.stat(path).st_mtime) for path in (where, "/")]
+        if not made:
+            return "its squashfs has no time of its making"
+        # As SOURCE_DATE_EPOCH makes it: else the directories would be older than the file system that was made of them.
+        return "all times in its squashfs are one" if made in times else ""
+    if "erofs" in facts:
+        return "" if any(_cut(start, *_EROFS_UUID)) else "its erofs has no UUID"
+    if "ext4-made" in facts:
+        return "" if any(_cut(start, *_EXT4_MADE[0])) else "its ext4 has no UUID"
+    if "\nstart=" in f"\n{identity}":
+        return "its file system has nothing that is known to tell"
+    return "it is no file system on a disk of its own"
+
+
+def is_name(value: str) -> bool:
+    """True if `value` of IMAGE_VERSION or BUILD_ID, as os-release has it, tells one image from another. Pure."""
+    return value.strip("\"' ").lower() not in _NAMELESS
+
+
+def find_uuid(where: str) -> "str | None":
+    """The UUID of the file system that holds `where`, "" if it has none or zeros, None where that can't be told.
+
+    The kernel follows a reference into the lower layer only where this UUID is the one it was made with, and without
+    one not at all as long as the options that need it are off (ovl_lower_uuid_ok(), Linux 5.8 and later).
+    """
+    try:
+        start = _read_start(posix.stat(where).st_dev)
+    except (OSError, StopIteration):
+        return None
+    kind = _find_type(start)
+    if kind not in _UUIDS:
+        return None
+    return start[_UUIDS[kind] : _UUIDS[kind] + 16].strip(b"\0").hex() if _UUIDS[kind] else ""
+
+
+def _read_facts(identity: str) -> "dict[str, str]":
+    lines = (line.partition("=") for line in identity.split("\n"))
+    return {key: value for key, equals, value in lines if equals and key not in _UNOWNED}
+
+
+def _read_names(root: str) -> str:
+    """The lines of os-release(5) that name the image; an image without them is told by its file system alone."""
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            text = _read(root + path, 0, 65536).decode("utf-8", "replace")
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return ""  # no fact, see compare(); the other file is not this image's word then
+        return "".join(f"{line}\n" for line in text.split("\n") if line.partition("=")[0] in _NAMES)
+    return ""
+
+
+def _read_verity(device: int) -> str:
+    """The root hash of dm-verity where `device` is one: the kernel has checked what was read so far against it."""
+    try:
+        if not _read(f"{_sysfs(device)}/dm/uuid", 0, 256).startswith(b"CRYPT-VERITY-"):
+            return ""
+    except OSError:
+        return ""  # no device mapper below it
+    return _read_hash("verity")
+
+
+def _read_hash(kind: str) -> str:
+    try:
+        words = _read("/proc/cmdline", 0, 65536).decode("utf-8", "replace").split()
+    except OSError:
+        return ""
+    found = [value for key, _, value in (word.partition("=") for word in words) if key in _HASHES[kind] and value]
+    return f"{kind}={' '.join(found)}\n" if found else ""
+
+
+def _identify_without_device(device: int) -> str:
+    """What is the image's own where its root lies on no block device."""
+    fstype, source = _find_mount(device)
+    text = f"on={fstype or 'unknown'}\n"
+    if fstype == "overlay":
+        text += _read_hash("composefs")
+    if fstype == "ubifs":
+        start = _read_ubi(source)
+        if start[:4] == _UBIFS_MAGIC and any(start[slice(*_UBIFS_UUID)]):
+            text += f"ubifs={start[slice(*_UBIFS_UUID)].hex()}\n"
+    return text
+
+
+def _find_mount(device: int) -> "tuple[str, str]":
+    """Type and source of what is mounted from `device`, by /proc/self/mountinfo (proc_pid_mountinfo(5)); "" if none."""
+    number = f"{_major(device)}:{_minor(device)}"
+    try:
+        lines = _read_all("/proc/self/mountinfo").decode("utf-8", "replace").split("\n")
+    except OSError:
+        return "", ""
+    for line in lines:
+        head, _, tail = line.partition(" - ")
+        fields, rest = head.split(" "), tail.split(" ")
+        if len(fields) > 2 and fields[2] == number and len(rest) > 1:
+            return rest[0], rest[1]
+    return "", ""
+
+
+def _read_ubi(source: str, sysfs: str = "/sys/class/ubi", dev: str = "/dev") -> bytes:
+    """The start of the UBI volume `source`, ubiX_Y, ubiX:NAME, ubiX:Y or ubi:NAME for ubifs; b"" if unknown."""
+    name = source.rpartition("/")[2]
+    unit, colon, volume = name.partition(":") if ":" in name else name.partition("!")
+    try:
+        if colon:
+            prefix = "ubi0_" if unit == "ubi" else f"{unit}_"
+            units = [entry for entry in posix.listdir(sysfs) if entry.startswith(prefix)]
+            named = [entry for entry in units if _read(f"{sysfs}/{entry}/name", 0, 256).decode().strip() == volume]
+            name = (named or [entry for entry in units if entry.partition("_")[2] == volume] or [""])[0]
+        return _read(f"{dev}/{name}", 0, 4096) if name.startswith("ubi") else b""
+    except (OSError, UnicodeDecodeError):
+        return b""
+
+
+def _spell_file_system(start: bytes) -> str:
+    kind = _find_type(start)
+    if kind in _STARTS:
+        return f"{kind}={_spell(start, *_STARTS[kind])}\n"
+    if kind == "xfs":
+        return f"xfs={start[slice(*_XFS_UUID)].hex()}\n"
+    if kind != "ext4":
+        # It may be written to while the image is the same.
+        return f"start={_spell(start, 0, 8192)}\n"
+    text = f"ext4-made={' '.join(_spell(start, *part) for part in _EXT4_MADE)}\n"
+    if not any(byte for part in _EXT4_WRITTEN for byte in start[slice(*part)]):
+        text += f"ext4-tables={_spell(start, *_EXT4_TABLES)}\n"
+    return text
+
+
+def _sysfs(device: int) -> str:
+    return f"/sys/dev/block/{_major(device)}:{_minor(device)}"
+
+
+def _major(device: int) -> int:
+    return device >> 8 & 0xFFF
+
+
+def _minor(device: int) -> int:
+    return device & 0xFF | device >> 12 & 0xFFF00
+
+
+def _read_start(device: int) -> bytes:
+    """The first 8 KiB of the block device `device`. Raises OSError, StopIteration where there is no such device."""
+    uevent = _read(f"{_sysfs(device)}/uevent", 0, 4096)
+    node = "/dev/" + next(line[8:] for line in uevent.decode().split("\n") if line.startswith("DEVNAME="))
+    return _read(node, 0, 8192)
+
+
+def _read(path: str, offset: int, length: int) -> bytes:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    try:
+        return posix.pread(fd, length, offset)
+    finally:
+        posix.close(fd)
+
+
+def _read_all(path: str) -> bytes:
+    """What a file of /proc has, page by page. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        data = b""
+        while chunk := posix.read(fd, 65536):
+            data += chunk
+        return data
+    finally:
+        posix.close(fd)
+
+
+def _spell(data: bytes, start: int, end: int) -> str:
+    """The rows of `data` that are not all zero, with their offsets."""
+    rows = ((offset, data[offset : min(offset + _ROW, end)]) for offset in range(start, end, _ROW))
+    return " ".join(f"{offset:x}:{row.hex()}" for offset, row in rows if row.strip(b"\0"))
+
+
+def _read_rows(text: str) -> "dict[int, int]":
+    """Each byte that _spell() has put into `text`, by its offset."""
+    found = {}
+    for row in text.split():
+        offset, _, digits = row.partition(":")
+        for number, byte in enumerate(bytes.fromhex(digits)):
+            found[int(offset, 16) + number] = byte
+    return found
+
+
+def _cut(data: "dict[int, int]", start: int, end: int) -> bytes:
+    return bytes(data.get(offset, 0) for offset in range(start, end))
+
+
+def _find_type(start: bytes) -> str:
+    if start[:4] == b"hsqs":
+        return "squashfs"
+    if start[:4] == b"XFSB":
+        return "xfs"
+    if start[1024:1028] == b"\xe2\xe1\xf5\xe0":
+        return "erofs"
+    return "ext4" if start[1024 + 0x38 : 1024 + 0x3A] == b"\x53\xef" else ""
