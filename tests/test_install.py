@@ -21,6 +21,7 @@ GENERATOR = """\
 644 usr/lib/overlay-generator/overlay_generator/__pycache__/*.TAG.pyc
 644 usr/lib/overlay-generator/overlay_prepare/*.py
 644 usr/lib/overlay-generator/overlay_prepare/__pycache__/*.TAG.pyc
+644 usr/lib/systemd/system/overlay-boot-check.service
 644 usr/lib/systemd/system/overlay-generator-factory-reset.service
 777 usr/lib/systemd/system/factory-reset.target.wants/overlay-generator-factory-reset.service
 644 usr/share/man/man8/overlay-generator.8

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from overlay_generator.model import Plan, Problem
+    from overlay_generator.model import Plan, Problem, UnitFile, UnitLink
 
 # PID 1 gives all generators together 90 s, and freezes where they take longer (systemd 253 and later).
 TIME_LIMIT = 10
@@ -43,10 +43,9 @@ def generate(root: str, environ: "Mapping[str, str]", directories: "Mapping[str,
     plan = make_plan(root, environ)
     if plan is None:
         return 0
-    from overlay_generator.render import render
     from overlay_generator.write import write
 
-    problems = write(render(plan), directories)
+    problems = write(make_files(plan), directories)
     return report(plan) | _log_problems(problems)
 
 
@@ -64,6 +63,18 @@ def make_plan(root: str, environ: "Mapping[str, str]") -> "Plan | None":
     # A faulty configuration is nobody's concern on a boot that asks for nothing.
     request.problems += tuple(wrong) if request.mounts else ()
     return decide(gather.gather(root, environ, request, settings))
+
+
+def make_files(plan: "Plan") -> "list[UnitFile | UnitLink]":
+    """All units of `plan`."""
+    from overlay_generator.render import render
+
+    files = render(plan)
+    if plan.skipped or any(not mount.backing.volatile for mount in plan.mounts):
+        from overlay_generator.failure import render_failures
+
+        files += render_failures(plan)
+    return files
 
 
 def report(plan: "Plan") -> int:

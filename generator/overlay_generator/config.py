@@ -12,6 +12,9 @@ from overlay_generator.model import Problem, Settings, Word
 from overlay_generator.names import find_fault, is_below, normalise
 
 POLICIES = ("keep", "refresh", "prune", "reset")
+_NOTIFY = ("fail", "notice")
+# The first two where nothing is said: a dead data disk must not make a device go back and forth between its images.
+REQUIRED = ("writable", "current-image", "persistent")
 _FLAGS = ("nosuid", "nodev", "noexec", "noatime", "nodiratime")
 # Not uuid= and verity=: where the kernel is too old for an option, there is no overlay at all.
 # Of the kernel's Documentation/filesystems/overlayfs.rst; the layers are ours, and user.overlay.* is not looked at.
@@ -88,6 +91,10 @@ def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
         if value and value not in POLICIES:
             return [f"Policy={value}: not one of {', '.join(POLICIES)}; ignored"]
         settings.policy = value or "keep"
+    elif key == "Notify":
+        if value and value not in _NOTIFY:
+            return [f"Notify={value}: not one of {', '.join(_NOTIFY)}; ignored"]
+        settings.notify = value or "fail"
     elif key in ("Size", "Inodes"):
         if value and not _is_limit(value, percent=key == "Size"):
             return [f"{key}={value}: not a number with K, M or G{' or %' if key == 'Size' else ''}; ignored"]
@@ -95,6 +102,12 @@ def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
             settings.size = value
         else:
             settings.inodes = value
+    elif key == "Require":
+        words = split_words(value)
+        good = tuple(dict.fromkeys(word for word in words if word in REQUIRED))
+        # What is misspelt must not let every boot pass.
+        settings.require = good or (settings.require if words else REQUIRED[:2])
+        return [f"Require={word}: not one of {', '.join(REQUIRED)}; ignored" for word in words if word not in REQUIRED]
     elif key in ("Flags", "Options", "Passthrough"):
         return _extend(settings, where, key, word)
     else:

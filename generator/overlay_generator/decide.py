@@ -62,6 +62,9 @@ def decide(inputs: Inputs) -> Plan:
                 accepted[where] = backing
                 continue
             refusal = backing
+        if where in inputs.settings:
+            settings = inputs.settings[where]
+            refusal.notify, refusal.require = settings.notify, settings.require
         skipped.append(refusal)
     problems: list[Problem] = []
     hints: list[str] = []

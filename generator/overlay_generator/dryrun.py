@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from overlay_generator import __version__, boot
-from overlay_generator.render import render, show
+from overlay_generator.render import show
 
 _EXAMPLES = """\
 examples:
@@ -56,7 +56,7 @@ def _print_plan(root: str, environ: "dict[str, str]") -> int:
     if plan is None:
         print("# Nothing asked for: overlayfs.mounts is not on the kernel command line.")
         return 0
-    print(show(render(plan)), end="")
+    print(show(boot.make_files(plan)), end="")
     for skipped in plan.skipped:
         if skipped.level == "quiet":
             print(f"# {skipped}")

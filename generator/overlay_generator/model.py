@@ -157,11 +157,12 @@ class Word(Value):
 class Settings(Value):
     """What a section of the configuration says of one directory.
 
-    `policy` is keep, refresh, prune or reset. `size` and `inodes` are the limits of a tmpfs as tmpfs(5) takes them, ""
-    where nothing is said; `flags` are the overlay's mount flags, `options` its options, `passthrough` paths.
+    `policy` is keep, refresh, prune or reset, `notify` fail or notice, `require` what makes a boot good. `size` and
+    `inodes` are the limits of a tmpfs as tmpfs(5) takes them, "" where nothing is said; `flags` are the overlay's mount
+    flags, `options` its options, `passthrough` paths.
     """
 
-    __slots__ = ("flags", "inodes", "options", "passthrough", "policy", "size")
+    __slots__ = ("flags", "inodes", "notify", "options", "passthrough", "policy", "require", "size")
 
     def __init__(
         self,
@@ -171,8 +172,12 @@ class Settings(Value):
         flags: "tuple[str, ...]" = (),
         options: "tuple[Word, ...]" = (),
         passthrough: "tuple[Word, ...]" = (),
+        notify: str = "fail",
+        require: "tuple[str, ...]" = ("writable", "current-image"),
     ) -> None:
         self.policy = policy
+        self.require = require
+        self.notify = notify
         self.size = size
         self.inodes = inodes
         self.flags = flags
@@ -288,14 +293,18 @@ class OverlayMount(Value):
 
 
 class Skipped(Value):
-    """A directory asked for and not overlaid. `level` is quiet, notice or error (the boot goes on in all three)."""
+    """A directory asked for and not overlaid. `level` is quiet, notice or error (the boot goes on in all three);
+    `notify` is fail or notice: whether a unit of systemd's fails for an error; `require` is what makes a boot good.
+    """
 
-    __slots__ = ("level", "reason", "where")
+    __slots__ = ("level", "notify", "reason", "require", "where")
 
     def __init__(self, where: str, reason: str, level: str = "notice") -> None:
         self.where = where
         self.reason = reason
         self.level = level
+        self.notify = "fail"
+        self.require = Settings().require
 
     def __str__(self) -> str:
         """The sentence that the log, the dry run and the operator's command all show."""

@@ -136,6 +136,16 @@ def verify_unit(path: str) -> str:
     return f"verify-{backing_name(path)}-overlay.service"
 
 
+def unkept_unit(path: str) -> str:
+    """The name of the service that fails where what is written to `path` is not kept, or can't be written."""
+    return f"overlay-not-persistent@{backing_name(path)}.service"
+
+
+def missing_unit(path: str) -> str:
+    """The name of the service that fails where `path` was to be overlaid, and could not be."""
+    return f"overlay-missing@{backing_name(path)}.service"
+
+
 def escape_line(path: str) -> str:
     """`path` as one line of a text file; unescape_line() reads it back."""
     return path.replace("\\", "\\\\").replace("\n", "\\n")

@@ -1,7 +1,7 @@
 """The units of a plan as text. Pure.
 
 Three languages with a quoting of their own meet here, see systemd.syntax(7): values with specifiers
-(`_value`), words of ExecStart= (`_word`) and lists of paths (`_paths`). Nothing is quoted anywhere else.
+(`_value`), words of ExecStart= (`quote_word`) and lists of paths (`_paths`). Nothing is quoted anywhere else.
 """
 
 from overlay_generator.model import Backing, OverlayMount, Plan, UnitFile, UnitLink
@@ -90,7 +90,8 @@ def _value(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _word(text: str) -> str:
+def quote_word(text: str) -> str:
+    """`text` as one word of ExecStart=."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{text}"' if not text or any(character in text for character in " '\";\\") else text
 
@@ -100,7 +101,8 @@ def _paths(*paths: str) -> str:
     return " ".join(f'"{word}"' if any(character in word for character in " '\"\\") else word for word in words)
 
 
-def _unit(description: str, source: str) -> str:
+def write_head(description: str, source: str) -> str:
+    """The first lines of a unit, up to what it depends on; `source` is the file that asked for it."""
     return (
         f"{_HEADER}Description={_value(description)}\nDocumentation=man:overlay-generator(8)\n"
         f"SourcePath={_value(source)}\n"
@@ -118,7 +120,7 @@ def _tmpfs_options(plan: Plan, mount: OverlayMount) -> str:
 def _tmpfs_mount(plan: Plan, mount: OverlayMount) -> str:
     # The default dependencies of a tmpfs have After=swap.target: /var would wait for every swap device.
     return (
-        _unit(f"Memory for the overlay on {mount.where}", plan.source)
+        write_head(f"Memory for the overlay on {mount.where}", plan.source)
         + f"""DefaultDependencies=no
 Conflicts=umount.target
 Before=umount.target
@@ -160,7 +162,7 @@ def _prepare_service(plan: Plan, mount: OverlayMount) -> str:
     # here, and so is the overlay, on top of it: with lower gone first that pair stays, and keeps the disk busy to
     # the very end. With the disk tried first it is busy as well (systemd 247 to 262).
     return (
-        _unit(f"Prepare the overlay on {mount.where}", backing.source)
+        write_head(f"Prepare the overlay on {mount.where}", backing.source)
         + f"""DefaultDependencies=no
 {_backing_dependencies(backing)}{parent}Conflicts=umount.target
 Before={" ".join((mount_unit(mount.where), *mount.before, mount_unit(lower), "umount.target"))}{reset}
@@ -195,9 +197,9 @@ def _prepare_commands(plan: Plan, mount: OverlayMount) -> "list[str]":
     bind = "/bin/mount -n -o bind,private,ro,nosuid,nodev,noexec"
     lower = f"{path}/lower"
     if not plan.shell:
-        steps += [f"{_PYTHON} {' '.join(map(_word, words))}"] if words else []
+        steps += [f"{_PYTHON} {' '.join(map(quote_word, words))}"] if words else []
         modprobe = ["-/sbin/modprobe overlay"] if plan.load_module else []
-        return [*modprobe, *steps, f"{bind} {_word(mount.where)} {lower}"]
+        return [*modprobe, *steps, f"{bind} {quote_word(mount.where)} {lower}"]
     # One shell for all: each program that PID 1 starts costs more than these do (from 255 on there is another one
     # before it). Its own priority is one within its session where the kernel groups by sessions (autogroup, sched(7)),
     # and that of the session only the kernel's file can set. A container may have neither.
@@ -205,7 +207,7 @@ def _prepare_commands(plan: Plan, mount: OverlayMount) -> "list[str]":
     module = "/sbin/modprobe overlay; " if plan.load_module else ""
     boost = f"{{ echo {_NICE} >/proc/self/autogroup; }} 2>/dev/null"
     script = f'{boost}; {module}{" && ".join(steps)} && exec {bind} "$$0" {lower}'
-    return [f"/bin/sh -c '{script}' {' '.join(map(_word, (mount.where, *words)))}"]
+    return [f"/bin/sh -c '{script}' {' '.join(map(quote_word, (mount.where, *words)))}"]
 
 
 def _layer_commands(mount: OverlayMount) -> "list[str]":
@@ -251,7 +253,7 @@ def _overlay_mount(plan: Plan, mount: OverlayMount) -> str:
     options = _merge_options(OPTIONS_VOLATILE if backing.volatile else OPTIONS_PERSISTENT, mount.settings.options)
     flags = "".join(f"{flag}," for flag in mount.settings.flags)
     return (
-        _unit(f"Overlay on {mount.where}", backing.source)
+        write_head(f"Overlay on {mount.where}", backing.source)
         + f"""DefaultDependencies=no
 Wants={prepare}
 After={prepare} {mount_unit(path + "/lower")}
@@ -281,9 +283,9 @@ def _merge_options(usual: str, asked: "tuple[Word, ...]") -> str:
 def _verify_service(plan: Plan, mount: OverlayMount) -> str:
     # With a work directory that can't be used the kernel mounts the overlay all the same, read-only, and reports
     # success (Linux 6.1 to 6.18). Costs nothing where that is not so.
-    command = " ".join(map(_word, _prepare_words(plan, mount, "--verify=yes")))
+    command = " ".join(map(quote_word, _prepare_words(plan, mount, "--verify=yes")))
     return (
-        _unit(f"Tell that the overlay on {mount.where} is read-only", mount.backing.source)
+        write_head(f"Tell that the overlay on {mount.where} is read-only", mount.backing.source)
         + f"""DefaultDependencies=no
 After={mount_unit(mount.where)}
 Conflicts=umount.target
@@ -308,7 +310,7 @@ def _passthrough_mount(mount: OverlayMount, word: "Word") -> str:
     source = f"/run/overlay-generator/{mount.name}.direct/{backing_name(word.text)}"
     prepare = prepare_unit(mount.where)
     return (
-        _unit(f"{word.text} beside the overlay on {mount.where}", word.source)
+        write_head(f"{word.text} beside the overlay on {mount.where}", word.source)
         + f"""Wants={prepare}
 After={prepare} {mount_unit(mount.where)} {mount_unit(backing.mount)}
 Before={_TARGET}
@@ -335,7 +337,7 @@ def _fallback_service(plan: Plan, mount: OverlayMount) -> str:
     # ExecStop=: /run outlives a soft reboot, and the disk may be there after it.
     # Says nothing: the prepare service finds the tmpfs, and tells for each directory that it is not persistent.
     return (
-        _unit(f"Memory in place of the missing file system at {backing.mount}", backing.source)
+        write_head(f"Memory in place of the missing file system at {backing.mount}", backing.source)
         + f"""DefaultDependencies=no
 Wants={unit}
 After={unit}
@@ -346,8 +348,8 @@ ConditionPathIsMountPoint=!{_value(backing.mount)}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/mkdir -p {_word(backing.mount)} {_marker(backing.mount)}
-ExecStart=/bin/mount -n -t tmpfs -o {_word(_tmpfs_options(plan, mount))} tmpfs {_word(backing.mount)}
+ExecStart=/bin/mkdir -p {quote_word(backing.mount)} {_marker(backing.mount)}
+ExecStart=/bin/mount -n -t tmpfs -o {quote_word(_tmpfs_options(plan, mount))} tmpfs {quote_word(backing.mount)}
 ExecStop=-/bin/rmdir {_marker(backing.mount)}
 """
     )

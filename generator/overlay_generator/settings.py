@@ -34,7 +34,16 @@ def settle(
             hints.append(f"{word}: {word.text} is not passed through: {reason}")
         else:
             passthrough.append(word)
-    return Settings(asked.policy, asked.size, asked.inodes, asked.flags, tuple(options), tuple(passthrough))
+    return Settings(
+        asked.policy,
+        asked.size,
+        asked.inodes,
+        asked.flags,
+        tuple(options),
+        tuple(passthrough),
+        asked.notify,
+        asked.require,
+    )
 
 
 def _drop_contradictions(options: "list[Word]", problems: "list[Problem]") -> None:

@@ -23,11 +23,15 @@ def run(argv: "list[str]") -> None:
 
 
 def main(argv: "list[str]") -> int:
-    """The exit status, 0 or 1, of `prepare ARGUMENT...` (request.py), or of `prepare --stage`."""
+    """The exit status, 0 or 1, of `prepare ARGUMENT...` (request.py), `prepare --stage` or `prepare --boot-check`."""
     if argv[1:] == ["--stage"]:
         from overlay_prepare.factoryreset import stage_all
 
         return stage_all()
+    if argv[1:] == ["--boot-check"]:
+        from overlay_prepare.bootcheck import check_all
+
+        return check_all()
     try:
         request = parse(argv[1:])
     except ValueError as error:

@@ -6,7 +6,7 @@ The order of the steps is what makes a power cut at any moment harmless.
 import posix
 
 from overlay_prepare import fitness, identity, stamp
-from overlay_prepare.files import NO_SPACE, find_kind, make_directory, sync_directory
+from overlay_prepare.files import NO_SPACE, find_kind, make_directory, remove_file, sync_directory
 from overlay_prepare.layers import make_layers
 from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, spell_count, write
 from overlay_prepare.request import Request
@@ -31,6 +31,7 @@ def make_persistent(request: Request) -> None:
         _reset_once(request)
     if find_kind(f"{request.backing}/{_STAGED}"):
         _reset_as_staged(request)
+    remove_file(f"{STATE}/{request.name}.changed")  # of the system before a soft reboot
     if stamp.is_current(request.backing, image):
         make_layers(request)
     else:
@@ -90,7 +91,7 @@ def _choose_policy(request: Request, previous: str, image: str) -> str:
 
 def _follow_image(request: Request, image: str) -> None:
     """Make the upper layer fit for `image`, a text of identify(), and do what the policy for updates asks for."""
-    from overlay_prepare import imagenames
+    from overlay_prepare import imagechange, imagenames
     from overlay_prepare.normalise import normalise
     from overlay_prepare.opaque import reveal
 
@@ -111,11 +112,15 @@ def _follow_image(request: Request, image: str) -> None:
     _check_work(request)
     dropped = _apply_policy(request, policy, image)
     carried = reveal(where, backing, opaque)
+    if previous not in ("", image):
+        imagechange.forget_updated(where, backing)
     posix.sync()
     kept = [] if every or uuids is None else uuids
     stamp.write_uuids(backing, [*kept, *([uuid] if uuid and uuid not in kept else [])])
     imagenames.write(where, backing, carried)
     stamp.write(backing, image)
+    if previous not in ("", image):
+        imagechange.tell(request.name, previous, image)
     if count or dropped:
         gone = spell_count(count, "reference to the old one was", "references to the old one were")
         entries = spell_count(dropped, "entry", "entries")

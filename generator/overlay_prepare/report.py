@@ -35,9 +35,12 @@ def leave(where: str, backing: str, reason: str, text: str) -> None:
     body = ", ".join(f"{_quote(key)}: {_quote(value)}" for key, value in fields.items())
     write(STATE, f"{name}.json", f"{{{body}}}\n")
     if reason:
+        # What overlay-not-persistent@NAME.service of the generator fails by; one line, its status text.
+        write(STATE, f"{name}.failed", " ".join(reason.split()) + "\n")
         write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {text}\n")
     else:
-        remove_file(f"{_MESSAGES}/overlay-generator-{name}")  # of the system before a soft reboot
+        for path in (f"{STATE}/{name}.failed", f"{_MESSAGES}/overlay-generator-{name}"):
+            remove_file(path)  # of the system before a soft reboot
 
 
 def leave_behind(name: str, problems: "list[str]") -> None:

@@ -198,3 +198,17 @@ def test_a_joined_line_has_the_number_of_its_first() -> None:
 def test_any_text_is_read(text: str) -> None:
     for settings in read_settings([(A, text), (B, "[/var]\n" + text)])[0].values():
         assert settings.policy in ("keep", "refresh", "prune", "reset")
+
+
+def test_what_is_told_and_what_is_required() -> None:
+    assert read("[/var]\nNotify=notice\nRequire=persistent writable\n") == {
+        "/var": Settings(notify="notice", require=("persistent", "writable"))
+    }
+    # An empty value takes back what came before, and what is misspelt lets no boot pass that would not have passed.
+    assert read("[/var]\nNotify=notice\nNotify=\nRequire=persistent\nRequire=\n") == {"/var": Settings()}
+    found, problems = read_settings([("conf", "[/var]\nRequire=persistent\nRequire=wirtable\nNotify=no\n")])
+    assert found == {"/var": Settings(require=("persistent",))}
+    assert [(problem.line, problem.text) for problem in problems] == [
+        (3, "Require=wirtable: not one of writable, current-image, persistent; ignored"),
+        (4, "Notify=no: not one of fail, notice; ignored"),
+    ]

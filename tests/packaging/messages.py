@@ -7,9 +7,9 @@ from pathlib import Path
 # What is put in at run time.
 BLANK = "…"
 
-# render writes units, dryrun talks to somebody who has just typed a command and reads on; model and names of its
-# kind hold no sentences that aren't found by the same rule.
-_SILENT = ("render", "dryrun")
+# render and failure write units, dryrun talks to somebody who has just typed a command and reads on; model and names of
+# its kind hold no sentences that aren't found by the same rule.
+_SILENT = ("render", "failure", "dryrun")
 
 
 def collect(*packages: Path) -> "dict[str, str]":

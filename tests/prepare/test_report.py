@@ -44,6 +44,13 @@ def test_the_next_good_start_takes_the_message_away(places: Path) -> None:
     assert json.loads((places / "state/var.json").read_text())["fallen_back"] == ""
 
 
+def test_the_reason_is_one_line_for_the_unit_that_fails(places: Path) -> None:
+    note("/var", "/mounts/var", "the disk\nis  missing\t")
+    assert (places / "state/var.failed").read_text() == "the disk is missing\n"
+    note("/var", "/mounts/var", "")
+    assert not (places / "state/var.failed").exists(), "of the system before a soft reboot"
+
+
 @pytest.mark.parametrize(("error", "text"), [
     (OSError(28, "No space left on device", "/x"), "/x: No space left on device"),
     (OSError(28, "No space left on device"), "No space left on device"),

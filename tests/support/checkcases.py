@@ -5,6 +5,7 @@ A case is a directory in tests/overlayctl/check/cases: README (one line), root/ 
 that the image has.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -46,6 +47,9 @@ def build_good(image: Path, common: Path) -> str:
     for name in _PACKAGED:
         _write(common / f"usr/lib/python3/dist-packages/{name}.py")
     (common / "var/lib").mkdir(parents=True)
+    # As systemd-update-done --root leaves it: younger than /usr, whatever a case puts there.
+    _write(common / "var/.updated")
+    os.utime(common / "var/.updated", (2**31 - 1, 2**31 - 1))
     return version
 
 

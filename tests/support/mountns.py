@@ -36,7 +36,9 @@ def main() -> int:
             run("mount", "--rbind", source, target)
     (root / "usr").mkdir(exist_ok=True)
     run("mount", "-t", "overlay", "-o", f"lowerdir={image}/usr:/usr", "usr", root / "usr")
-    loaded = {path.name: read_unit(path) for path in units.rglob("*") if path.is_file()}
+    # But for those that are there to fail.
+    files = (path for path in units.rglob("*") if path.is_file() and not path.name.startswith("overlay-"))
+    loaded = {path.name: read_unit(path) for path in files}
     os.chroot(root)
     os.chdir("/")
     for name in order(loaded):

@@ -108,6 +108,11 @@ RULES = {
     ),
     "machine-id-fixed": (WARNING, "has a machine ID: all devices with this image have the same", "{advice}"),
     "machine-id-wrong": (WARNING, "has no machine ID in it, but something else", "{advice}"),
+    "updates-each-boot": (
+        NOTE,
+        "{reason}: with /var in memory each boot runs the services with ConditionNeedsUpdate=/var again",
+        "systemd-update-done --root={root} as the last step of the build",
+    ),
     # What the boot runs.
     "generator-missing": (
         ERROR,

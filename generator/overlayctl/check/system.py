@@ -2,9 +2,9 @@
 
 import re
 
+from overlay_generator import boot
 from overlay_generator.model import Plan, UnitFile
 from overlay_generator.names import prepare_unit
-from overlay_generator.render import render
 from overlay_prepare import identity
 from overlayctl.check.finding import Finding, make
 from overlayctl.check.image import Image
@@ -57,13 +57,14 @@ def check_generator(image: Image, library: str) -> "list[Finding]":
 def check_commands(image: Image, plan: Plan) -> "list[Finding]":
     """The commands that the units of `plan` run."""
     findings: dict[str, Finding] = {}
-    for file in render(plan):
+    for file in boot.make_files(plan):
         if not isinstance(file, UnitFile):
             continue
         for line in file.text.split("\n"):
             key, _, value = line.partition("=")
             name = value.lstrip("-+!:@").partition(" ")[0].strip('"')
-            optional = value.startswith("-")
+            # false(1) is there to fail, which it does as well where it is missing.
+            optional = value.startswith("-") or name == "/bin/false"
             if key.startswith("Exec") and name.startswith("/") and not optional and not image.is_executable(name):
                 package = _PACKAGES.get(name.rpartition("/")[2], "coreutils")
                 findings.setdefault(name, make("command-missing", name, name=name, unit=file.path, package=package))
@@ -97,6 +98,16 @@ def check_machine_id(image: Image, cmdline: str) -> "list[Finding]":
         return [make("machine-id-wrong", source, advice=_EMPTY_ADVICE)]
     # On a running machine it may have been mounted there for this boot; a tree has it for all devices.
     return [make("machine-id-fixed", source, advice=f"empty it; {_ID_ADVICE}")] if image.root else []
+
+
+def check_updated(image: Image, plan: Plan) -> "list[Finding]":
+    """systemd-update-done.service(8): its mark in /var is younger than /usr where nothing is left to be updated."""
+    if not any(mount.where == "/var" and mount.backing.tmpfs for mount in plan.mounts):
+        return []
+    path = "/var/.updated"
+    mark, usr = image.find(path), image.find("/usr")
+    reason = "is missing" if mark is None else "is older than /usr" if usr and mark.st_mtime < usr.st_mtime else ""
+    return [make("updates-each-boot", path, reason=reason, root=image.root or "/")] if reason else []
 
 
 def check_identity(image: Image, persistent: bool) -> "list[Finding]":

@@ -137,6 +137,8 @@ def _check_around(image: Image, plan: Plan, fstab: str, kernel: "str | None") ->
     findings += checksystem.check_commands(image, plan)
     findings += checksystem.check_version(image)
     findings += checksystem.check_identity(image, any(not mount.backing.volatile for mount in plan.mounts))
+    # Of a machine that runs, /var is the overlay, and the services have been run.
+    findings += checksystem.check_updated(image, plan) if image.root else []
     return findings + checkunits.check(image, wheres)
 
 

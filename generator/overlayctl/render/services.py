@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Beside the generator's own package, which such an image has not.
 NOTES = "usr/lib/overlay-generator/static"
 
+READ_ONLY = "the overlay is read-only; see the kernel's messages"
 _STATE = "/run/overlay-generator"
 # What an image with Python keeps beside the upper layer, and what is wrong once another image has used that.
 _STALE = ("image", "uuids", "names", "reset")
@@ -60,6 +61,7 @@ def make_layers(mount: "OverlayMount", memory: str = "") -> "list[str]":
     if lasting:
         stale = [] if mount.backing.volatile else [f"{path}/{name}" for name in _STALE]
         stale += [_name_message(mount)] if mount.backing.nofail else []
+        stale += [] if mount.backing.volatile else [f"{_STATE}/{mount.name}.failed"]
         commands += [f"/bin/rm -f {' '.join(stale)}"] if stale else []
         commands.append(f"/bin/mkdir -p {_STATE}")
         commands.append(f"/bin/ln -sf /{NOTES}/{mount.name}.json {_STATE}/{mount.name}.json")
@@ -71,9 +73,17 @@ def write_notes(mount: "OverlayMount") -> "list[UnitFile]":
     name = mount.name
     notes = [] if mount.backing.tmpfs else [(f"{name}.json", _spell_state(mount, ""))]
     if mount.backing.nofail:
+        notes.append((f"{name}.failed", f"{_explain(mount.backing)}\n"))
         notes.append((f"{name}.fallen-back.json", _spell_state(mount, _explain(mount.backing))))
         notes.append((f"{name}.motd", f"WARNING: {_warn(mount)}\n"))
+    if not mount.backing.volatile:
+        notes.append((f"{name}.read-only", f"{READ_ONLY}\n"))
     return [UnitFile(NOTES, path, text, mount.where) for path, text in notes]
+
+
+def fail_by(mount: "OverlayMount", note: str) -> "list[str]":
+    """The commands after which overlay-not-persistent@NAME.service fails, with the text of the file `note`."""
+    return [f"/bin/mkdir -p {_STATE}", f"/bin/ln -sf /{NOTES}/{mount.name}.{note} {_STATE}/{mount.name}.failed"]
 
 
 def make_upper(mount: "OverlayMount", prepare: "Sections") -> "Sections":
@@ -137,6 +147,7 @@ def make_warning(mount: "OverlayMount", prepare: "Sections") -> "Sections":
         unit,
         say(4, _warn(mount)),
         f"/bin/ln -sf /{NOTES}/{name}.fallen-back.json {_STATE}/{name}.json",
+        *fail_by(mount, "failed"),
         "/bin/mkdir -p /run/motd.d",
         f"/bin/ln -sf /{NOTES}/{name}.motd {_name_message(mount)}",
     )

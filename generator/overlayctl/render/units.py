@@ -24,6 +24,7 @@ from overlay_generator.names import ancestors, fallback_unit, mount_unit, prepar
 from overlay_generator.render import render as render_boot
 from overlayctl.render import flags as render_flags
 from overlayctl.render import services as static_services
+from overlayctl.render.failure import make_failing
 from overlayctl.render.services import make_layers, name_service, needs_owner
 from overlayctl.render.text import find, parse, replace, say, spell, value, word
 
@@ -46,8 +47,8 @@ def render(plan: "Plan", in_memory: "Plan", always: bool = False) -> "list[File]
     `in_memory` is the same plan for a boot with overlayfs.upper=volatile. Raises ValueError for what it does not know.
     """
     # One line for each command: that is what is changed here.
-    plan, in_memory = _without_shell(plan), _without_shell(in_memory)
-    job = _Job(plan, in_memory, always)
+    job = _Job(_without_shell(plan), _without_shell(in_memory), always, plan.shell)
+    plan = job.plan
     files = [static for file in render_boot(plan) for static in job.make(file)]
     for mount in plan.mounts:
         files += job.add_for(mount)
@@ -62,8 +63,9 @@ def _without_shell(plan: "Plan") -> "Plan":
 class _Job:
     """One rendering; `prepared` has the prepare service of each directory once it is made."""
 
-    def __init__(self, plan: "Plan", in_memory: "Plan", always: bool) -> None:
+    def __init__(self, plan: "Plan", in_memory: "Plan", always: bool, shell: bool) -> None:
         self.plan = plan
+        self.shell = shell
         self.always = always
         self.wheres = [mount.where for mount in plan.mounts]
         self.prepared: dict[str, Sections] = {}
@@ -87,8 +89,10 @@ class _Job:
         elif file.path == mount_unit(mount.backing.path):
             sections["Unit"] += self._flags(mount)
         elif file.path == verify_unit(mount.where):
-            text = f"{mount.where}: the overlay is read-only; see the kernel's messages"
-            replace(sections["Service"], _PYTHON, ["StandardOutput=journal+console", f"ExecStart={say(3, text)}"])
+            text = f"{mount.where}: {static_services.READ_ONLY}"
+            commands = [f"ExecStart={command}" for command in static_services.fail_by(mount, "read-only")]
+            lines = ["StandardOutput=journal+console", f"ExecStart={say(3, text)}", *commands]
+            replace(sections["Service"], _PYTHON, lines)
         elif ".service.d/" not in file.path:
             raise ValueError(f"no static form of {file.path} is known")
         text = spell(sections)
@@ -113,6 +117,7 @@ class _Job:
         ]
         if not mount.backing.volatile:
             files += self._make_volatile(mount)
+        files += make_failing(mount, UNITS, self.shell, [*self._flags(mount), *_disk_flags(mount)])
         return [*files, *static_services.write_notes(mount)]
 
     def _flags(self, *mounts: "OverlayMount") -> "list[str]":

@@ -146,7 +146,9 @@ def _report(
     tree: Tree, words: "list[str]", inputs: "Inputs", plan: "Plan", files: "list[units.File]", always: bool
 ) -> int:
     """Say what is wrong, what is left alone and what the units can't do; 1 if something was wrong, else 0."""
-    needed = [word.lstrip("-") for file in files if isinstance(file, UnitFile) for word in _find_commands(file.text)]
+    words = [word.lstrip("-") for file in files if isinstance(file, UnitFile) for word in _find_commands(file.text)]
+    # systemd looks for its own by name, and false(1) fails as well where it is missing.
+    needed = [word for word in words if word.startswith("/") and word != "/bin/false"]
     wrong = [str(problem) for problem in plan.problems]
     wrong += [str(skipped) for skipped in plan.skipped if skipped.level == "error"]
     wrong += limits.find_unheeded(plan)

@@ -5,8 +5,8 @@ import tarfile
 import tempfile
 from typing import IO, TYPE_CHECKING
 
-from overlay_generator import __version__
-from overlay_generator.render import render, show
+from overlay_generator import __version__, boot
+from overlay_generator.render import show
 from overlayctl.errors import Failure
 from overlayctl.output import printable
 from overlayctl.save import casedir, record
@@ -100,7 +100,7 @@ def _fill(case: casedir.Case, root: str, environ: "dict[str, str]", note: str) -
 
 def _is_same(plan: "Plan | None", expected: str) -> bool:
     """True if every unit of `plan` is in `expected`, whatever directory the package is in."""
-    for file in render(plan) if plan else ():
+    for file in boot.make_files(plan) if plan else ():
         text = show([file]).replace(plan.library, "/usr/lib/overlay-generator") if plan else ""
         head, _, body = text.partition("\n")
         if head not in expected or body.strip("\n") not in casedir.blot(expected.encode())[0].decode():

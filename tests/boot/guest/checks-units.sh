@@ -80,6 +80,13 @@ check_no_failed_unit() {
     same 'failed units' '' "$(failed_units)"
 }
 
+# failed-alone:UNIT:TEXT, dots in it are any character: the only one that failed, and its status says why
+check_failed_alone() {
+    same 'failed units' "${1%%:*}" "$(failed_units)"
+    same 'state of the system' degraded "$(systemctl is-system-running || true)"
+    property StatusText "${1%%:*}" | grep -q "${1#*:}" || die "status of ${1%%:*}: $(property StatusText "${1%%:*}")"
+}
+
 check_system_running() {
     same 'state of the system' running "$(systemctl is-system-running || true)"
 }

@@ -84,7 +84,10 @@ def is_meant_to_differ(path: str, line: str) -> bool:
         return (key in ("Wants", "Requires") and own) or key == "ExecStart"
     if path.startswith("fallback-"):
         return key == "ConditionPathIsMountPoint" or line.startswith("ExecStart=-/bin/umount -q ")
-    return path.startswith("verify-") and (line.startswith("ExecStart=/bin/echo ") or key == "StandardOutput")
+    ours = value.startswith(
+        ("/bin/echo ", "/bin/mkdir -p /run/overlay-generator", "/bin/ln -sf /usr/lib/overlay-generat")
+    )
+    return path.startswith("verify-") and ((key == "ExecStart" and ours) or key == "StandardOutput")
 
 
 def is_meant_to_go(path: str, line: str) -> bool:

@@ -1,0 +1,65 @@
+"""The gate of boot assessment: is every overlay what its owner requires, before this boot is called good?
+
+Run by overlay-boot-check.service, which is off until it is enabled (systemd's Documentation/AUTOMATIC_BOOT_ASSESSMENT,
+boot-complete.target of systemd.special(7)).
+"""
+
+import posix
+
+from overlay_generator import boot, gather
+from overlay_generator.kernel import parse_mountinfo
+from overlay_prepare import identity, stamp
+from overlay_prepare.files import find_kind
+from overlay_prepare.report import ERROR, NOTICE, STATE, describe, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_generator.model import Mounted, OverlayMount
+
+_READ_ONLY = 1  # ST_RDONLY of statvfs(3)
+
+
+def check_all() -> int:
+    """The exit status: 0 where all that is required holds, or nothing is asked for, else 1. Each reason is said."""
+    try:
+        plan = boot.make_plan("", gather.read_environ())
+        data = gather.read_file("/proc/self/mountinfo")
+    except OSError as error:
+        say(ERROR, f"the overlays can't be checked: {describe(error)}")
+        return 1
+    if plan is None:
+        say(NOTICE, "no overlay is asked for")
+        return 0
+    mounted = parse_mountinfo(data.decode("utf-8", "surrogateescape"))
+    reasons = [str(skipped) for skipped in plan.skipped if skipped.level == "error" and "writable" in skipped.require]
+    for mount in plan.mounts:
+        try:
+            reasons += [f"{mount.where}: {reason}" for reason in find_unmet(mount, mounted)]
+        except OSError as error:
+            reasons.append(f"{mount.where} can't be checked: {describe(error)}")
+    for reason in reasons:
+        say(ERROR, f"{reason}; this boot is not called good")
+    return 1 if reasons else 0
+
+
+def find_unmet(mount: "OverlayMount", mounted: "list[Mounted]") -> "list[str]":
+    """What the owner of `mount` requires and is not so, as sentences. Raises OSError."""
+    require = mount.settings.require
+    found = []
+    if "writable" in require:
+        if not any(m.where == mount.where and m.fstype == "overlay" for m in mounted):
+            found.append("the overlay is not mounted")
+        elif posix.statvfs(mount.where).f_flag & _READ_ONLY:
+            found.append("the overlay is read-only")
+    holding = [m for m in mounted if m.where == mount.backing.mount]
+    in_memory = not holding or holding[-1].fstype == "tmpfs"
+    if "current-image" in require and not in_memory:
+        backing = mount.backing.path
+        if not stamp.is_current(backing, identity.identify(f"{backing}/lower")):
+            found.append("the upper layer is not fit for the image below it")
+    if "persistent" in require:
+        if in_memory:
+            found.append("it is in memory")
+        elif find_kind(f"{STATE}/{mount.name}.failed"):
+            found.append("what is written is not kept")
+    return found

@@ -1,0 +1,97 @@
+"""The gate of boot assessment: what a directory has to be for a boot to be called good."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from overlay_generator import boot, gather
+from overlay_generator.model import Mounted, OverlayMount, Plan, Settings, Skipped
+from overlay_prepare import bootcheck, identity, stamp
+from overlay_prepare.bootcheck import check_all, find_unmet
+from plans import disk, overlay
+
+ALL = ("writable", "current-image", "persistent")
+
+
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OverlayMount:
+    """A good directory on a disk, fit for its image."""
+    found = disk("/var", nofail=True)
+    found.where, found.backing.mount, found.backing.path = str(tmp_path / "var"), str(tmp_path), str(tmp_path / "b")
+    found.settings = Settings(require=ALL)
+    for name in ("var", "b", "state"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(bootcheck, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(identity, "identify", lambda _where: "IMAGE_VERSION=1\n")
+    stamp.write(found.backing.path, "IMAGE_VERSION=1\n")
+    return found
+
+
+def table(mount: OverlayMount, fstype: str = "ext4") -> "list[Mounted]":
+    return [Mounted(mount.backing.mount, fstype, "rw"), Mounted(mount.where, "overlay", "rw")]
+
+
+def test_a_good_boot(mount: OverlayMount) -> None:
+    assert find_unmet(mount, table(mount)) == []
+
+
+def test_each_requirement_has_its_reason(mount: OverlayMount, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_unmet(mount, table(mount)[:1]) == ["the overlay is not mounted"]
+    assert find_unmet(mount, table(mount, "tmpfs")) == ["it is in memory"]
+    stamp.write(mount.backing.path, "IMAGE_VERSION=2\n")
+    assert find_unmet(mount, table(mount)) == ["the upper layer is not fit for the image below it"]
+    stamp.write(mount.backing.path, "IMAGE_VERSION=1\n")
+    (Path(mount.backing.mount) / f"state/{mount.name}.failed").write_text("why\n")
+    assert find_unmet(mount, table(mount)) == ["what is written is not kept"]
+    info = os.statvfs(mount.where)
+    read_only = os.statvfs_result((*info[:8], 1, info[9]))
+    monkeypatch.setattr("posix.statvfs", lambda _path: read_only)
+    assert "the overlay is read-only" in find_unmet(mount, table(mount))
+
+
+def test_by_default_a_dead_disk_is_no_reason_to_change_the_image(mount: OverlayMount) -> None:
+    """Else a device would go back and forth between its images for ever."""
+    mount.settings = Settings()
+    assert find_unmet(mount, table(mount, "tmpfs")) == []
+    (Path(mount.backing.mount) / f"state/{mount.name}.failed").write_text("why\n")
+    assert find_unmet(mount, table(mount)) == []
+
+
+def test_memory_as_planned_is_good() -> None:
+    assert find_unmet(overlay("/"), [Mounted("/", "overlay", "rw")]) == []
+
+
+def plan(monkeypatch: pytest.MonkeyPatch, found: "Plan | None", mounted: str = "") -> None:
+    monkeypatch.setattr(boot, "make_plan", lambda _root, _environ: found)
+    monkeypatch.setattr(gather, "read_file", lambda _path: mounted.encode())
+
+
+def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    plan(monkeypatch, None)
+    assert check_all() == 0
+    assert capsys.readouterr().err == "<5>no overlay is asked for\n"
+    plan(monkeypatch, Plan((), (Skipped("/var", "by fstab"),)))
+    assert check_all() == 0
+    refused = Skipped("/home", "it is not a directory", "error")
+    plan(monkeypatch, Plan((), (refused,)))
+    assert check_all() == 1
+    text = "<3>/home is not overlaid: it is not a directory; this boot is not called good\n"
+    assert capsys.readouterr().err == text
+    refused.require = ("persistent",)
+    assert check_all() == 0
+    plan(monkeypatch, Plan((overlay("/var"),)))
+    assert check_all() == 1
+    assert "/var: the overlay is not mounted; this boot is not called good" in capsys.readouterr().err
+
+
+def test_what_can_t_be_looked_at_is_not_good(monkeypatch: pytest.MonkeyPatch, mount: OverlayMount) -> None:
+    def refuse(*_arguments: object) -> str:
+        raise PermissionError(13, "Permission denied", "/x")
+
+    monkeypatch.setattr(identity, "identify", refuse)
+    line = f"1 1 8:1 / {mount.backing.mount} rw - ext4 /dev/x rw\n2 1 0:9 / {mount.where} rw - overlay overlay rw\n"
+    plan(monkeypatch, Plan((mount,)), line)
+    assert check_all() == 1
+    monkeypatch.setattr(boot, "make_plan", refuse)
+    assert check_all() == 1

@@ -1,0 +1,100 @@
+"""What others are told of a change of the image: versions, the file in /run, and systemd's own mark."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from overlay_prepare import imagechange, report
+from overlay_prepare.imagechange import forget_updated, judge_step, tell
+from persistentdevice import Device, pretend
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "step_back"),
+    [
+        ("1", "2", "no"),
+        ("2", "1", "yes"),
+        ("7", "7", "no"),
+        ("1.9", "1.10", "no"),
+        ("1.10", "1.9", "yes"),
+        ("1.0", "1.0.1", "no"),
+        ("1.0.1", "1.0", "yes"),
+        ("1.0~rc1", "1.0", "no"),
+        ("1.0", "1.0~rc1", "yes"),
+        ("v2", "v10", "no"),
+        ("2026-01-10", "2026-01-02", "yes"),
+        ("a", "a1", "no"),
+        ("\u0663", "2", "yes"),
+        ("", "1", "unknown"),
+        ("1", "", "unknown"),
+    ],
+)
+def test_a_step_back_is_told_by_the_version(old: str, new: str, step_back: str) -> None:
+    assert judge_step(old, new) == step_back
+
+
+def read(path: Path) -> "dict[str, str]":
+    """The file as a shell reads it."""
+    names = ("FROM_ID", "TO_ID", "FROM_VERSION", "TO_VERSION", "STEP_BACK")
+    shown = " ".join(f'"${name}"' for name in names)
+    done = subprocess.run(
+        ["sh", "-euc", f'. "$1"; printf "%s\\n" {shown}', "sh", path], capture_output=True, text=True, check=True
+    )
+    return dict(zip(names, done.stdout.splitlines()))
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(imagechange, "STATE", str(tmp_path))
+    return tmp_path
+
+
+def test_the_step_is_left_for_a_shell(state: Path) -> None:
+    tell("var", "IMAGE_ID=x\nIMAGE_VERSION=2\nsquashfs=0:aa\n", "IMAGE_ID='x'\nIMAGE_VERSION=\"1\"\non=overlay\n")
+    found = read(state / "var.changed")
+    assert found == {"FROM_ID": "x", "TO_ID": "x", "FROM_VERSION": "2", "TO_VERSION": "1", "STEP_BACK": "yes"}
+    tell("var", "squashfs=0:aa\n", "BUILD_ID=7\n")
+    found = read(state / "var.changed")
+    assert (found["FROM_VERSION"], found["TO_VERSION"], found["STEP_BACK"]) == ("", "7", "unknown")
+
+
+def test_the_note_of_the_disk_carries_out_nothing(state: Path) -> None:
+    """Who can write the disk writes the name of the old image, and a script of root's reads it."""
+    tell("var", 'IMAGE_ID=$(touch owned)\nIMAGE_VERSION=1"; touch owned; `id`\\\n', "IMAGE_VERSION=2\n")
+    found = read(state / "var.changed")
+    assert found["FROM_ID"] == "__touch_owned_"
+    assert found["FROM_VERSION"].startswith("1_")
+    assert sorted(os.listdir(state)) == ["var.changed"]
+
+
+def test_the_mark_of_systemd_goes_from_the_upper_layer_alone(tmp_path: Path) -> None:
+    (tmp_path / "upper").mkdir()
+    (tmp_path / "upper/.updated").write_text("x")
+    forget_updated("/srv", str(tmp_path))
+    assert (tmp_path / "upper/.updated").exists()
+    forget_updated("/var", str(tmp_path))
+    forget_updated("/var", str(tmp_path))
+    assert os.listdir(tmp_path / "upper") == []
+    (tmp_path / "upper/.updated").mkdir()
+    forget_updated("/var", str(tmp_path))
+    assert os.listdir(tmp_path / "upper") == [".updated"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes need root")
+def test_a_change_is_told_in_its_own_boot_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch)
+    monkeypatch.setattr(imagechange, "STATE", report.STATE)
+    device = Device(tmp_path)
+    told = Path(report.STATE) / "var.changed"
+    device.boot()
+    assert not told.exists()
+    device.update()
+    device.boot()
+    assert read(told)["STEP_BACK"] == "no"
+    device.boot()
+    assert not told.exists()
+    Device.identity = "IMAGE_VERSION=1\n"
+    device.boot()
+    assert read(told)["STEP_BACK"] == "yes"
