@@ -15,10 +15,11 @@ generatordir ?= $(PREFIX)/lib/systemd/system-generators
 unitdir ?= $(PREFIX)/lib/systemd/system
 mandir ?= $(PREFIX)/share/man
 completionsdir ?= $(PREFIX)/share/bash-completion/completions
+schemadir ?= $(PREFIX)/share/overlay-generator/schemas
 # What the scripts and the units start Python with: a path in the image.
 interpreter ?= /usr/bin/python3
 # Not by export: a make that runs below this one, as in tests, has paths of its own.
-settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir interpreter
+settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir schemadir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
 .PHONY: help install install-generator install-overlayctl uninstall check lint fuzz bench boots cost demo clean

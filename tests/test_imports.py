@@ -38,6 +38,7 @@ FLOORS = {
     "overlayctl.check": LAYERS,
     "overlayctl.diff": LAYERS,
     "overlayctl.export": LAYERS,
+    "overlayctl.metrics": LAYERS,
     "overlayctl.render": LAYERS,
     "overlayctl.save": LAYERS,
     "overlayctl.stage": LAYERS,

@@ -30,8 +30,13 @@ OVERLAYCTL = """\
 755 usr/bin/overlayctl
 644 usr/lib/overlay-generator/overlayctl/*.py
 644 usr/lib/overlay-generator/overlayctl/__pycache__/*.TAG.pyc
+644 usr/lib/systemd/system/overlay-metrics.service
+644 usr/lib/systemd/system/overlay-metrics.timer
 644 usr/share/man/man1/overlayctl.1
 644 usr/share/bash-completion/completions/overlayctl
+644 usr/share/overlay-generator/schemas/check.json
+644 usr/share/overlay-generator/schemas/diff.json
+644 usr/share/overlay-generator/schemas/status.json
 """
 LIBRARY = "usr/lib/overlay-generator"
 PARTS = {"install": GENERATOR + OVERLAYCTL, "install-generator": GENERATOR, "install-overlayctl": OVERLAYCTL}
@@ -147,6 +152,7 @@ def test_uninstall_takes_exactly_that_away(prefix: str, tmp_path: Path) -> None:
         ("unitdir", "usr/lib/systemd/system/*"),
         ("mandir", "usr/share/man/*"),
         ("completionsdir", "usr/share/bash-completion/completions/*"),
+        ("schemadir", "usr/share/overlay-generator/schemas/*"),
     ],
 )
 def test_every_path_can_be_set(variable: str, moved: str, tmp_path: Path) -> None:
@@ -176,6 +182,7 @@ def test_the_interpreter_can_be_set(tmp_path: Path) -> None:
     assert {line.split()[0] for line in first} == {"#!/opt/python/bin/python3"}
     unit = tmp_path / "usr/lib/systemd/system/overlay-generator-factory-reset.service"
     assert "\nExecStart=/opt/python/bin/python3 -ISB /opt/library/prepare " in unit.read_text()
+    assert "=/usr/bin/overlayctl metrics " in (unit.with_name("overlay-metrics.service")).read_text()
     module = tmp_path / "opt/library/overlay_generator/render.py"
     assert '"/opt/python/bin/python3 -ISB"' in module.read_text()
 

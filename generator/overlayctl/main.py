@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Each with the same text as its module's HELP: loading all of them for a list takes too long.
 VERBS = {
     "status": "show what the overlays are doing, and whether that is what was asked for",
+    "metrics": "write the status in numbers, for Prometheus and the like",
     "diff": "show what has been changed against the image",
     "restore": "give files of the image back at the next boot",
     "reset": "empty upper layers at the next boot",

@@ -42,6 +42,8 @@ exit status: 0 nothing found (notes are no findings), 1 something was found, 3 i
 _ASSUMED = "overlayfs.mounts"
 _COLOURS = {ERROR: "red", WARNING: "yellow", NOTE: "cyan"}
 _ORDER = LEVELS
+# Of packaging/schemas/check.json: it goes up when a name goes or means something else.
+_SCHEMA = 1
 
 
 def add_arguments(parser: "argparse.ArgumentParser") -> None:
@@ -166,4 +168,5 @@ def _spell_json(findings: "list[Finding]") -> str:
     from overlay_generator import __version__
 
     counts = {f"{level}s": sum(1 for finding in findings if finding.level == level) for level in _ORDER}
-    return json.dumps({"version": __version__, **counts, "findings": [asdict(f) for f in findings]}, indent=2) + "\n"
+    found = {"schema": _SCHEMA, "version": __version__, **counts, "findings": [asdict(f) for f in findings]}
+    return json.dumps(found, indent=2) + "\n"

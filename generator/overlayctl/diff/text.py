@@ -12,6 +12,8 @@ COLOURS = {
     ADDED: "green", CHANGED: "yellow", METADATA: "yellow", EQUAL: "dim",
     DELETED: "red", REPLACED: "cyan", MOVED: "cyan", OPAQUE: "cyan",
 }  # fmt: skip
+# Of packaging/schemas/diff.json: it goes up when a name goes or means something else.
+SCHEMA = 1
 _TYPES = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "fifo",
     stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device",
@@ -44,6 +46,7 @@ def describe(change: Change, path: str) -> "dict[str, object]":
         found["from"] = _place_source(change, path)
     found["new"] = _describe_entry(change.info)
     found["old"] = _describe_entry(change.old_info)
+    found["schema"] = SCHEMA
     return found
 
 

@@ -7,12 +7,17 @@ from typing import Any
 from overlay_generator import __version__
 from overlayctl.status import health
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
+from overlayctl.status.volatile import MEMORY
+
+# Of packaging/schemas/status.json: it goes up when a name goes or means something else.
+SCHEMA = 1
 
 
 def spell(machine: MachineStatus, named: bool) -> str:
     """One JSON object and a line break."""
     verdict = health.judge_all(machine, named)
     fields = {
+        "schema": SCHEMA,
         "version": __version__,
         "status": verdict.level,
         "directories": [describe(directory, named) for directory in machine.directories],
@@ -55,7 +60,8 @@ def describe(directory: DirectoryStatus, named: bool = False) -> "dict[str, Any]
 
 def is_persistent(directory: DirectoryStatus) -> bool:
     """True if what is written there now is there after a boot, too."""
-    return directory.overlay is not None and directory.backing is not None and directory.backing.fstype != "tmpfs"
+    backing = directory.backing if directory.overlay else None
+    return backing is not None and backing.fstype not in MEMORY and not directory.volatile
 
 
 def _describe_backing(directory: DirectoryStatus) -> "dict[str, str] | None":
@@ -71,6 +77,7 @@ def _describe_backing(directory: DirectoryStatus) -> "dict[str, str] | None":
         "uuid": device.uuid if device else "",
         "partition": device.partition if device else "",
         "model": device.model if device else "",
+        "volatile": directory.volatile,
         "asked_by": directory.wanted.backing.source if directory.wanted else "",
     }
 
@@ -79,7 +86,7 @@ def _describe_space(directory: DirectoryStatus) -> "dict[str, Any] | None":
     space = directory.space
     if space is None:
         return None
-    in_memory = bool(directory.backing and directory.backing.fstype == "tmpfs")
+    in_memory = bool(directory.backing and directory.backing.fstype in MEMORY)
     return {
         "size": space.size,
         "used": space.used,

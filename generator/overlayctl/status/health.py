@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from overlay_generator.names import mount_unit, prepare_unit
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
 from overlayctl.status.space import FULL
+from overlayctl.status.volatile import MEMORY
 
 AS_ASKED, DEGRADED, NOT_ACTIVE = 0, 1, 2
 WORDS = {AS_ASKED: "as asked", DEGRADED: "degraded", NOT_ACTIVE: "not active"}
@@ -24,9 +25,11 @@ def judge(directory: DirectoryStatus, named: bool = False) -> Verdict:
         return _judge_inactive(directory, named)
     reasons = []
     if directory.fallen_back:
-        in_memory = directory.backing is None or directory.backing.fstype == "tmpfs"
+        in_memory = directory.backing is None or directory.backing.fstype in MEMORY
         prefix = "in memory in place of its disk, what is written is lost: " if in_memory else ""
         reasons.append(f"{prefix}{directory.fallen_back}")
+    if directory.volatile:
+        reasons.append(f"what is written is lost at the next boot: {directory.volatile}")
     if directory.read_only:
         reasons.append("the overlay is read-only: see the kernel's messages on overlayfs (journalctl -k -g overlayfs)")
     if directory.space:

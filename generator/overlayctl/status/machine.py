@@ -13,7 +13,7 @@ from overlay_prepare.report import BEHIND, STATE
 from overlay_prepare.resetrequest import Staged
 from overlayctl import mounts
 from overlayctl.mounts import Mount, Table
-from overlayctl.status import devices, holders, nextboot, space, units
+from overlayctl.status import devices, holders, nextboot, space, units, volatile
 from overlayctl.status.devices import Device
 from overlayctl.status.holders import Holder
 from overlayctl.status.space import Memory, Space
@@ -35,7 +35,8 @@ class DirectoryStatus:
     `image` is the stamp as noted, `image_current` whether that is the image below (None: not known). `fallen_back` is
     why memory is in the place of a disk, `behind` what prepare could not do while the boot went on, a sentence a line.
     `staged` is what the next boot will reset, `dropped` the log of what updates of the image have dropped, if there is
-    one. What can't be read is empty.
+    one. `volatile` is why a file system that looks like one on a disk is gone after a boot. What can't be read is
+    empty.
     """
 
     where: str
@@ -45,6 +46,7 @@ class DirectoryStatus:
     backing_path: str = ""
     backing: "Mount | None" = None
     device: "Device | None" = None
+    volatile: str = ""
     fallen_back: str = ""
     behind: str = ""
     space: "Space | None" = None
@@ -120,15 +122,19 @@ def read_behind(where: str) -> str:
         return ""
 
 
-def read(paths: "tuple[str, ...]" = ()) -> MachineStatus:
-    """The status of this machine, or of the directories that hold `paths` alone. Raises OSError."""
-    return Reader().read(paths)
+def read(paths: "tuple[str, ...]" = (), thorough: bool = True) -> MachineStatus:
+    """The status of this machine, or of the directories that hold `paths` alone. Raises OSError.
+
+    Without `thorough` what takes long is left out: labels of disks, processes, memory.
+    """
+    return Reader(thorough).read(paths)
 
 
 class Reader:
     """Collects notes while it reads; each is told once."""
 
-    def __init__(self) -> None:
+    def __init__(self, thorough: bool = True) -> None:
+        self.thorough = thorough
         self.notes: dict[str, None] = {}
         self.plan: Plan | None = None
         self.table = Table()
@@ -145,7 +151,7 @@ class Reader:
         self.states = self._read_units(chosen)
         memory = None
         try:
-            memory = space.measure_memory()
+            memory = space.measure_memory() if self.thorough else None
         except space.Missing as missing:
             self._note(missing)
         directories = tuple(self._read_directory(where) for where in chosen)
@@ -206,7 +212,8 @@ class Reader:
             overlay=overlay,
             backing_path=backing_at,
             backing=backing,
-            device=self._read_device(backing) if overlay and backing else None,
+            device=self._read_device(backing) if overlay and backing and self.thorough else None,
+            volatile=self._find_volatile(backing) if overlay and backing else "",
             fallen_back=fallen_back,
             behind=self._read_behind(where) if overlay else "",
             space=space.measure(where) if overlay else None,
@@ -214,7 +221,7 @@ class Reader:
             image=image,
             image_current=current,
             hidden=self._find_hidden(overlay, backing),
-            holders=tuple(self._find_holders(where, backing_at, own)) if overlay else (),
+            holders=tuple(self._find_holders(where, backing_at, own)) if overlay and self.thorough else (),
             units=own,
             staged=self._read_staged(backing_path(where)),
             dropped=_find_log(backing_at),
@@ -249,6 +256,13 @@ class Reader:
         except devices.Missing as missing:
             self._note(missing)
             return None
+
+    def _find_volatile(self, backing: Mount) -> str:
+        try:
+            return volatile.find(backing, self.table)
+        except volatile.Unknown as unknown:
+            self._note(f"{unknown}: whether {backing.where} is there after a boot is not known")
+            return ""
 
     def _read_fallen_back(self, where: str) -> str:
         try:

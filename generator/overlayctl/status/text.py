@@ -54,7 +54,7 @@ def _head(directory: DirectoryStatus, verdict: Verdict) -> str:
     writable = "READ-ONLY" if directory.read_only else "writable"
     if is_persistent(directory):
         return f"{writable}, persistent, {health.WORDS[verdict.level]}"
-    kept = "NOT persistent" if directory.fallen_back else "in memory"
+    kept = "NOT persistent" if directory.fallen_back or directory.volatile else "in memory"
     return f"{writable}, {kept}, {health.WORDS[verdict.level]}"
 
 
@@ -77,7 +77,8 @@ def _tell_overlay(directory: DirectoryStatus, memory: "Memory | None") -> "Itera
         yield "space", f"{_bar(space.percent)}  {spell_size(space.used)} of {spell_size(space.used + space.free)}"
         if space.inodes:
             yield "inodes", f"{_bar(space.inodes_percent)}  {space.inodes_used:,} of {space.inodes:,}"
-        if memory and not is_persistent(directory):
+        # Of a disk in memory it is not known: zram compresses, brd keeps what was deleted.
+        if memory and not is_persistent(directory) and not directory.volatile:
             yield "memory", f"{spell_size(space.used)} of the machine's {spell_size(memory.total)} are in it"
     for mount in directory.hidden:
         yield "hidden", f"{mount.fstype} {mount.source} at {mount.where} was there before and is covered"

@@ -70,6 +70,17 @@ check_diff_leaves_out() {
     same "lines of overlayctl diff on $1" 0 "$(changes '[a-z]*' "$1")"
 }
 
+# metrics-have:NAME=VALUE, of /var, in the file that overlay-metrics.timer lets write soon after the boot
+check_metrics_have() {
+    for _ in $(seq 240); do
+        [ ! -e /run/node-exporter/overlay.prom ] || break
+        sleep 0.25
+    done
+    same 'mode of overlay.prom' 644 "$(stat -c %a /run/node-exporter/overlay.prom)"
+    name="overlay_${1%%=*}{directory=\"/var\"}"
+    same "$name" "$name ${1#*=}" "$(grep -F "$name " /run/node-exporter/overlay.prom)"
+}
+
 # reset-is-staged:GLOB, of all, but for what matches
 check_reset_is_staged() {
     overlayctl reset --keep "$1" > "$STATUS.reset" 2> "$STATUS.errors" || die "it failed: $(cat "$STATUS.errors")"

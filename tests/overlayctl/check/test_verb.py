@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 import checkcases
+import schemas
 from overlay_prepare import identity
 from overlayctl.check import cmdline, kernel, python, system
 from overlayctl.check.cmdline import CommandLine
 from overlayctl.check.finding import LEVELS, RULES
 from overlayctl.check.image import Image
+from overlayctl.main import main
 from product import SYSTEM_PYTHON
 
 
@@ -52,6 +54,7 @@ def test_case(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     common, version = good
     root = tmp_path / "root"
@@ -65,6 +68,11 @@ def test_case(
         expected.write_text(text)
     assert text == expected.read_text()
     assert (checkcases.CASES / name / "README").read_text().count("\n") == 1
+    assert main(["check", "--root", str(root), *options, "--json"]) == done.returncode
+    found = json.loads(capsys.readouterr().out)
+    schemas.validate("check", found)
+    rules = [finding["rule"] for finding in found["findings"]]
+    assert rules == re.findall(r"\[([a-z0-9-]+)\]$", text, re.M)
 
 
 def test_each_rule_has_a_case() -> None:

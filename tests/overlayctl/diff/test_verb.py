@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import schemas
 from device import Device, needs_mounts
 from handmade import Tree, run_command
 from product import REPOSITORY, Run
@@ -100,16 +101,21 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     assert tree.run("--name-only").stdout == "/var/a\\x0a\\x1b[31m\udcff\n"
     assert tree.run("--name-only", "--null").stdout == f"/var/{name}\0"
     assert "\\x1b" in tree.run().stdout
-    assert json.loads(tree.run("--json").stdout)["path"] == f"/var/{name}"
+    found = json.loads(tree.run("--json").stdout)
+    schemas.validate("diff", found)
+    assert found["path"] == f"/var/{name}"
 
 
 def test_json(tree: Tree) -> None:
     found = [json.loads(line) for line in tree.run("--json").stdout.splitlines()]
     assert [one["kind"] for one in found] == [line.split()[0] for line in TEXT.splitlines()]
+    for one in found:
+        schemas.validate("diff", one)
     by_path = {one["path"]: one for one in found}
     file = {"type": "file", "size": 6, "mode": "0644", "uid": 0, "gid": 0, "mtime_ns": 10**18}
     assert by_path["/var/mode"] == {
-        "kind": "metadata", "path": "/var/mode", "what": ["mode"], "new": {**file, "mode": "0600"}, "old": file,
+        "schema": 1, "kind": "metadata", "path": "/var/mode", "what": ["mode"],
+        "new": {**file, "mode": "0600"}, "old": file,
     }  # fmt: skip
     assert by_path["/var/moved"]["from"] == "/var/old"
     assert (by_path["/var/deleted"]["new"], by_path["/var/deleted"]["old"]) == (None, file)

@@ -1,5 +1,6 @@
 """What status concludes, and how it reads systemctl. Cases are data."""
 
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import schemas
 from overlay_generator.model import Backing, Directory, FstabEntry, OverlayMount, Skipped
 from overlayctl.mounts import Mount
-from overlayctl.status import health, nextboot, units
+from overlayctl.status import document, health, nextboot, units
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
 from overlayctl.status.space import Space, spell_size
 from overlayctl.status.units import UnitState
@@ -43,6 +45,7 @@ VERDICTS = [
     (replace(GOOD, image_current=None), 0, []),
     (replace(GOOD, units=(FAILED,)), 1, ["var.mount has failed: see systemctl status var.mount"]),
     (replace(GOOD, differences=("it will be in memory",)), 0, []),
+    (replace(GOOD, volatile="/dev/zram0 is memory"), 1, ["lost at the next boot: /dev/zram0 is memory"]),
     (replace(GOOD, wanted=None), 0, []),
     (replace(GOOD, overlay=None, units=(FAILED,)), 2, ["var.mount has failed"]),
     (replace(GOOD, overlay=None, units=(LEFT_OUT,)), 2, ["its conditions did not hold"]),
@@ -64,6 +67,15 @@ def test_verdict(directory: DirectoryStatus, level: int, words: "list[str]") -> 
     text = " ".join(verdict.reasons)
     assert all(word in text for word in words)
     assert bool(words) == bool(text)
+
+
+@pytest.mark.parametrize(("directory", "level", "words"), VERDICTS)
+def test_each_as_json_is_what_the_schema_says(directory: DirectoryStatus, level: int, words: "list[str]") -> None:
+    machine = MachineStatus((directory,), problems=("a wrong key",), notes=("not looked at",))
+    found = json.loads(document.spell(machine, named=False))
+    schemas.validate("status", found)
+    assert found["directories"][0]["status"] == level
+    assert bool(found["directories"][0]["reasons"]) == bool(words)
 
 
 def test_left_alone_is_not_what_was_asked_about() -> None:

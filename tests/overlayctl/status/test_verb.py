@@ -1,15 +1,20 @@
 """overlayctl status on real overlays: what it says, as JSON and as text, and its exit status."""
 
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import schemas
 from device import FSTAB, VAR, Device, needs_mounts
 from product import Run
 
 pytestmark = needs_mounts
+ZRAM = Path("/sys/class/zram-control")
 
 # Mounts the overlay on /var anew after `hold`, as if `hold` had come before it.
 AGAIN = f"""
@@ -24,8 +29,11 @@ GENERATE = """top=/run/systemd/generator; mkdir -p $top $top.early $top.late
 
 
 @pytest.fixture
-def device(run: Run, image: Path, tmp_path: Path) -> Device:
-    return Device(run, image, tmp_path)
+def device(run: Run, image: Path) -> "Iterator[Device]":
+    # Not /tmp, which may be memory: what a disk is made of is looked at.
+    top = Path(tempfile.mkdtemp(prefix="overlay-generator-status-", dir="/var/tmp"))
+    yield Device(run, image, top)
+    shutil.rmtree(top)
 
 
 @pytest.fixture
@@ -43,6 +51,7 @@ def status(device: Device, script: str = "", expected: int = 0, arguments: str =
     assert (int(failed.read_text()) if failed.exists() else 0) == expected, output
     found: dict[str, Any] = json.loads((device.root / "tmp/status").read_text())
     assert found["status"] == expected
+    schemas.validate("status", found)
     return found
 
 
@@ -102,6 +111,40 @@ def test_a_missing_disk(on_disk: Device) -> None:
 def test_a_missing_disk_as_text(on_disk: Device) -> None:
     text = on_disk.boot("overlayctl status || true", disk=False)
     assert "/var: writable, NOT persistent, degraded\n" in text
+
+
+# A disk in memory, made by `make`, where fstab asks for a disk.
+IN_MEMORY = f"""
+umount /var; {{make}}
+mkfs.ext4 -q $disk; mount -o loop $disk {VAR}; mkdir {VAR}/upper {VAR}/work
+mount -t overlay overlay -o lowerdir=/var,upperdir={VAR}/upper,workdir={VAR}/work /var
+"""
+
+
+def test_a_disk_that_is_memory_after_all(device: Device) -> None:
+    device.fstab(FSTAB)
+    make = "disk=/media/disk; mkdir -p /media; mount -t tmpfs memory /media; truncate -s 16M $disk"
+    script = IN_MEMORY.format(make=make)
+    var = only(status(device, script, expected=1, disk=False))
+    assert (var["writable"], var["persistent"], var["backing"]["fstype"]) == (True, False, "ext4")
+    assert var["backing"]["volatile"].endswith(" is the file /media/disk, which is in memory (tmpfs at /media)")
+    assert f"what is written is lost at the next boot: {var['backing']['volatile']}" in var["reasons"]
+    lines = device.boot(f"{script} overlayctl status || true", disk=False)
+    assert "/var: writable, NOT persistent, degraded\n" in lines
+
+
+@pytest.mark.skipif(not ZRAM.is_dir(), reason="this kernel has no zram")
+def test_a_disk_of_zram(device: Device) -> None:
+    device.fstab(FSTAB)
+    number = (ZRAM / "hot_add").read_text().strip()
+    try:
+        make = f"disk=/dev/zram{number}; echo 16M >/sys/block/zram{number}/disksize"
+        script = IN_MEMORY.format(make=make).replace("-o loop", "")
+        var = only(status(device, script, expected=1, disk=False))
+        assert var["persistent"] is False
+        assert var["backing"]["volatile"] == f"/dev/zram{number} is a disk in memory (zram)"
+    finally:
+        (ZRAM / "hot_remove").write_text(number)
 
 
 def test_an_overlay_that_came_up_read_only(device: Device) -> None:

@@ -11,6 +11,8 @@ do_install() {
 FILES:${PN} += " \
     ${nonarch_libdir}/overlay-generator \
     ${datadir}/bash-completion \
+    ${datadir}/overlay-generator \
+    ${systemd_system_unitdir} \
 "
 
 RDEPENDS:${PN} = " \

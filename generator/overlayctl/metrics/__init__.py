@@ -1,0 +1,1 @@
+"""overlayctl metrics: the status in numbers, for what watches many devices."""

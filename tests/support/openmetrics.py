@@ -1,0 +1,15 @@
+"""The reference parsers of prometheus_client: of OpenMetrics, and of the text format before it."""
+
+from prometheus_client import Metric
+from prometheus_client import parser as textformat
+from prometheus_client.openmetrics import parser as openmetrics
+
+
+def parse(text: str) -> "list[Metric]":
+    """The families of `text`. Raises ValueError where that is no OpenMetrics."""
+    return list(openmetrics.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+
+
+def parse_textfile(text: str) -> "list[Metric]":
+    """The families as node_exporter reads them. Raises ValueError."""
+    return list(textformat.text_string_to_metric_families(text))
