@@ -22,17 +22,19 @@ interpreter ?= /usr/bin/python3
 settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir schemadir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
-.PHONY: help install install-generator install-overlayctl uninstall check lint fuzz bench boots cost demo clean
+.PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint fuzz bench boots cost \
+    demo clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
 	@echo 'make install-generator, make install-overlayctl     one part of it; overlayctl needs the other'
 	@echo 'make uninstall [DESTDIR=…] [PREFIX=/usr]            take exactly that away'
 	@echo 'make check                                          all tests but the boots and packages-check'
+	@echo 'make check-foreign [ARCHITECTURES="s390x armhf"]    those that start no program, emulated (root)'
 	@echo 'make lint                                           the static checks among them'
 	@echo 'make fuzz                                           500 and 2000 random histories (root)'
 	@echo 'make bench                                          what a boot pays, as ratios and counts'
-	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie]          boot virtual machines (root)'
+	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie] [ARCHITECTURES="arm64 armhf"]   boot virtual machines (root)'
 	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
 	@echo 'make demo                                           boot one and show it (root)'
 	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/'
@@ -52,7 +54,8 @@ uninstall:
 
 # Tools of the environment that tests/needs makes, else those in PATH.
 environment := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/overlay-generator/venv
-pytest := $(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3) -m pytest
+python := $(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3)
+pytest := $(python) -m pytest
 
 check:
 	$(pytest)
@@ -68,9 +71,16 @@ bench:
 	python3 tests/bench/boot.py
 	python3 tests/bench/diff.py
 
+# mipsel is known too. tests/needs machines installs what it wants.
+check-foreign:
+	$(python) tests/foreign/check.py $(ARCHITECTURES)
+
 # SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest. tests/needs boots installs what it wants.
+# ARCHITECTURES='arm64 armhf': these scenarios on emulated machines of other kinds; tests/needs machines.
+each_machine := flag-off flag-on persistent-ext4 image-update power-cut missing-disk-nofail
 boots:
-	python3 tests/boot/run.py $(addprefix --suite ,$(SUITES)) $(ONLY)
+	python3 tests/boot/run.py $(addprefix --suite ,$(SUITES)) $(addprefix --architecture ,$(ARCHITECTURES)) \
+	    $(if $(ARCHITECTURES),--icount) $(or $(ONLY),$(if $(ARCHITECTURES),$(each_machine)))
 
 cost:
 	python3 tests/boot/cost.py

@@ -232,7 +232,7 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
         if entry:
             if not can_be_upper(entry.fstype):
                 reason = f"{entry} mounts {entry.fstype} at {mount}, which can't hold an upper layer"
-                return Skipped(where, f"{reason}: use ext4, xfs, btrfs or f2fs", "error")
+                return Skipped(where, f"{reason}: use ext4, xfs, btrfs or f2fs, on raw NAND ubifs", "error")
             nofail = entry.has_option("nofail")
             source = entry.source.partition(" (")[0]
             growfs = entry.has_option("x-systemd.growfs")

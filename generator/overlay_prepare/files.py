@@ -1,10 +1,10 @@
 """What prepare and its steps do with files and directories."""
 
+# Built into the interpreter: no file is opened for it. On MIPS, SPARC and Alpha most numbers are others than on x86.
+import errno
 import posix
 
-NO_SPACE = (28, 122)  # ENOSPC, EDQUOT; the module errno would be one more to load
-TOO_LONG = 36  # ENAMETOOLONG
-_NOT_SUPPORTED = 95  # EOPNOTSUPP
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # How the names of overlayfs's own marks begin; they belong to the layer that they are found in.
 MARKS = "trusted.overlay."
 _LONGEST = 3800  # bytes; with one more name it is still below PATH_MAX
@@ -18,6 +18,51 @@ def find_kind(path: str) -> str:
         return _KINDS.get(posix.lstat(path).st_mode & 0o170000, "o")
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+    # Last changed after 2038, and the C library's time_t has 32 bits: lstat(2) fails, the directory knows the kind.
+    directory, _, name = path.rpartition("/")
+    for entry in list_entries(directory or "/"):
+        if entry.name == name:
+            if entry.is_symlink():
+                return "l"
+            return "f" if entry.is_file(follow_symlinks=False) else "d" if entry.is_dir(follow_symlinks=False) else "o"
+    return ""
+
+
+def find_device(path: str) -> int:
+    """st_dev of what is at `path`, for is_on(); -1 where it can't be looked at (32 bits of time). Raises OSError."""
+    try:
+        return posix.lstat(path).st_dev
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+        return -1
+
+
+def has_mode(path: str, mode: int) -> bool:
+    """True if the permissions of `path` are `mode`; False also where they can't be looked at (32 bits of time). Raises
+    OSError.
+    """
+    try:
+        return posix.stat(path).st_mode & 0o7777 == mode
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+        return False
+
+
+def is_on(entry: "posix.DirEntry[str]", device: int) -> bool:
+    """True if `entry` lies on the same file system as its directory, on `device`. Raises OSError."""
+    try:
+        if device >= 0:
+            return entry.stat(follow_symlinks=False).st_dev == device
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+    # statvfs(3) has no times that could be too large.
+    return posix.statvfs(entry.path).f_fsid == posix.statvfs(entry.path.rpartition("/")[0] or "/").f_fsid
 
 
 def leads_to_directory(top: str, path: str) -> bool:
@@ -57,7 +102,7 @@ def list_attributes(path: str) -> "list[str]":
         return [name for name in posix.listxattr(path, follow_symlinks=False) if not name.startswith(MARKS)]
     except OSError as error:
         # A squashfs without a table of them says so, instead of giving an empty list (Linux 6.12).
-        if error.errno == _NOT_SUPPORTED:
+        if error.errno == errno.EOPNOTSUPP:
             return []
         raise
 

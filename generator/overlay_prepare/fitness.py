@@ -1,5 +1,6 @@
 """Whether the file system at a backing directory is the wanted one, and can hold an upper layer."""
 
+import errno
 import posix
 
 from overlay_generator.fstab import can_be_upper
@@ -12,7 +13,6 @@ from overlay_prepare.report import Unusable
 
 _WHITEOUT = 0o020000  # S_IFCHR; a character device 0:0 is what overlayfs marks a deleted file with
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
-_NOT_EMPTY = 39  # ENOTEMPTY
 
 
 def find_mounted(mount: str, mountinfo: str = "/proc/self/mountinfo") -> Mounted:
@@ -29,7 +29,10 @@ def verify(mounted: Mounted, wanted: str) -> None:
     if wanted not in ("", "auto", "none") and mounted.fstype not in wanted.split(","):
         raise Unusable(f"{mounted.fstype} is mounted at {mounted.where}, and fstab wants {wanted}")
     if not can_be_upper(mounted.fstype):
-        raise Unusable(f"{mounted.fstype} at {mounted.where} can't hold an upper layer: use ext4, xfs, btrfs or f2fs")
+        raise Unusable(
+            f"{mounted.fstype} at {mounted.where} can't hold an upper layer: "
+            "use ext4, xfs, btrfs or f2fs, on raw NAND ubifs"
+        )
     if "ro" in mounted.flags.split(",") or "ro" in mounted.options.split(","):
         raise Unusable(f"{mounted.where} is mounted read-only; see the kernel's messages on its file system")
 
@@ -53,6 +56,19 @@ def probe(backing: str, options: str) -> None:
         remove(scratch)
 
 
+def keeps_acls(path: str) -> bool:
+    """True if the file system at `path` has POSIX ACLs: ubifs and squashfs have none, nor a kernel built so. Raises
+    OSError.
+    """
+    try:
+        posix.getxattr(path, "system.posix_acl_access")
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        return error.errno == errno.ENODATA
+    return True
+
+
 def check_work(backing: str) -> None:
     """Make the directory that the kernel is about to make in `backing`/work. Raises Unusable if it could not.
 
@@ -65,7 +81,7 @@ def check_work(backing: str) -> None:
         except FileNotFoundError:
             pass
         except OSError as error:
-            if error.errno != _NOT_EMPTY:
+            if error.errno != errno.ENOTEMPTY:
                 raise
             remove(inner)
         posix.mkdir(inner, 0)

@@ -7,7 +7,7 @@ a directory. Written when the image has changed, read when it changes the next t
 import posix
 
 from overlay_generator.names import escape_line, unescape_line
-from overlay_prepare.files import NO_SPACE, remove_file, write_whole
+from overlay_prepare.files import NO_SPACE, find_device, is_on, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read(backing: str, directories: "dict[str, set[str]]") -> bool:
 
 
 def _walk(top: str) -> "Iterator[str]":
-    device = posix.stat(top).st_dev
+    device = find_device(top)
     pending = [""]
     while pending:
         directory = pending.pop()
@@ -69,7 +69,7 @@ def _walk(top: str) -> "Iterator[str]":
                 path = f"{directory}/{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
                     yield path[1:] + "/"
-                    if entry.stat(follow_symlinks=False).st_dev == device:
+                    if is_on(entry, device):
                         pending.append(path)
                 else:
                     yield path[1:]

@@ -6,10 +6,11 @@ all of the image's directory. Each line: a path, a tab, and the text that descri
 which image.
 """
 
+import errno
 import posix
 
 from overlay_generator.names import escape_line, unescape_line
-from overlay_prepare.files import find_kind, list_attributes, write_all
+from overlay_prepare.files import find_device, find_kind, is_on, list_attributes, write_all
 
 NAME = "contents"
 
@@ -18,10 +19,16 @@ def describe(path: str, other: str = "") -> str:
     """What is at `path`: its kind, mode, owner, attributes and content, the same text for the same thing.
 
     Where that already differs from the text `other`, a file is not read. Times don't count, but for an empty file:
-    it has nothing else to tell. Raises OSError.
+    it has nothing else to tell. "", which is like nothing, where it can't be looked at as its time is after 2038 and
+    that of the C library ends there. Raises OSError.
     """
     kind = find_kind(path)
-    info = posix.lstat(path)
+    try:
+        info = posix.lstat(path)
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+        return ""
     text = f"{kind} {info.st_mode & 0o7777:o} {info.st_uid} {info.st_gid} {_digest_attributes(path)} "
     if kind == "l":
         return text + escape_line(posix.readlink(path)).replace("\t", " ")
@@ -69,15 +76,17 @@ def write(backing: str, identity: str) -> None:
     fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
     try:
         write_all(fd, f"{_name_image(identity)}\n".encode("utf-8", "surrogateescape"))
-        device = posix.stat(".").st_dev
+        device = find_device(".")
         pending = ["."]
         while pending:
             directory = pending.pop()
             with posix.scandir(directory) as entries:
                 for entry in entries:
-                    text = f"{escape_line(entry.path[2:])}\t{describe(entry.path)}\n"
-                    write_all(fd, text.encode("utf-8", "surrogateescape"))
-                    if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == device:
+                    text = describe(entry.path)
+                    if text:
+                        line = f"{escape_line(entry.path[2:])}\t{text}\n"
+                        write_all(fd, line.encode("utf-8", "surrogateescape"))
+                    if entry.is_dir(follow_symlinks=False) and is_on(entry, device):
                         pending.append(entry.path)
         posix.fsync(fd)
     finally:

@@ -6,9 +6,10 @@ erofs with a fixed UUID). What says what the user did stays: opaque, redirect, m
 or half and then whole, comes to the same.
 """
 
+import errno
 import posix
 
-from overlay_prepare.files import MARKS, TOO_LONG, find_kind
+from overlay_prepare.files import MARKS, find_device, find_kind, is_on
 
 OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
 _LONGEST = 2000  # bytes; PATH_MAX is 4096
@@ -25,7 +26,7 @@ def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str
     """
     count = 0
     opaque = []
-    device = posix.lstat(upper).st_dev
+    device = find_device(upper)
     pending = [upper]
     while pending:
         directory = pending.pop()
@@ -37,7 +38,7 @@ def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str
                         if files:
                             count += _strip(entry.path)
                     elif entry.is_dir(follow_symlinks=False):
-                        if entry.stat(follow_symlinks=False).st_dev == device:
+                        if is_on(entry, device):
                             pending.append(entry.path)
                     else:
                         has_whiteout = has_whiteout or is_whiteout(entry)
@@ -45,7 +46,7 @@ def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str
                             count += _strip(entry.path)
         except OSError as error:
             # Made by somebody who went there step by step; no image has anything so deep.
-            if error.errno != TOO_LONG:
+            if error.errno != errno.ENAMETOOLONG:
                 raise
             continue
         found = posix.listxattr(directory)
@@ -126,5 +127,12 @@ def is_whiteout(entry: "posix.DirEntry[str]") -> bool:
     """True if `entry` of an upper layer marks a deleted file. Raises OSError."""
     if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink():
         return False
-    info = entry.stat(follow_symlinks=False)
+    try:
+        info = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+        # See find_kind(). Nobody asks a device or a whiteout for its time: it gets the present one.
+        posix.utime(entry.path, follow_symlinks=False)
+        info = posix.lstat(entry.path)
     return info.st_mode & 0o170000 == 0o020000 and info.st_rdev == 0

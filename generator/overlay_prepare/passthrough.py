@@ -6,6 +6,7 @@ image has. The steps have names of their own on the disk, so that a power cut at
 NAME.taken or NAME.new (being filled), NAME.full (the upper layer's marks are being taken out), NAME.
 """
 
+import errno
 import posix
 
 from overlay_generator.names import backing_name
@@ -106,7 +107,12 @@ def _is_copy(entry: "posix.DirEntry[str]", path: str) -> bool:
     info = entry.stat(follow_symlinks=False)
     if info.st_nlink == 1:
         return False
-    other = posix.lstat(path)
+    try:
+        other = posix.lstat(path)
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+        return False  # later than 32 bits of time can say, and no image is so late
     return (info.st_size, info.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 

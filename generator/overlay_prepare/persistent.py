@@ -38,6 +38,9 @@ def make_persistent(request: Request) -> None:
         from overlay_generator.render import OPTIONS_PERSISTENT
 
         fitness.probe(request.backing, OPTIONS_PERSISTENT)
+        if fitness.keeps_acls(request.where) and not fitness.keeps_acls(request.backing):
+            # overlayfs copies nothing up whose ACL it can't keep (EOPNOTSUPP, Linux 6.12).
+            say(WARNING, f"{request.where}: its disk keeps no ACLs: what has one in the image can't be changed")
         _follow_image(request, image)
     _check_work(request)
     keep_room(request.backing)

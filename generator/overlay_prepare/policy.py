@@ -4,6 +4,7 @@ prune: all that hides something of the new image goes, the user's own files stay
 image before follows the new one. What goes is listed in the file `dropped` beside the upper layer.
 """
 
+import errno
 import posix
 
 from overlay_generator.model import Value
@@ -54,8 +55,10 @@ def _open_log(backing: str) -> int:
     try:
         if posix.stat(path).st_size > _LONGEST:
             posix.rename(path, path + ".old")
-    except FileNotFoundError:
-        pass
+    except OSError as error:
+        # Not there yet, or last written to after 2038, which 32 bits of time can't say.
+        if error.errno not in (errno.ENOENT, errno.EOVERFLOW):
+            raise
     try:
         return posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
     except OSError as error:

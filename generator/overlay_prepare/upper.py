@@ -2,7 +2,7 @@
 
 import posix
 
-from overlay_prepare.files import list_attributes, sync_directory
+from overlay_prepare.files import find_kind, has_mode, list_attributes, sync_directory
 
 SCRATCH = ".new-by-overlay-generator"
 
@@ -12,15 +12,12 @@ def make_upper(where: str, backing: str) -> "list[str]":
 
     Returns warnings about attributes that the file system can't hold. Raises OSError.
     """
-    if posix.stat(backing).st_mode & 0o7777 != 0o700:
+    if not has_mode(backing, 0o700):
         # The layers hold files that their owners must not reach around the overlay.
         posix.chmod(backing, 0o700)
     upper = f"{backing}/upper"
-    try:
-        posix.lstat(upper)
+    if find_kind(upper):
         return []
-    except FileNotFoundError:
-        pass
     warnings = make_like(where, upper)
     sync_directory(backing)
     return warnings

@@ -108,7 +108,7 @@ def _instructions(command: "list[str]", cmdline: str) -> float:
 
 def _fstab_ratio(scratch: str, ours: "list[str]", out: Path) -> float:
     """A run with 1000 lines of fstab over one with a single line, median of paired runs."""
-    line = "UUID=0f3dcc1a-7d0f-4f6b-9d2c-{0:012d} /srv/{0} ext4 defaults,nofail,x-systemd.device-timeout=10s 0 2\n"
+    line = "UUID=0f3dcc1a-7d0f-4f6b-9d2c-{0:012d} /srv/{0} ext4 defaults,nofail,x-systemd.device-timeout=30s 0 2\n"
     paths = []
     for count in (1, 1000):
         path = Path(scratch, f"fstab{count}")

@@ -18,19 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from architectures import host_architecture
 from cache import cache_root
 from costpage import write_page
 from costways import GENERATORS, NO_GENERATOR, WAYS, Way, way_image
 from debian import Base, build_base
 from image import Product, build_image, snapshot
-from machine import Machine, Start, boot, choose_machine
+from machine import ICOUNT, Machine, Start, boot, choose_machine
 from protocol import read_report
 from run import HERE, TOOLS
 from steps import StepFailed, missing_tools
 
 DOCS = HERE.parents[1] / "docs"
-# 8 ns for an instruction: 125 million of them a second, a small device.
-ICOUNT = "shift=3,sleep=on"
 TIMEOUT = 900.0
 Round = dict[str, dict[str, float]]
 
@@ -58,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     if not arguments.again:
         if os.geteuid() != 0:
             return _give_up("the images are built as root, and this is not root")
-        if missing := missing_tools(TOOLS):
+        if missing := missing_tools([*TOOLS, host_architecture().qemu]):
             return _give_up(f"not installed: {', '.join(missing)}")
         arguments.docs.mkdir(exist_ok=True)
         try:
@@ -82,8 +81,8 @@ def _measure(arguments: argparse.Namespace, data: Path) -> None:
     root = cache_root()
     with snapshot(arguments.product.absolute()) as product:
         base = build_base(arguments.suite, root)
-        usual = choose_machine(base.kernel, base.probe, TIMEOUT)
-        steady = Machine("tcg,thread=single", "max", TIMEOUT, processors=1, icount=ICOUNT)
+        usual = choose_machine(base, TIMEOUT)
+        steady = Machine(base.architecture, "tcg,thread=single", "max", TIMEOUT, processors=1, icount=ICOUNT)
         machine = usual if arguments.real else steady
 
         def measure(part: dict[str, Any], ways: Sequence[Way], count: int, jobs: int, machine: Machine) -> None:

@@ -1,4 +1,8 @@
-"""Build the part of the test image that does not change with the product: a small Debian and its kernel."""
+"""Build the part of the test image that does not change with the product: a small Debian and its kernel.
+
+That of another architecture than the host's is never entered: its packages are only unpacked, and what configuring
+them leaves is taken from the host's own. So no program of it is emulated but in the machine that boots it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from architectures import Architecture, host_architecture
 from cache import key_of, locked, staging
 from initramfs import write_initramfs, write_probe
 from kernel import build_kernel
@@ -22,10 +27,21 @@ needs() { apt-cache depends "$1" | sed -nE "s/.*Depends: (linux-($2)-[^ ]*)/\\1/
 image=$(needs "$KERNEL" image | head -n 1)
 apt-get -o APT::Sandbox::User=root download "$image" $(needs "$image" 'base|binary|modules')
 """
-# The one for virtual machines starts sooner, but has few file systems. That of "tiny" is built, see kernel.py.
-KERNELS = {
-    "small": "linux-image-cloud-amd64", "early": "linux-image-cloud-amd64", "full": "linux-image-amd64",
-}  # fmt: skip
+# What the initramfs is made of where the host's busybox can't run.
+FETCH_BUSYBOX = "apt-get -o APT::Sandbox::User=root download busybox-static\n"
+# What is of the host's architecture in a configured tree, or of no use in another: the rest is scripts and texts.
+NOT_FOR_OTHERS = (
+    "./dev/*", "./lib64", "./usr/lib64", "./usr/lib/modules", "./etc/ld.so.cache", "./var/cache", "./var/lib/apt",
+    "*.so", "*.so.*", "*{triplet}*", "*{loader}*",
+)  # fmt: skip
+COPY_CONFIGURED = """set -e
+from=$1 to=$2
+shift 2
+tar -C "$from" --xattrs --xattrs-include='*' "$@" -cf - . |
+    tar -C "$to" --xattrs --xattrs-include='*' --skip-old-files -xpf -
+"""
+# apt and dpkg-deb only, but they fetch what is not small, on a host that may have other work.
+INSTALL_SECONDS = 3600
 PACKAGES = (
     "systemd", "systemd-sysv", "udev", "python3-minimal", "util-linux", "mount", "kmod", "e2fsprogs",
 )  # fmt: skip
@@ -38,16 +54,16 @@ MODULES = (
 # with a Python that has all its modules.
 FULL_PACKAGES = (
     "xfsprogs", "btrfs-progs", "f2fs-tools", "dosfstools", "erofs-utils", "fdisk", "cryptsetup-bin",
-    "python3-psutil", "python3-pyudev",
+    "python3-psutil", "python3-pyudev", "mtd-utils",
 )  # fmt: skip
 FULL_MODULES = (
     "f2fs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "erofs", "dm_crypt", "xts",
-    "algif_skcipher", "aesni_intel",
+    "algif_skcipher", "block2mtd", "ubi", "ubifs",
 )  # fmt: skip
 # Asked for by their purpose, so no other module names them; in which kernel which of them is a module differs.
 ALGORITHMS = (
     "crc32c_generic", "crc32c_intel", "crc32_generic", "crc32c_cryptoapi", "crc32_cryptoapi", "xxhash_generic",
-    "blake2b_generic", "sha256_generic", "sha256_ssse3", "aes_generic", "ecb", "cbc",
+    "blake2b_generic", "sha256_generic", "sha256_ssse3", "aes_generic", "ecb", "cbc", "deflate", "lzo", "zstd",
 )  # fmt: skip
 # What ext4 and erofs ask for in this way.
 CHECKSUM = ("crc32c_generic",)
@@ -76,39 +92,65 @@ MERGE_USR = 'for dir in bin sbin lib lib64; do mkdir -p "$1/usr/$dir" && ln -s "
 class Base:
     """A cached base: the tree of the root file system, the kernel, and two small initramfs archives.
 
-    kind is one of values.BASES.
+    kind is one of values.BASES. tools is a tree of the same suite whose programs run on the host; where the
+    architecture is the host's it is the same one.
     """
 
+    architecture: Architecture
     suite: str
     kind: str
     key: str
     tree: Path
+    tools: Path
     kernel: Path
     initramfs: Path
     probe: Path
 
 
-def build_base(suite: str, root: Path, mirror: str | None = None, kind: str = "small") -> Base:
-    """Return a base of a suite, built if the cache has none.
+def build_base(
+    suite: str, root: Path, mirror: str | None = None, kind: str = "small", architecture: Architecture | None = None
+) -> Base:
+    """Return a base of a suite, built if the cache has none; its architecture is that of the host if not said.
 
     Raises StepFailed when a step of the build goes wrong.
     """
+    host = host_architecture()
+    wanted = architecture or host
+    if kind not in wanted.kernels:
+        raise StepFailed(f"step 'choose a kernel': there is none for base = {kind} on {wanted.name}")
+    mirror = mirror or host_mirror()
+    native = None if wanted is host else build_base(suite, root, mirror, kind, host)
     code = [(HERE / name).read_bytes() for name in ("debian.py", "initramfs.py")]
     code += [(HERE / "guest" / name).read_bytes() for name in ("initramfs-init", "probe-init")]
-    mirror = mirror or host_mirror()
     built = build_kernel(root, mirror, apt_options()) if kind == "tiny" else None
-    key = key_of([suite, kind, mirror or "", str(built), *code])
-    target = root / "base" / f"{suite}-{kind}-{key}"
+    key = key_of([suite, kind, repr(wanted), native.key if native else "", mirror or "", str(built), *code])
+    name = f"{suite}-{kind}" if native is None else f"{suite}-{wanted.name}-{kind}"
+    target = root / "base" / f"{name}-{key}"
     with locked(root):
         if not target.exists():
-            log = root / "logs" / f"base-{suite}-{kind}.log"
+            log = root / "logs" / f"base-{name}.log"
             log.unlink(missing_ok=True)
             try:
                 with staging(target) as work:
-                    _build(suite, kind, mirror, work, log, built)
+                    _build(_Plan(wanted, suite, kind, mirror, native, built), work, log)
             except OSError as error:
                 raise StepFailed(f"step 'put the base of {suite} together': {error}; log: {log}") from error
-    return Base(suite, kind, key, target / "tree", target / "vmlinuz", target / "initramfs.cpio", target / "probe.cpio")
+    tree = target / "tree"
+    tools = native.tools if native else tree
+    archives = (target / "initramfs.cpio", target / "probe.cpio")
+    return Base(wanted, suite, kind, key, tree, tools, target / "vmlinuz", *archives)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a base is built of; native is the host's own one where that is of another architecture."""
+
+    architecture: Architecture
+    suite: str
+    kind: str
+    mirror: str | None
+    native: Base | None
+    built: Path | None
 
 
 def host_mirror() -> str | None:
@@ -129,50 +171,79 @@ def host_mirror() -> str | None:
     return None
 
 
-def _build(suite: str, kind: str, mirror: str | None, work: Path, log: Path, built: Path | None) -> None:
+def _build(plan: _Plan, work: Path, log: Path) -> None:
+    tree, packages = work / "tree", work / "packages"
+    packages.mkdir()
+    fetch = f"cd {shlex.quote(str(packages))} && KERNEL={plan.architecture.kernels[plan.kind]} && {FETCH_KERNEL}"
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED] + apt_options()
+    if plan.suite in SPLIT_USR_SUITES:
+        options.append(f"--setup-hook={MERGE_USR}")
+    if plan.native is None:
+        names = _packages_of(plan.suite, plan.kind)
+        options += ["--variant=essential"] + ([] if plan.built else [f"--customize-hook={fetch}"])
+    else:
+        listing = ["dpkg-query", f"--admindir={plan.native.tree}/var/lib/dpkg", "-W", "-f", "${Package}\n"]
+        names = output_of("list the packages of the host's own base", listing).split()
+        # With this variant a --customize-hook is not run, and nothing says so (mmdebstrap 1.3).
+        options += ["--variant=extract", f"--architectures={plan.architecture.name}"]
+        options.append(f"--extract-hook={fetch}{FETCH_BUSYBOX}")
+    run_step(
+        "install Debian",
+        ["mmdebstrap", "--mode=root", f"--include={','.join(names)}", "--format=directory", *options, plan.suite,
+         tree, *([plan.mirror] if plan.mirror else [])],
+        log,
+        timeout=INSTALL_SECONDS,
+    )  # fmt: skip
+    busybox = None
+    if plan.native is not None:
+        _copy_configured(plan.native, tree, log)
+        (archive,) = packages.glob("busybox-static_*.deb")
+        run_step("unpack busybox", ["dpkg-deb", "-x", archive, work / "busybox"], log)
+        archive.unlink()
+        busybox = next(path for path in (work / "busybox").rglob("busybox") if path.parent.name == "bin")
+    if plan.built is None:
+        groups = _add_kernel(plan, packages, work, log)
+    else:
+        # Everything is built in.
+        shutil.copy2(plan.built, work / "vmlinuz")
+        groups = {}
+    write_initramfs(work / "initramfs.cpio", groups, log, busybox)
+    write_probe(work / "probe.cpio", log, busybox)
+    shutil.rmtree(packages)
+    shutil.rmtree(work / "busybox", ignore_errors=True)
+
+
+def _packages_of(suite: str, kind: str) -> list[str]:
     names: list[str] = list(PACKAGES)
     if kind == "full":
         names += FULL_PACKAGES
         names += [] if suite in CRYPTSETUP_IN_SYSTEMD else ["systemd-cryptsetup"]
     if kind == "early":
         names += [name for name, first in EARLY_PACKAGES.items() if not _is_before(suite, first)]
-    tree, packages = work / "tree", work / "packages"
-    packages.mkdir()
-    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED] + apt_options()
-    if built is None:
-        options.append(f"--customize-hook=cd {shlex.quote(str(packages))} && KERNEL={KERNELS[kind]} && {FETCH_KERNEL}")
-    if suite in SPLIT_USR_SUITES:
-        options.append(f"--setup-hook={MERGE_USR}")
-    run_step(
-        "install Debian",
-        ["mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(names)}",
-         "--format=directory", *options, suite, tree, *([mirror] if mirror else [])],
-        log,
-    )  # fmt: skip
-    if built is None:
-        groups = _add_kernel(kind, packages, work, log)
-    else:
-        # Everything is built in.
-        shutil.copy2(built, work / "vmlinuz")
-        groups = {}
-    write_initramfs(work / "initramfs.cpio", groups, log)
-    write_probe(work / "probe.cpio", log)
-    shutil.rmtree(packages)
+    return names
 
 
-def _add_kernel(kind: str, packages: Path, work: Path, log: Path) -> dict[str, list[Path]]:
+def _copy_configured(native: Base, tree: Path, log: Path) -> None:
+    """Give an unpacked tree what maintainer scripts have made in the host's own: users, links, compiled Python."""
+    known = {"triplet": native.architecture.triplet, "loader": native.architecture.machine.replace("_", "-")}
+    words = [f"--exclude={pattern.format(**known)}" for pattern in NOT_FOR_OTHERS]
+    run_step("copy what is configured", ["sh", "-c", COPY_CONFIGURED, "sh", native.tree, tree, *words], log)
+
+
+def _add_kernel(plan: _Plan, packages: Path, work: Path, log: Path) -> dict[str, list[Path]]:
     """Put the fetched kernel beside the tree and its modules into it; return those that the initramfs loads."""
     unpacked, tree = work / "kernel", work / "tree"
     for archive in sorted(packages.glob("*.deb")):
         run_step("unpack the kernel", ["dpkg-deb", "-x", archive, unpacked], log)
-    release = _install_modules(unpacked, tree, MODULES + (FULL_MODULES if kind == "full" else ()), log)
+    wanted = MODULES + (FULL_MODULES + plan.architecture.modules if plan.kind == "full" else ())
+    release = _install_modules(unpacked, tree, wanted, log)
     kernels = [path for path in unpacked.rglob("vmlinuz*") if path.is_file()]
     if not kernels:
         raise StepFailed(f"step 'unpack the kernel': there is none in the packages; log: {log}")
     shutil.copy2(kernels[0], work / "vmlinuz")
     shutil.rmtree(unpacked)
     modules = tree / "usr/lib/modules" / release
-    roots = [root for root in ROOTS if kind == "full" or root != "erofs"]
+    roots = [root for root in ROOTS if plan.kind == "full" or root != "erofs"]
     groups = {"first": _with_needs(modules, BOOT_MODULES)}
     checksum = _with_needs(modules, CHECKSUM, True)
     groups |= {root: checksum + _with_needs(modules, (root,)) for root in roots}

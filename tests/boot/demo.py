@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from architectures import host_architecture
 from cache import cache_root
 from debian import build_base
 from image import build_image, snapshot
@@ -36,7 +37,7 @@ def main() -> int:
     """Show both boots and return the exit status."""
     if os.geteuid() != 0:
         return _give_up("the image is built as root, and this is not root")
-    if missing := missing_tools(TOOLS):
+    if missing := missing_tools([*TOOLS, host_architecture().qemu]):
         return _give_up(f"not installed: {', '.join(missing)}")
     print("Building a small Debian image (a minute at the first time) ...", flush=True)
     try:
@@ -46,7 +47,7 @@ def main() -> int:
             image = build_image(base, product, Image(fstab=""), root)
     except StepFailed as error:
         return _give_up(str(error))
-    machine = choose_machine(base.kernel, base.probe)
+    machine = choose_machine(base)
     for title, cmdline in BOOTS:
         print(f"\n=== {title} ({machine.accelerator}, half a minute where it is emulated) ===", flush=True)
         with tempfile.TemporaryDirectory() as name:

@@ -41,12 +41,12 @@ def make_disk(disk: Disk, base: Base, top: Path) -> Path:
     if disk.filesystem != "none":
         _sized(content, size_in_bytes(disk.filesystem_size or disk.size) if disk.filesystem_size else size)
         words = [*MAKE[disk.filesystem], disk.label, f"/mnt/{content.name}"]
-        run_in_tree("make a file system", base.tree, top, words, log)
+        run_in_tree("make a file system", base.tools, top, words, log)
         _sized(content, size)
     if disk.partlabel:
         table = f"label: gpt\nstart={PARTITION_START // SECTOR}, size={size // SECTOR}, name={disk.partlabel}\n"
         script = 'printf %s "$1" | sfdisk --quiet "$2"'
-        run_in_tree("make a partition", base.tree, top, ["sh", "-c", script, "sh", table, f"/mnt/{path.name}"], log)
+        run_in_tree("make a partition", base.tools, top, ["sh", "-c", script, "sh", table, f"/mnt/{path.name}"], log)
         if content.exists():
             _copy_into(content, path, PARTITION_START)
             content.unlink()

@@ -59,9 +59,9 @@ def build_image(base: Base, product: Product, wanted: Image, root: Path) -> Path
 
     Raises StepFailed.
     """
-    code = [(GUEST.parent / name).read_bytes() for name in ("image.py", "masked.py", "pack.py")]
+    code = [(GUEST.parent / name).read_bytes() for name in ("image.py", "masked.py", "pack.py", "python-of")]
     key = key_of([base.key, product.key, repr(wanted), *code, *tree_parts(GUEST)])
-    target = root / "images" / f"{base.suite}-{key}.{wanted.root}"
+    target = root / "images" / f"{base.suite}-{base.architecture.name}-{key}.{wanted.root}"
     with locked(root):
         if target.exists():
             os.utime(target)
@@ -81,8 +81,9 @@ def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path)
     with tempfile.TemporaryDirectory(prefix=".tree-", dir=target.parent) as name:
         tree = Path(name) / "root"
         run_step("copy the base", ["cp", "--archive", "--reflink=auto", base.tree, tree], log)
-        # Compiled by the image's own interpreter: another version's files would be of no use to it.
-        python = f"PYTHON=chroot {shlex.quote(str(tree))} /usr/bin/python3"
+        # Compiled by an interpreter of the image's version: another one's files would be of no use to it.
+        command = ["unshare", "--mount", "sh", str(GUEST.parent / "python-of"), str(base.tools)]
+        python = f"PYTHON={shlex.join(command)}"
         if not wanted.static:
             run_step(
                 "install the product",
@@ -100,7 +101,7 @@ def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path)
         if wanted.static:
             _render_units(product, tree, log)
         packed = Path(name) / "packed"
-        pack(wanted.root, tree, packed, base.tree, log, wanted.uuid)
+        pack(wanted.root, tree, packed, base.tools, log, wanted.uuid)
         packed.rename(target)
 
 

@@ -15,11 +15,12 @@ GUEST = Path(__file__).resolve().parent / "guest"
 ELF_INTERPRETER = b"/ld-linux"
 
 
-def write_initramfs(target: Path, groups: Mapping[str, Sequence[Path]], log: Path) -> None:
+def write_initramfs(target: Path, groups: Mapping[str, Sequence[Path]], log: Path, busybox: Path | None = None) -> None:
     """Write an archive whose init loads modules in the given order, mounts the root and goes there.
 
     The group `first` is for every root; others have the names of file systems, of which the root has one; what
-    is in the rest is loaded by the hook of an image, see guest/initramfs-init.
+    is in the rest is loaded by the hook of an image, see guest/initramfs-init. busybox is that of the machine, that
+    of the host if not said.
 
     Raises StepFailed.
     """
@@ -31,24 +32,24 @@ def write_initramfs(target: Path, groups: Mapping[str, Sequence[Path]], log: Pat
                 # Numbered, so that the order needs no list and no modprobe.
                 plain = module.name.partition(".")[0]
                 (tree / "modules" / group / f"{number:02}-{plain}.ko").write_bytes(_unpacked(module))
-        _archive(target, tree, GUEST / "initramfs-init", log)
+        _archive(target, tree, GUEST / "initramfs-init", log, busybox)
 
 
-def write_probe(target: Path, log: Path) -> None:
+def write_probe(target: Path, log: Path, busybox: Path | None = None) -> None:
     """Write an archive whose init says a word on the console and powers off.
 
     Raises StepFailed.
     """
     with tempfile.TemporaryDirectory() as name:
-        _archive(target, Path(name), GUEST / "probe-init", log)
+        _archive(target, Path(name), GUEST / "probe-init", log, busybox)
 
 
-def _archive(target: Path, tree: Path, init: Path, log: Path) -> None:
+def _archive(target: Path, tree: Path, init: Path, log: Path, busybox: Path | None) -> None:
     for name in ("bin", "dev", "proc", "sys", "root"):
         (tree / name).mkdir()
     shutil.copyfile(init, tree / "init")
     (tree / "init").chmod(0o755)
-    shutil.copyfile(_static_busybox(), tree / "bin/busybox")
+    shutil.copyfile(busybox or _static_busybox(), tree / "bin/busybox")
     (tree / "bin/busybox").chmod(0o755)
     (tree / "bin/sh").symlink_to("busybox")
     script = 'cd "$1" && find . -print | sort | cpio --quiet --create --format=newc --owner=0:0 > "$2"'

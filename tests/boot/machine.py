@@ -9,14 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from architectures import Architecture, host_architecture
+from debian import Base
 from steps import StepFailed
 from watch import Ended, Event, run_until
 
-QEMU = "qemu-system-x86_64"
 PROBE_SECONDS = 20
 TIMEOUT_TCG, TIMEOUT_KVM = 480.0, 90.0
-# COMMAND_LINE_SIZE of x86 without the zero at its end; the rest is cut off.
-LONGEST_CMDLINE = 2047
+# 8 ns for an instruction: 125 million of them a second, a small device. Then the time in the machine goes by the
+# instructions it executes, and no time limit in it passes because of what else the host does.
+ICOUNT = "shift=3,sleep=on"
+TIMEOUT_ICOUNT = 1800.0
+# MiB, where a boot says nothing else.
+MEMORY = 512
 # MiB: a buffer of 4 MiB takes 8, as each of its records is also described.
 ROOM_FOR_LOG = 128
 # What the machine or its PID 1 writes where a cut begins to count: the file, and the line in it.
@@ -36,7 +41,7 @@ ASKS_FOR_DISKS = "^info plug-in"
 # from there journald takes it. No forward_to_kmsg: journald then ignores what generators write to kmsg. The kernel's
 # check of its timer fails on a busy host, and then it panics (6.12).
 CMDLINE = (
-    "root=/dev/vda ro rootfstype={root} console=ttyS0 loglevel=4 panic=-1 oops=panic systemd.crash_reboot=yes "
+    "root=/dev/vda ro rootfstype={root} console={console} loglevel=4 panic=-1 oops=panic systemd.crash_reboot=yes "
     "no_timer_check norandmaps mitigations=off printk.devkmsg=on log_buf_len={log} systemd.log_target=kmsg "
     "systemd.show_status=yes systemd.log_color=no"
 )
@@ -49,11 +54,12 @@ class Machine:
     With icount, an option of QEMU's of that name, the time in the machine goes by the instructions it executes.
     """
 
+    architecture: Architecture
     accelerator: str
     cpu: str
     timeout: float
     processors: int = 2
-    memory: int = 512
+    memory: int = MEMORY
     icount: str = ""
 
 
@@ -78,12 +84,24 @@ class Start:
     late: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def choose_machine(kernel: Path, probe: Path, timeout: float | None = None) -> Machine:
-    """Return the fastest way to run machines that works on this host: KVM when a probe boots, else TCG."""
-    if _kvm_is_offered() and _probe_boots(kernel, probe):
-        return Machine("kvm", "host", timeout or TIMEOUT_KVM)
-    # Not "max": C libraries choose their widest vector code, which is the slowest to emulate.
-    return Machine("tcg,thread=multi", "qemu64", timeout or TIMEOUT_TCG)
+def choose_machine(base: Base, timeout: float | None = None, *, icount: bool = False) -> Machine:
+    """Return the fastest way to run machines that works on this host: KVM when a probe boots, else emulation.
+
+    With icount the time in them goes by instructions, on one processor: slower, but alike on a busy host.
+    """
+    wanted = base.architecture
+    if icount:
+        limit = timeout or TIMEOUT_ICOUNT
+        return Machine(wanted, "tcg,thread=single", wanted.cpu, limit, processors=1, icount=ICOUNT)
+    if wanted == host_architecture() and _kvm_is_offered() and _probe_boots(base):
+        return Machine(wanted, "kvm", "host", timeout or TIMEOUT_KVM)
+    return Machine(wanted, "tcg,thread=multi", wanted.cpu, timeout or TIMEOUT_TCG)
+
+
+def spell_cmdline(architecture: Architecture, root: str, memory: int, words: str) -> str:
+    """Return the kernel command line that a machine is started with."""
+    log = "4M" if memory >= ROOM_FOR_LOG else "256K"
+    return f"{CMDLINE.format(root=root, console=architecture.console, log=log)} {words}".strip()
 
 
 def boot(machine: Machine, start: Start, results: Path) -> Ended:
@@ -93,9 +111,8 @@ def boot(machine: Machine, start: Start, results: Path) -> Ended:
     """
     if start.memory:
         machine = replace(machine, memory=start.memory)
-    log = "4M" if machine.memory >= ROOM_FOR_LOG else "256K"
-    cmdline = f"{CMDLINE.format(root=start.root, log=log)} {start.cmdline}".strip()
-    if len(cmdline) > LONGEST_CMDLINE:
+    cmdline = spell_cmdline(machine.architecture, start.root, machine.memory, start.cmdline)
+    if len(cmdline) > machine.architecture.longest_cmdline:
         raise StepFailed(f"step 'start a machine': too many checks for a kernel command line: {cmdline}")
     argv = _base_argv(machine, start.kernel, start.initramfs, cmdline, results / "console.log")
     argv += _disk_argv("root", start.image, True)
@@ -136,7 +153,8 @@ def _cut(results: Path, at: str, after: float) -> Event:
 
 def _base_argv(machine: Machine, kernel: Path, initramfs: Path, cmdline: str, console: Path) -> list[str]:
     return [
-        QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        machine.architecture.qemu, *machine.architecture.words,
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-accel", machine.accelerator, "-cpu", machine.cpu,
         "-smp", str(machine.processors), "-m", str(machine.memory),
         "-kernel", str(kernel), "-initrd", str(initramfs), "-append", cmdline,
@@ -166,12 +184,13 @@ def _kvm_is_offered() -> bool:
     return os.access("/dev/kvm", os.W_OK) and re.search(r"^flags\b.*\b(vmx|svm)\b", cpuinfo, re.M) is not None
 
 
-def _probe_boots(kernel: Path, probe: Path) -> bool:
+def _probe_boots(base: Base) -> bool:
     """Return whether a guest comes to run a program: a KVM that is offered may still crash its guests."""
-    machine = Machine("kvm", "host", PROBE_SECONDS)
+    machine = Machine(base.architecture, "kvm", "host", PROBE_SECONDS)
     with tempfile.TemporaryDirectory() as name:
         console = Path(name) / "console.log"
-        argv = _base_argv(machine, kernel, probe, "console=ttyS0 panic=-1 quiet", console)
+        words = f"console={base.architecture.console} panic=-1 quiet"
+        argv = _base_argv(machine, base.kernel, base.probe, words, console)
         ended = run_until(argv, PROBE_SECONDS, Path(name) / "qemu.log")
         text = console.read_text(errors="replace") if console.exists() else ""
     return not ended.timed_out and ended.status == 0 and "probe: a program runs" in text

@@ -35,13 +35,14 @@ GENERATORS_OF_NO_MATTER = (
     "systemd-rc-local-generator", "systemd-run-generator", "systemd-ssh-generator", "systemd-sysv-generator",
     "systemd-tpm2-generator", "systemd-veritysetup-generator",
 )  # fmt: skip
-# At the start udev looks only at what disks and the result port need; else a sixth of a boot is spent on consoles,
-# memory and buses.
+# At the start udev looks only at what disks, volumes of UBI and the result port need; else a sixth of a boot is spent
+# on consoles, memory and buses.
 COLDPLUG = "systemd-udev-trigger.service.d/boot-test.conf"
 FEW_DEVICES = """\
 [Service]
 ExecStart=
-ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-match=virtio --subsystem-match=virtio-ports
+ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-match=ubi --subsystem-match=virtio \
+    --subsystem-match=virtio-ports
 """
 
 

@@ -18,13 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from architectures import ARCHITECTURES, Architecture, host_architecture
 from cache import cache_root
 from debian import build_base
 from image import build_image, snapshot
 from kernel import TOOLS as KERNEL_TOOLS
-from machine import QEMU, choose_machine
+from machine import choose_machine
 from repeat import spelt_out
-from runner import NOT_RUN, PASSED, BootResult, run_scenario
+from runner import NOT_RUN, PASSED, BootResult, find_obstacle, run_scenario
 from scenario import ScenarioError, read_scenarios
 from steps import StepFailed, missing_tools
 from tally import tallies
@@ -32,14 +33,14 @@ from values import Scenario
 
 HERE = Path(__file__).resolve().parent
 TOOLS = (
-    QEMU, "mmdebstrap", "mksquashfs", "busybox", "cpio", "depmod", "dpkg-deb", "make", "mkfs.ext4",
+    "mmdebstrap", "mksquashfs", "busybox", "cpio", "depmod", "dpkg-deb", "make", "mkfs.ext4",
     "dumpe2fs", "e2fsck", "setpriv", "truncate",
 )  # fmt: skip
-# No boot, and no failure: the scenario is about something that the suite has not got.
+# No boot, and no failure: the scenario is about something that the suite or the machine has not got.
 NOT_HERE = "not here"
 # Each has two processors, and half of the time one of them waits. More want more memory than a host may have.
 JOBS = min(os.cpu_count() or 1, 8)
-COLUMNS = "{:<28} {:<10} {:<10} {:>8}  {}"
+COLUMNS = "{:<28} {:<10} {:<8} {:<10} {:>8}  {}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Options:
 
     scenarios: tuple[Scenario, ...]
     suites: tuple[str, ...]
+    architectures: tuple[Architecture, ...]
+    icount: bool
     results: Path
     json: Path | None
     jobs: int
@@ -72,8 +75,13 @@ def main(argv: Sequence[str]) -> int:
         return _give_up(f"no such scenario: {', '.join(unknown)}; --list names them")
     if os.geteuid() != 0:
         return _give_up("the images are built as root, and this is not root")
-    if missing := missing_tools(TOOLS):
-        return _give_up(f"not installed: {', '.join(missing)}")
+    try:
+        names = dict.fromkeys(arguments.architecture or [host_architecture().name])
+        architectures = [ARCHITECTURES[name] for name in names]
+    except StepFailed as error:
+        return _give_up(str(error))
+    if missing := missing_tools([*TOOLS, *(item.qemu for item in architectures)]):
+        return _give_up(f"not installed: {', '.join(missing)}; tests/needs boots, or tests/needs machines, does it")
     usual = [name for name, scenario in known.items() if scenario.quick or not arguments.quick]
     chosen = dict.fromkeys(arguments.scenario or usual)
     if any(known[name].base == "tiny" for name in chosen) and (missing := missing_tools(KERNEL_TOOLS)):
@@ -81,6 +89,8 @@ def main(argv: Sequence[str]) -> int:
     options = Options(
         tuple(spelt_out(known[name], arguments.repeat, arguments.seed) for name in chosen),
         tuple(dict.fromkeys(arguments.suite or ["trixie"])),
+        tuple(architectures),
+        arguments.icount,
         (arguments.keep or cache_root() / "results").absolute(),
         arguments.json,
         arguments.jobs,
@@ -101,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("scenario", nargs="*", metavar="SCENARIO", help="what to run (default: all)")
     add("--suite", action="append", help="Debian suite, may be repeated (default: trixie)")
+    add(
+        "--architecture",
+        action="append",
+        choices=list(ARCHITECTURES),
+        help="of the machine, may be repeated (default: that of the host)",
+    )
+    add("--icount", action="store_true", help="time goes by instructions: for other architectures, and a busy host")
     add("--quick", action="store_true", help="of all scenarios those that stand for the others")
     add("--list", action="store_true", help="list the scenarios and exit")
     add("--json", type=Path, metavar="FILE", help="write the results there too (always: results.json where --keep is)")
@@ -121,24 +138,39 @@ def _run(options: Options) -> list[BootResult]:
     Raises StepFailed.
     """
     root = cache_root()
-    jobs = [(item, suite) for suite in options.suites for item in options.scenarios if item.runs_on(suite)]
-    say = _Sayer(sum(len(item.boots) for item, _ in jobs))
+    jobs = [job for job in _combinations(options) if not find_obstacle(*job)]
+    say = _Sayer(sum(len(item.boots) for item, _, _ in jobs))
     if not jobs:
-        raise StepFailed("step 'choose scenarios': none of them is for these suites")
+        raise StepFailed("step 'choose scenarios': none of them is for these suites and architectures")
     with snapshot(options.product) as product:
-        first = build_base(jobs[0][1], root, options.mirror, jobs[0][0].base)
-        machine = choose_machine(first.kernel, first.probe, options.timeout)
-        say(f"booting with {machine.accelerator}, {options.jobs} at a time, {machine.timeout:.0f} s at most each")
+        machines = {}
+        for item, suite, architecture in jobs:
+            if architecture.name not in machines:
+                first = build_base(suite, root, options.mirror, item.base, architecture)
+                machine = choose_machine(first, options.timeout, icount=options.icount)
+                machines[architecture.name] = machine
+                how = f"{machine.accelerator}{', clock by instructions' if machine.icount else ''}"
+                limit = f"{machine.timeout:.0f} s at most each"
+                say(f"booting {architecture.name} with {how}, {options.jobs} at a time, {limit}")
 
-        def run(job: tuple[Scenario, str]) -> list[BootResult]:
-            item, suite = job
-            base = build_base(suite, root, options.mirror, item.base)
+        def run(job: tuple[Scenario, str, Architecture]) -> list[BootResult]:
+            item, suite, architecture = job
+            base = build_base(suite, root, options.mirror, item.base, architecture)
             # Not all of them ahead: the cache keeps the latest only, and a matrix has more.
             images = {name: build_image(base, product, image, root) for name, image in item.images.items()}
-            return run_scenario(item, base, images, machine, options.results, say.boot)
+            return run_scenario(item, base, images, machines[architecture.name], options.results, say.boot)
 
         with ThreadPoolExecutor(max(1, options.jobs)) as pool:
             return [result for results in pool.map(run, jobs) for result in results]
+
+
+def _combinations(options: Options) -> list[tuple[Scenario, str, Architecture]]:
+    return [
+        (scenario, suite, architecture)
+        for architecture in options.architectures
+        for suite in options.suites
+        for scenario in options.scenarios
+    ]
 
 
 class _Sayer:
@@ -156,8 +188,9 @@ class _Sayer:
     def boot(self, result: BootResult) -> None:
         """Print the line of one boot and what was wrong with it."""
         lines = [
-            f"{result.verdict:<8} {result.scenario}/{result.boot} ({result.suite}, systemd {result.systemd}, "
-            f"{result.checks} checks, {result.seconds:.1f} s) [{next(self._done)}/{self._total}]"
+            f"{result.verdict:<8} {result.scenario}/{result.boot} ({result.suite}, {result.architecture}, "
+            f"systemd {result.systemd}, {result.checks} checks, {result.seconds:.1f} s) "
+            f"[{next(self._done)}/{self._total}]"
         ]
         lines += [f"         {line}" for line in result.trouble]
         self("\n".join(lines))
@@ -165,34 +198,37 @@ class _Sayer:
 
 def _conclude(results: list[BootResult], options: Options, seconds: float) -> int:
     """Print the table, write the JSON files, and return the exit status."""
-    chosen = [(suite, scenario) for suite in options.suites for scenario in options.scenarios]
-    not_here = {(suite, scenario.name): scenario.because for suite, scenario in chosen if not scenario.runs_on(suite)}
+    chosen = _combinations(options)
+    not_here = {
+        (item.name, suite, machine.name): find_obstacle(item, suite, machine) for item, suite, machine in chosen
+    }
     found = [result.as_json() for result in results]
     found += [
-        {"scenario": name, "suite": suite, "verdict": NOT_HERE, "trouble": [because]}
-        for (suite, name), because in not_here.items()
+        {"scenario": name, "suite": suite, "architecture": machine, "verdict": NOT_HERE, "trouble": [because]}
+        for (name, suite, machine), because in not_here.items()
+        if because
     ]
     text = json.dumps(found, indent=2) + "\n"
     for path in (options.results / "results.json", options.json):
         if path is not None:
             path.write_text(text)
     print()
-    print(COLUMNS.format("scenario", "suite", "systemd", "seconds", "result"))
+    print(COLUMNS.format("scenario", "suite", "machine", "systemd", "seconds", "result"))
     passed = True
-    for suite, scenario in chosen:
-        because = not_here.get((suite, scenario.name))
-        if because is not None:
-            print(COLUMNS.format(scenario.name, suite, "", "", f"{NOT_HERE}: {because}"))
+    for item, suite, machine in chosen:
+        place = (item.name, suite, machine.name)
+        if not_here[place]:
+            print(COLUMNS.format(*place, "", "", f"{NOT_HERE}: {not_here[place]}"))
             continue
-        boots = [r for r in results if (r.suite, r.scenario) == (suite, scenario.name)]
+        boots = [r for r in results if (r.scenario, r.suite, r.architecture) == place]
         bad = [r.verdict for r in boots if r.verdict != PASSED]
         # A scenario counts only with all of its boots, each of them run and passed.
-        good = not bad and len(boots) == len(scenario.boots)
+        good = not bad and len(boots) == len(item.boots)
         passed = passed and good
         systemd = next((r.systemd for r in boots if r.systemd != "?"), "?")
         took = f"{sum(r.seconds for r in boots):.1f}"
         verdict = PASSED if good else bad[0] if bad else NOT_RUN
-        print(COLUMNS.format(scenario.name, suite, systemd, took, verdict))
+        print(COLUMNS.format(*place, systemd, took, verdict))
     for line in tallies(results):
         print(line)
     count = sum(result.verdict == PASSED for result in results)

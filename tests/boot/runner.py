@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from architectures import Architecture
 from debian import Base
 from disks import make_disk
 from hostchecks import run_host_check
-from machine import Machine, Start, boot
+from machine import MEMORY, Machine, Start, boot, spell_cmdline
 from protocol import Outcome, Report, read_report, untold
 from values import Boot, Scenario
 from watch import Ended
@@ -20,6 +21,8 @@ from watch import Ended
 PASSED, FAILED, TIMEOUT, NOT_RUN = "passed", "failed", "timeout", "not run"
 # What a machine says with `info kept-...` is told to the later boots of the scenario as test.kept-...=
 KEPT = "kept-"
+# Room on the command line for that.
+KEPT_ROOM = 80
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class BootResult:
     outcomes: tuple[Outcome, ...] = field(default=(), repr=False)
     info: dict[str, str] = field(default_factory=dict, repr=False)
     cut: bool = False
+    architecture: str = ""
 
     def as_json(self) -> dict[str, object]:
         """Return the fields as plain values."""
@@ -58,7 +62,7 @@ def run_scenario(
     A boot that did not come to its end leaves the later ones not run: they build on its disks.
     Raises StepFailed when a disk cannot be made.
     """
-    top = results / base.suite / scenario.name
+    top = results / base.architecture.name / base.suite / scenario.name
     shutil.rmtree(top, ignore_errors=True)
     top.mkdir(parents=True)
     disks = {disk.name: make_disk(disk, base, top) for disk in scenario.disks}
@@ -67,7 +71,9 @@ def run_scenario(
     for wanted in scenario.boots:
         if any(result.verdict in (TIMEOUT, NOT_RUN) for result in done):
             why = ("an earlier boot did not end",)
-            result = BootResult(scenario.name, wanted.name, base.suite, NOT_RUN, trouble=why)
+            result = BootResult(
+                scenario.name, wanted.name, base.suite, NOT_RUN, trouble=why, architecture=base.architecture.name
+            )
         else:
             directory = top / wanted.name
             directory.mkdir()
@@ -81,18 +87,36 @@ def run_scenario(
     return done
 
 
+def find_obstacle(scenario: Scenario, suite: str, architecture: Architecture) -> str:
+    """Return why a scenario can't be run on a suite or an architecture, nothing where it can."""
+    if not scenario.runs_on(suite):
+        return scenario.because
+    if scenario.base not in architecture.kernels:
+        return f"there is no kernel for base = {scenario.base} on {architecture.name}"
+    for wanted in scenario.boots:
+        root, memory = scenario.images[wanted.image].root, wanted.memory or MEMORY
+        length = len(spell_cmdline(architecture, root, memory, _spell_words(wanted))) + KEPT_ROOM * bool(wanted.cuts)
+        if length > architecture.longest_cmdline:
+            most = architecture.longest_cmdline
+            return f"{wanted.name} has a command line of {length}, the kernel of {architecture.name} keeps {most}"
+    return ""
+
+
+def _spell_words(wanted: Boot) -> str:
+    return f"{wanted.cmdline} test.checks={','.join(check.name for check in wanted.checks)}".strip()
+
+
 def _start(
     scenario: Scenario, wanted: Boot, base: Base, image: Path, disks: Mapping[str, Path], kept: Mapping[str, str]
 ) -> Start:
     read_only = {disk.name: disk.read_only for disk in scenario.disks}
     late = {late.disk: late.after for late in wanted.late}
-    words = [wanted.cmdline, f"test.checks={','.join(check.name for check in wanted.checks)}"]
-    words += [f"test.{key}={value}" for key, value in kept.items()]
+    words = [_spell_words(wanted), *(f"test.{key}={value}" for key, value in kept.items())]
     return Start(
         base.kernel,
         base.initramfs,
         image,
-        " ".join(words).strip(),
+        " ".join(words),
         scenario.images[wanted.image].root,
         {name: (disks[name], read_only[name]) for name in (*wanted.disks, *late)},
         wanted.memory,
@@ -138,6 +162,7 @@ def _judge(
         tuple(outcomes),
         report.info,
         ended.cut,
+        base.architecture.name,
     )
 
 

@@ -2,19 +2,23 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import debian
 import machine
 import pytest
+from architectures import ARCHITECTURES, Architecture
 from costpage import COLUMNS, write_page
 from costways import WAYS, way_image
 from demo import make_plain
 from hostchecks import run_host_check
 from protocol import Outcome, read_report, untold
 from repeat import spelt_out
-from runner import BootResult
+from runner import BootResult, find_obstacle
 from scenario import ScenarioError, read_scenarios
+from steps import StepFailed
 from tally import tallies
 from values import Late
 from watch import Event, run_until
@@ -241,6 +245,62 @@ def test_the_page_compares_generators_that_run_at_the_same_time_with_one_start(t
 
 def test_the_ways_that_are_compared_differ_from_one_another() -> None:
     assert len({(repr(way_image(way)), way.cmdline) for way in WAYS}) == len(WAYS)
+
+
+EACH_MACHINE = ("flag-off", "flag-on", "persistent-ext4", "image-update", "power-cut", "missing-disk-nofail")
+
+
+def _base(architecture: Architecture) -> debian.Base:
+    nowhere = Path("/none-such")
+    return debian.Base(architecture, "trixie", "small", "key", nowhere, nowhere, nowhere, nowhere, nowhere)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=str)
+def test_what_stands_for_all_scenarios_runs_on_each_architecture(architecture: Architecture) -> None:
+    scenarios = read_scenarios(REPOSITORY / "tests/boot/scenarios")
+    assert [find_obstacle(scenarios[name], "trixie", architecture) for name in EACH_MACHINE] == [""] * len(EACH_MACHINE)
+    assert f"each_machine := {' '.join(EACH_MACHINE)}\n" in (REPOSITORY / "Makefile").read_text()
+
+
+def test_a_scenario_that_an_architecture_can_not_run_says_why() -> None:
+    scenarios = read_scenarios(REPOSITORY / "tests/boot/scenarios")
+    tiny, long = scenarios["tiny-machine"], scenarios["checks-can-fail"]
+    assert [find_obstacle(tiny, "trixie", ARCHITECTURES[name]) != "" for name in ("amd64", "arm64")] == [False, True]
+    assert "command line of" in find_obstacle(long, "trixie", ARCHITECTURES["armhf"])
+    assert find_obstacle(long, "trixie", ARCHITECTURES["amd64"]) == ""
+
+
+def test_a_command_line_that_the_kernel_would_cut_starts_no_machine(tmp_path: Path) -> None:
+    armhf = ARCHITECTURES["armhf"]
+    nowhere = Path("/none-such")
+    start = machine.Start(nowhere, nowhere, nowhere, "x" * armhf.longest_cmdline)
+    with pytest.raises(StepFailed, match="command line"):
+        machine.boot(machine.choose_machine(_base(armhf), icount=True), start, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["arm64", "armhf"])
+def test_another_architecture_is_emulated_whatever_the_host(name: str, tmp_path: Path) -> None:
+    base = _base(ARCHITECTURES[name])
+    assert machine.choose_machine(base).accelerator.startswith("tcg")
+    steady = machine.choose_machine(base, icount=True)
+    words = machine._base_argv(steady, base.kernel, base.initramfs, "quiet", tmp_path / "console.log")
+    assert (words[0], words[words.index("-M") + 1]) == (base.architecture.qemu, "virt")
+    assert words[words.index("-icount") + 1] == machine.ICOUNT
+    assert words[words.index("-smp") + 1] == "1", "a clock by instructions has one processor"
+    assert "console=ttyAMA0" in machine.spell_cmdline(base.architecture, "squashfs", 512, "")
+
+
+def test_what_is_copied_from_a_configured_tree_is_of_no_architecture(tmp_path: Path) -> None:
+    native, tree = tmp_path / "native", tmp_path / "tree"
+    for name in ("etc/passwd", "usr/bin/tool", "usr/lib/x86_64-linux-gnu/part", "usr/lib/part.so.1", "usr/lib64/x"):
+        (native / name).parent.mkdir(parents=True, exist_ok=True)
+        (native / name).write_text("native")
+    (tree / "usr/bin").mkdir(parents=True)
+    (tree / "usr/bin/tool").write_text("its own")
+    base = _base(ARCHITECTURES["amd64"])
+    debian._copy_configured(replace(base, tree=native), tree, tmp_path / "log")
+    found = {str(path.relative_to(tree)): path.read_text() for path in tree.rglob("*") if path.is_file()}
+    assert found == {"etc/passwd": "native", "usr/bin/tool": "its own"}
 
 
 def test_the_demo_shows_no_control_sequence_of_the_firmware() -> None:

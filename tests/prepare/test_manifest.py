@@ -1,6 +1,7 @@
 """What an image's files are, as text: the same for the same thing, and another for whatever a user can change."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from overlay_prepare import manifest, stamp
 from powercut import cut_off
-from tree import fill
+from tree import copy, fill
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and device nodes need root")
 IDENTITY = "IMAGE_VERSION=1\nsquashfs=0:aa\n"
@@ -31,22 +32,20 @@ def write(image: Path, backing: Path, identity: str = IDENTITY) -> None:
         os.chdir(before)
 
 
-def _copy(path: Path) -> Path:
-    """A copy of `path` as the copy-up of the kernel makes one."""
-    copy = path.with_name("copy")
-    assert os.system(f"cp -a '{path}' '{copy}'") == 0
-    return copy
-
-
 @pytest.mark.parametrize("entry", ["file", "empty=", "link>to/somewhere", "link>/a\tb\nc", "directory/"])
 def test_a_copy_is_the_same(entry: str, tmp_path: Path) -> None:
     fill(tmp_path, entry)
     path = next(tmp_path.iterdir())
     text = manifest.describe(str(path))
-    assert manifest.describe(str(_copy(path))) == text
+    assert manifest.describe(str(copy(path, path.with_name("copy")))) == text
     assert manifest.describe(str(path), text) == text
     assert "\n" not in text
     assert "\t" not in text
+
+
+def _replace(path: Path, make: "Callable[[], object]") -> None:
+    path.unlink()
+    make()
 
 
 CHANGES: "dict[str, Callable[[Path], object]]" = {
@@ -59,10 +58,10 @@ CHANGES: "dict[str, Callable[[Path], object]]" = {
     "group": lambda path: os.chown(path, 0, 5),
     "attribute": lambda path: os.setxattr(path, "user.note", b"x"),
     "capability": lambda path: os.setxattr(path, "security.capability", b"\x01\x00\x00\x02\x00\x04" + bytes(14)),
-    "link": lambda path: os.system(f"ln -sf file2 '{path}'"),
-    "directory": lambda path: os.system(f"rm '{path}' && mkdir '{path}'"),
-    "whiteout": lambda path: os.system(f"rm '{path}' && mknod '{path}' c 0 0"),
-    "fifo": lambda path: os.system(f"rm '{path}' && mkfifo '{path}'"),
+    "link": lambda path: _replace(path, lambda: path.symlink_to("file2")),
+    "directory": lambda path: _replace(path, path.mkdir),
+    "whiteout": lambda path: _replace(path, lambda: os.mknod(path, stat.S_IFCHR, 0)),
+    "fifo": lambda path: _replace(path, lambda: os.mkfifo(path)),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from overlay_prepare import manifest, policy, stamp
 from powercut import cut_everywhere
-from tree import OPAQUE, dig, fill, read_tree
+from tree import OPAQUE, copy, dig, fill, read_tree
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
 OLD = "IMAGE_VERSION=1\n"
@@ -43,7 +43,7 @@ class Update:
         """What the kernel does with the first write: attributes and times stay."""
         for path in paths:
             (self.upper / path).parent.mkdir(parents=True, exist_ok=True)
-            assert os.system(f"cp -a '{self.where / path}' '{self.upper / path}'") == 0
+            copy(self.where / path, self.upper / path)
 
     def apply(self, word: str) -> "tuple[int, str]":
         return policy.apply(word, str(self.where), str(self.backing), "IMAGE_VERSION=2")

@@ -11,7 +11,7 @@ import pytest
 from product import REPOSITORY, Run
 
 VAR = "/run/buildroot/mounts/var"
-FSTAB = f"LABEL=data {VAR} ext4 defaults,nofail,x-systemd.device-timeout=10s 0 2\n"
+FSTAB = f"LABEL=data {VAR} ext4 defaults,nofail,x-systemd.device-timeout=30s 0 2\n"
 DISK_UNIT = f"[Mount]\nWhat=/disk.img\nWhere={VAR}\nType=ext4\nOptions=loop\n"
 
 needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")

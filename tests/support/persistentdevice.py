@@ -9,7 +9,7 @@ import pytest
 from overlay_prepare import fitness, identity, layers, manifest, persistent, report, stamp
 from overlay_prepare.persistent import make_persistent
 from overlay_prepare.request import Request
-from tree import ORIGIN, fill, read_tree
+from tree import ORIGIN, copy, fill, read_tree
 
 OLD, NEW = "IMAGE_VERSION=1\n", "IMAGE_VERSION=2\n"
 
@@ -43,7 +43,7 @@ class Device:
             "o/own=mine",
             "lib/docker/layer=mine",
         )
-        assert os.system(f"cp -a '{self.where}/conf' '{self.upper}/conf'") == 0
+        copy(self.where / "conf", self.upper / "conf")
         os.setxattr(self.upper / "lib/app/one", ORIGIN, b"x")
         fill(self.backing, "work/work/#1=half")
         before = Path.cwd()

@@ -1,6 +1,7 @@
 """Makes small trees of files and layers, and says all of them that overlayfs tells apart."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -30,6 +31,18 @@ def fill(top: Path, *entries: str) -> Path:
         if opaque:
             os.setxattr(path, OPAQUE, b"y")
     return top
+
+
+def copy(source: Path, target: Path) -> Path:
+    """Copy a file, a symbolic link or an empty directory with all that it shows, as the kernel's copy-up does."""
+    if source.is_dir() and not source.is_symlink():
+        target.mkdir()
+        shutil.copystat(source, target)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+    info = source.lstat()
+    os.chown(target, info.st_uid, info.st_gid, follow_symlinks=False)
+    return target
 
 
 def read_tree(top: Path) -> Tree:

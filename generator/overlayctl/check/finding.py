@@ -54,12 +54,27 @@ RULES = {
     "upper-type-unknown": (
         NOTE,
         "the type of {where} is found out at boot, so it is not known whether it can hold an upper layer",
-        "write it: ext4, xfs, btrfs or f2fs",
+        "write it: ext4, xfs, btrfs or f2fs, on raw NAND ubifs",
     ),
     "no-timeout": (
         WARNING,
         "{where} is nofail, and the boot waits 90 s for a disk that is missing",
-        "add x-systemd.device-timeout=10s",
+        "add x-systemd.device-timeout=30s",
+    ),
+    "timeout-short": (
+        NOTE,
+        "{where} waits {given} for its disk, from the first moment of systemd{until}: a slow device is in memory then",
+        "write x-systemd.device-timeout={better}; only a boot without the disk waits so long",
+    ),
+    "timeout-ignored": (
+        WARNING,
+        "{where} is tried once, at once: systemd takes {what} for no device, and waits for none",
+        "have UBI attached before systemd starts: ubi.mtd= on the kernel command line, or in the initramfs",
+    ),
+    "acl-lost": (
+        WARNING,
+        "{path} has an ACL, and {fstype} at {where} keeps none: it can't be changed, nor what is new in it",
+        "use ext4, xfs, btrfs or f2fs, or take it off (setfacl -b)",
     ),
     "mounted-twice": (
         WARNING,

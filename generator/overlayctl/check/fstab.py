@@ -1,5 +1,7 @@
 """The lines of fstab that hold upper layers, and those around the overlays. Pure."""
 
+import re
+
 from overlay_generator.fstab import can_be_upper
 from overlay_generator.model import FstabEntry
 from overlay_generator.names import BACKING_ROOT, ancestors, backing_path
@@ -7,6 +9,12 @@ from overlayctl.check.finding import Finding, make
 
 _ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
 _ALIAS = "/var/run/"
+_TIMEOUT = "x-systemd.device-timeout="
+_TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
+_SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
+# Seconds from the first moment of systemd, before udevd runs. What is unlocked or put together comes later.
+_ENOUGH, _ENOUGH_UNLOCKED = 30, 90
+_NO_DEVICE = re.compile(r"ubi\d*[:_!]")
 
 
 def check(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "list[Finding]":
@@ -40,10 +48,27 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
         rules.append("upper-automount")
     if entry.fstype in ("", "auto") and not entry.has_option("bind"):
         rules.append("upper-type-unknown")
-    waits = any(option.startswith("x-systemd.device-timeout") for option in entry.options.split(","))
-    if entry.has_option("nofail") and _is_device(entry.what) and not waits:
+    given = [option[len(_TIMEOUT) :] for option in entry.options.split(",") if option.startswith(_TIMEOUT)]
+    unlocked = entry.what.startswith("/dev/mapper/")
+    if entry.has_option("nofail") and _is_device(entry.what) and not given and not unlocked:
         rules.append("no-timeout")
-    return [make(rule, entry.source, entry.line, where=entry.where, overlaid=overlaid) for rule in rules]
+    findings = [make(rule, entry.source, entry.line, where=entry.where, overlaid=overlaid) for rule in rules]
+    if given and _NO_DEVICE.match(entry.what):
+        findings.append(make("timeout-ignored", entry.source, entry.line, where=entry.where, what=entry.what))
+    enough = _ENOUGH_UNLOCKED if unlocked else _ENOUGH
+    if given and _is_device(entry.what) and (_seconds(given[-1]) or enough) < enough:
+        until = " until it is unlocked" if unlocked else ""
+        words = {"where": entry.where, "given": given[-1], "better": f"{enough}s", "until": until}
+        findings.append(make("timeout-short", entry.source, entry.line, **words))
+    return findings
+
+
+def _seconds(text: str) -> float:
+    """A time span of systemd.time(7) in whole units; 0, which is no limit, for others."""
+    parts = _TIME.findall(text)
+    if not re.fullmatch(rf"(?:{_TIME.pattern} *)+", text) or any(unit not in _SECONDS for _, unit in parts):
+        return 0
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def _check_nested(entry: FstabEntry, wheres: "tuple[str, ...]") -> "list[Finding]":

@@ -12,6 +12,11 @@ _MEMORY = (
     ("TMPFS", "y", "there is no memory to write to"),
     ("TMPFS_XATTR", "y", "an upper layer in memory needs it"),
 )
+# Wanted where the image has ACLs: overlayfs copies nothing up whose ACL it can't keep.
+_ACLS = {
+    "tmpfs": "TMPFS_POSIX_ACL", "ext4": "EXT4_FS_POSIX_ACL", "ext3": "EXT4_FS_POSIX_ACL", "xfs": "XFS_POSIX_ACL",
+    "btrfs": "BTRFS_FS_POSIX_ACL", "f2fs": "F2FS_FS_POSIX_ACL",
+}  # fmt: skip
 _DISKS = {
     "ext4": ("EXT4_FS",), "xfs": ("XFS_FS",), "btrfs": ("BTRFS_FS",), "f2fs": ("F2FS_FS", "F2FS_FS_XATTR"),
     "ubifs": ("UBIFS_FS", "UBIFS_FS_XATTR"), "ext3": ("EXT4_FS",), "ext2": ("EXT4_FS|EXT2_FS",), "tmpfs": (),
@@ -39,9 +44,14 @@ def find(image: Image, given: "str | None") -> "tuple[str, str]":
     return "", ""
 
 
-def check(text: str, source: str, in_memory: bool, types: "tuple[str, ...]") -> "list[Finding]":
-    """What is missing in the configuration `text`; `types` are the file systems of persistent upper layers. Pure."""
+def check(text: str, source: str, in_memory: bool, types: "tuple[str, ...]", with_acl: str = "") -> "list[Finding]":
+    """What is missing in the configuration `text`; `types` are the file systems of persistent upper layers, `with_acl`
+    is something in the image that has an ACL, "" for nothing. Pure.
+    """
     wanted = [_OVERLAY, *(_MEMORY if in_memory else ())]
+    if with_acl:
+        kinds = (*(("tmpfs",) if in_memory else ()), *types)
+        wanted += [(_ACLS[kind], "y", f"{with_acl} has an ACL") for kind in kinds if kind in _ACLS]
     for fstype in types:
         wanted += [(option, "y", f"fstab has an upper layer on {fstype}") for option in _DISKS.get(fstype, ())]
     lines: dict[str, int] = {}

@@ -7,6 +7,7 @@ from overlay_generator import boot
 from overlay_generator.cmdline import read_request, split_words
 from overlay_generator.fstab import parse
 from overlay_generator.model import FstabEntry, Plan
+from overlayctl.check import acls as checkacls
 from overlayctl.check import cmdline as checkcmdline
 from overlayctl.check import fstab as checkfstab
 from overlayctl.check import kernel as checkkernel
@@ -119,13 +120,15 @@ def _check_around(image: Image, plan: Plan, fstab: str, kernel: "str | None") ->
     asked = wheres + tuple(skipped.where for skipped in plan.skipped)
     findings = checkfstab.check(entries, asked)
     types = checkfstab.upper_types(entries, asked)
+    with_acl = checkacls.find(image, wheres)
+    findings += checkacls.check(with_acl, types)
     in_memory = any(mount.backing.tmpfs or mount.backing.nofail for mount in plan.mounts)
     try:
         text, source = checkkernel.find(image, kernel)
     except OSError as error:
         raise Failure(f"--kernel {kernel}: {error.strerror}") from error
     if text:
-        findings += checkkernel.check(text, source, in_memory, tuple(types))
+        findings += checkkernel.check(text, source, in_memory, tuple(types), with_acl)
     elif kernel:
         raise Failure(f"--kernel {kernel}: no configuration of a kernel")
     else:

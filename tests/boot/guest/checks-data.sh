@@ -34,7 +34,8 @@ synced_number() {
 }
 
 # The machine is cut off in the middle of this: files are made, changed, renamed and removed, and each number is told to
-# the host once all of that number's work is on the disk.
+# the host once all of that number's work is on the disk. write-until-cut:DEVICE: that is a disk in the place of a NAND,
+# which has no cache, as the kernel's block2mtd has.
 check_write_until_cut() {
     work=/var/lib/cut
     mkdir -p $work
@@ -46,7 +47,7 @@ check_write_until_cut() {
         sync "$work/new"
         mv "$work/new" "$work/$number"
         echo "$number" >> /var/foo/bar
-        sync "$work" /var/foo/bar "$work/$number"
+        sync "$work" /var/foo/bar "$work/$number" ${1:+"$1"}
         echo "info kept-synced $number" >&3
         # Work that nobody waits for: the cut is to find something half done.
         seq 1 30000 > "$work/unsynced-$number"

@@ -87,13 +87,18 @@ check_disk_appears() {
     sleep 3
 }
 
-# Not a check but a container engine's way: an overlay whose upper is on ours, which the kernel refuses.
+# overlay-on-top-is-refused:DIRECTORY: a container engine's way, an overlay whose upper is on ours, which the kernel
+# refuses, and says that this is why: to mount(8) of util-linux 2.39 and later, to its own log before.
 check_overlay_on_top_is_refused() {
-    mkdir -p /var/lib/engine/lower /var/lib/engine/upper /var/lib/engine/work /var/lib/engine/merged
-    if mount -t overlay -o "lowerdir=/var/lib/engine/lower,upperdir=/var/lib/engine/upper,workdir=/var/lib/engine/work" \
-        engine /var/lib/engine/merged 2> /dev/null; then
-        umount /var/lib/engine/merged
+    engine=$1/engine
+    mkdir -p "$engine/lower" "$engine/upper" "$engine/work" "$engine/merged"
+    layers="lowerdir=$engine/lower,upperdir=$engine/upper,workdir=$engine/work"
+    if said=$(LC_ALL=C mount -t overlay -o "$layers" engine "$engine/merged" 2>&1); then
+        umount "$engine/merged"
         die "the kernel took it"
     fi
-    dmesg | grep -q "overlayfs: .*upper" || die "the kernel did not say why: $(dmesg | tail -n 3)"
+    case "$said $(dmesg)" in
+        *"not supported as upperdir"*) ;;
+        *) die "refused for another reason: $said; $(dmesg | tail -n 3)" ;;
+    esac
 }

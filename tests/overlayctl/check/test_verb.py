@@ -7,6 +7,7 @@ import json
 import os
 import py_compile
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +17,9 @@ import pytest
 
 import checkcases
 import schemas
+from overlay_generator.model import FstabEntry
 from overlay_prepare import identity
-from overlayctl.check import cmdline, kernel, python, system
+from overlayctl.check import acls, cmdline, fstab, kernel, python, system
 from overlayctl.check.cmdline import CommandLine
 from overlayctl.check.finding import LEVELS, RULES
 from overlayctl.check.image import Image
@@ -79,8 +81,8 @@ def test_each_rule_has_a_case() -> None:
     found = set()
     for name in checkcases.NAMES:
         found |= set(re.findall(r"\[([a-z0-9-]+)\]$", (checkcases.CASES / name / "expected").read_text(), re.M))
-    # These two are below: what only a running machine can show, and what layout has no words for.
-    assert found == set(RULES) - {"image-anonymous", "compiled-stale"}
+    # These are below: what only a running machine can show, and what layout has no words for.
+    assert found == set(RULES) - {"image-anonymous", "compiled-stale", "acl-lost"}
 
 
 def test_each_rule_says_what_to_do() -> None:
@@ -151,6 +153,43 @@ def test_every_option_of_the_kernel_is_asked_for() -> None:
     good = "".join(f"CONFIG_{option}=m\n" for option in options)
     assert kernel.check(good, "config", True, ("ext4", "f2fs")) == []
     assert len(kernel.check("CONFIG_OVERLAY_FS=n\n", "config", False, ())) == 1
+
+
+# u::rw-,u:1000:rw-,g::r--,m::rw-,o::---, as the kernel's linux/posix_acl_xattr.h has it
+_ACL = struct.pack(
+    "<I" + "HHI" * 5, 2, 1, 6, 2**32 - 1, 2, 6, 1000, 4, 4, 2**32 - 1, 16, 6, 2**32 - 1, 32, 0, 2**32 - 1
+)
+
+
+def test_an_acl_of_the_image_has_to_be_kept_by_the_upper_layer(tmp_path: Path) -> None:
+    image = Image(str(tmp_path))
+    (tmp_path / "var/log/journal").mkdir(parents=True)
+    (tmp_path / "var/log/link").symlink_to("nowhere")
+    assert acls.find(image, ("/var",)) == ""
+    try:
+        os.setxattr(tmp_path / "var/log/journal", "system.posix_acl_access", _ACL)
+    except OSError:
+        pytest.skip("no ACLs here")
+    assert acls.find(image, ("/srv", "/var")) == "/var/log/journal"
+    entry = FstabEntry("ubi0:data", "/run/buildroot/mounts/var", "ubifs", "defaults", "/etc/fstab", 3)
+    (finding,) = acls.check("/var/log/journal", {"ubifs": entry, "ext4": entry})
+    assert (finding.rule, finding.place) == ("acl-lost", "/etc/fstab:3")
+    assert acls.check("", {"ubifs": entry}) == []
+    assert acls.check("/var/log/journal", {"ext4": entry}) == []
+
+
+def test_acls_of_the_image_are_asked_of_the_kernel() -> None:
+    found = [finding.text.split()[0] for finding in kernel.check("", "config", True, ("ext4",), "/var/log")]
+    assert set(found) > {"CONFIG_TMPFS_POSIX_ACL", "CONFIG_EXT4_FS_POSIX_ACL"}
+    assert not any("ACL" in finding.text for finding in kernel.check("", "config", True, ("ext4",)))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10", 10), ("10s", 10), ("1min 30s", 90), ("1.5min", 90), ("0", 0), ("infinity", 0), ("5ms", 0), ("2h", 0)],
+)
+def test_the_seconds_of_a_time_span(text: str, seconds: float) -> None:
+    assert fstab._seconds(text) == seconds
 
 
 def test_a_root_that_nothing_tells_from_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
