@@ -69,8 +69,16 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
     reset: tuple[str, ...] = ()
     wrong_upper: list[Problem] = []
     wrong_reset: list[Problem] = []
+    listing = ""
     for word in words:
         key, equals, value = word.partition("=")
+        if listing and not equals and word.startswith(("/", ",/")):
+            # A blank in a list: what is after it is another word.
+            meant = f"{listing.rstrip(',')},{word.lstrip(',')}"
+            unknown.append(
+                Problem(f'"{word}" is no part of the list before the blank, and was ignored; write {meant}', source)
+            )
+        listing = word if key.replace("-", "_") in ("overlayfs.mounts", "overlayfs.reset") and value else ""
         # "fstab", "systemd.volatile" and "systemd.mount-extra" are compared exactly, as fstab-generator does.
         if key == "fstab":
             wanted = parse_boolean(value) if equals else True
@@ -106,10 +114,14 @@ def _read_mounts(value: str, source: str, default: "tuple[str, ...]") -> "tuple[
         # Somebody asked for something writable: a device with the usual /var can be reached and mended.
         text = f"overlayfs.mounts={value}: neither yes, no, nor absolute paths; it was taken as yes"
         return default, [Problem(text, source)]
+    wrong = [part for part in parts if not part.startswith("/")]
     return tuple(paths), [
-        Problem(f'overlayfs.mounts: "{part}" is not an absolute path, and was ignored', source)
-        for part in parts
-        if not part.startswith("/")
+        Problem(
+            f'overlayfs.mounts: "{part}" is not an absolute path, and was ignored'
+            + (f"; write {part.strip()}" if part.strip().startswith("/") else ""),
+            source,
+        )
+        for part in wrong
     ]
 
 

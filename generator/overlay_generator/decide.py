@@ -14,7 +14,7 @@ For each directory asked for, the first rule that holds leaves it alone:
 10. What should hold the upper layer can't.
 """
 
-from overlay_generator.fstab import can_be_upper
+from overlay_generator.fstab import can_be_upper, find_type, has_option, is_automount, is_bind, is_required
 from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Problem, Skipped
 from overlay_generator.names import (
     BACKING_ROOT,
@@ -27,6 +27,7 @@ from overlay_generator.names import (
     find_fault,
     is_below,
     mount_unit,
+    normalise,
     parent_of,
     unit_names,
 )
@@ -45,6 +46,10 @@ _REFUSED = {
     "/dev": _API,
 }
 _REFUSED_TREES = ("/run", "/proc", "/sys", "/dev", "/etc/systemd", "/usr/lib/systemd")
+
+# What systemd-gpt-auto-generator mounts if it is empty and the disk of the root has a partition of its type. It does so
+# for /var as well, but only for one that knows this machine's ID.
+_FOUND_BY_TYPE = ("/home", "/srv", "/var/tmp")
 
 # Each tmpfs may take what systemd.volatile=state gives to /var, all together no more than half of memory.
 _ONE_SIZE, _ALL_SIZES = 25, 50
@@ -68,7 +73,9 @@ def decide(inputs: Inputs) -> Plan:
         skipped.append(refusal)
     problems: list[Problem] = []
     hints: list[str] = []
+    _break_cycles(inputs, accepted, skipped, problems, hints)
     mounts = tuple(_plan_mount(inputs, where, accepted, problems, hints) for where in accepted)
+    swaps = _find_swaps(inputs, mounts) if inputs.swaps else ()
     in_memory = sum(1 for mount in mounts if mount.backing.tmpfs or mount.backing.nofail)
     return Plan(
         mounts,
@@ -78,19 +85,73 @@ def decide(inputs: Inputs) -> Plan:
         size=max(1, min(_ONE_SIZE, _ALL_SIZES // max(1, in_memory))),
         load_module=inputs.kernel == "module",
         library=inputs.library,
-        hints=(*hints, *_find_engines(inputs, mounts)),
+        hints=(*hints, *_find_engines(inputs, mounts), *(_describe_swap(path, where) for path, where in swaps)),
         early=_find_early_units(inputs, accepted),
         shell=inputs.shell,
+        swaps=swaps,
+        wide=inputs.wide,
+    )
+
+
+def _break_cycles(
+    inputs: Inputs,
+    accepted: "dict[str, Backing]",
+    skipped: "list[Skipped]",
+    problems: "list[Problem]",
+    hints: "list[str]",
+) -> None:
+    """Take what waits for the overlay itself from `accepted`, or, where that lets the boot go on, have memory there."""
+    for where, backing in list(accepted.items()):
+        entry = None if backing.tmpfs else _find_entry(inputs, backing.mount)
+        if not entry and not any(_find_entry(inputs, above) for above in ancestors(where)):
+            continue
+        from overlay_generator.ordering import find_cycle, find_suspect
+
+        steps = find_cycle(inputs, accepted, where)
+        if steps:
+            reason = f"it would have to be there before itself ({'; '.join(steps)})"
+            if not entry or not backing.nofail:
+                del accepted[where]
+                skipped.append(Skipped(where, reason, "error"))
+            else:
+                accepted[where] = _make_memory(inputs, where)
+            if entry:
+                result = f"{where} is {'in memory' if where in accepted else 'not overlaid'}"
+                remedy = f"keep what it is made of, and what that waits for, outside of {where}"
+                text = f"can't hold the upper layer of {where}: {reason}; {result}; {remedy}"
+                problems.append(Problem(text, entry.source, entry.line))
+        elif entry:
+            steps = find_suspect(inputs, accepted, where)
+            if steps:
+                # What is missing because of it would be an emergency that the same fstab alone does not make.
+                backing.nofail = True
+                hints.append(f"{entry}: {where} is in memory if {entry.what} is on this volume: {'; '.join(steps)}")
+
+
+def _find_swaps(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[tuple[str, str], ...]":
+    """The swap files that lie on an overlay, where the kernel can't use them, each with the directory of that."""
+    aside = {entry.where for entry in inputs.entries}
+    aside.update(word.text for mount in mounts for word in mount.settings.passthrough)
+    overlaid = {mount.where for mount in mounts}
+    found = []
+    for entry in inputs.swaps:
+        path = normalise(entry.what)
+        nearest = next((above for above in ancestors(path) if above in aside or above in overlaid), "")
+        if path.startswith("/") and nearest in overlaid and nearest not in aside:
+            found.append((path, nearest))
+    return tuple(found)
+
+
+def _describe_swap(path: str, where: str) -> str:
+    return (
+        f"{path} is no swap: the kernel can't swap to a file on an overlay, and it is left out; "
+        f"keep it beside the upper layer, or pass its directory through (Passthrough= in the section [{where}])"
     )
 
 
 def _find_early_units(inputs: Inputs, accepted: "dict[str, Backing]") -> "tuple[str, ...]":
     """The units of the image that would use /var before it is overlaid."""
     if "/var" not in accepted:
-        return ()
-    entry = _find_entry(inputs, accepted["/var"].mount)
-    if entry and entry.has_option("_netdev"):
-        # resolved comes before the network, which comes before the disk: a cycle, in which systemd drops some unit.
         return ()
     return tuple(name for name in EARLY_UNITS if name in inputs.units and inputs.units[name].kind != "mask")
 
@@ -200,7 +261,7 @@ def _find_misfit(inputs: Inputs, where: str) -> "Skipped | None":
     if directory.state == "symlink":
         return Skipped(where, f"{directory.detail}; ask for the directory it leads to")
     if directory.state == "missing":
-        return Skipped(where, f"{directory.detail} does not exist in the image; create it there", "error")
+        return Skipped(where, f"{directory.detail} does not exist in the image; {_advise(where)}", "error")
     if directory.state == "file":
         return Skipped(where, "it is not a directory", "error")
     if inputs.kernel == "absent":
@@ -210,12 +271,24 @@ def _find_misfit(inputs: Inputs, where: str) -> "Skipped | None":
     return None
 
 
+def _advise(where: str) -> str:
+    """What to do about a directory that does not exist."""
+    for sign in ":;|+&":
+        if f"{sign}/" in where:
+            return f"if several are meant, commas part them: {where.replace(f'{sign}/', ',/')}"
+    return "create it there"
+
+
 def _choose_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
     """Where upper and work of `where` go at this boot."""
     backing = _find_backing(inputs, where)
     if not inputs.request.in_memory or (isinstance(backing, Backing) and backing.volatile):
         return backing
-    # Elsewhere, as the owner's disk is still mounted at its place, and is to stay as it is.
+    return _make_memory(inputs, where)
+
+
+def _make_memory(inputs: Inputs, where: str) -> Backing:
+    """Memory of our own for `where`, beside what the owner's line mounts, which is to stay as it is."""
     path = backing_path(where, VOLATILE_ROOT)
     return Backing(path, path, True, True, False, inputs.request.source)
 
@@ -230,13 +303,22 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
     for mount in (path, *ancestors(path)):
         entry = _find_entry(inputs, mount) if mount != "/run" else None
         if entry:
-            if not can_be_upper(entry.fstype):
-                reason = f"{entry} mounts {entry.fstype} at {mount}, which can't hold an upper layer"
+            fstype = find_type(entry)
+            if not can_be_upper(fstype):
+                reason = f"{entry} mounts {fstype} at {mount}, which can't hold an upper layer"
                 return Skipped(where, f"{reason}: use ext4, xfs, btrfs or f2fs, on raw NAND ubifs", "error")
-            nofail = entry.has_option("nofail")
-            source = entry.source.partition(" (")[0]
-            growfs = entry.has_option("x-systemd.growfs")
-            return Backing(path, mount, False, entry.fstype == "tmpfs", nofail, source, entry.fstype, growfs)
+            return Backing(
+                path,
+                mount,
+                tmpfs=False,
+                volatile=fstype == "tmpfs",
+                nofail=not is_required(entry),
+                source=entry.source.partition(" (")[0],
+                fstype=fstype,
+                growfs=has_option(entry, "x-systemd.growfs"),
+                automount=is_automount(entry),
+                bind=is_bind(entry),
+            )
     unit = inputs.units.get(mount_unit(path))
     if unit:
         # Its Type= may be anything: the options that are safe for a disk are safe for a tmpfs too.
@@ -266,7 +348,7 @@ def _plan_mount(
         entry = _find_entry(inputs, above)
         if entry:
             inside = False
-            optional = optional or entry.has_option("nofail")
+            optional = optional or not is_required(entry)
         elif inside and above in accepted:
             before.append(mount_unit(above))
             parent = parent_of(above)
@@ -277,6 +359,7 @@ def _plan_mount(
         from overlay_generator.settings import settle
 
         settings = settle(inputs, where, accepted, problems, hints)
+    yields = where in _FOUND_BY_TYPE and mount_unit(where) not in inputs.units
     return OverlayMount(
-        where, backing_name(where), accepted[where], directory, parent, tuple(before), optional, reset, settings
+        where, backing_name(where), accepted[where], directory, parent, tuple(before), optional, reset, settings, yields
     )

@@ -3,11 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from overlay_generator import __version__, boot
-from overlay_generator.render import show
+from overlay_generator.model import UnitFile, UnitLink
 
 _EXAMPLES = """\
 examples:
@@ -49,6 +49,16 @@ def main(arguments: "Sequence[str]") -> int:
     except OSError as error:
         hint = "; give it with --cmdline" if str(error.filename).endswith("/proc/cmdline") else ""
         return boot.fail(f"{error.filename}: {error.strerror}{hint}")
+
+
+def show(files: "Iterable[UnitFile | UnitLink]") -> str:
+    """All of `files` as one text for a person, the units each below a line with its name."""
+    return "".join(
+        f"==> {file.directory}/{file.path} -> {file.target}\n"
+        if isinstance(file, UnitLink)
+        else f"==> {file.directory}/{file.path} <==\n{file.text}\n"
+        for file in files
+    )
 
 
 def _print_plan(root: str, environ: "dict[str, str]") -> int:

@@ -1,10 +1,20 @@
-"""fstab, as systemd-fstab-generator reads it (fstab(5), getmntent(3)). Pure."""
+"""fstab, as systemd-fstab-generator of 247 to 262 reads it (fstab(5), getmntent(3), systemd.mount(5)). Pure."""
 
 from overlay_generator.model import FstabEntry, Problem
 from overlay_generator.names import normalise
 
-# getmntent(3) decodes these four. It decodes a doubled backslash too, libmount (systemd 259) does not: not here.
-_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
+# systemd reads fstab with libmount since; before, with getmntent(3) of the C library.
+_LIBMOUNT = 259
+# Since then a backslash in the options means no more than it says.
+_RELAXED = 248
+# Since then a mount point is made simple before its links are followed.
+_SIMPLIFIED = 249
+# Since then x-systemd.wanted-by= and required-by= count for automounts too (seen in 257, not in 255).
+_BY_OTHERS = 257
+# What getmntent(3) and the kernel escape.
+_ESCAPES = {"040": " ", "011": "\t", "012": "\n", "134": "\\"}
+# Bytes of a line that getmntent(3) takes (glibc's buffer without its NUL); the rest is dropped.
+_LONGEST = 4095
 
 # As an upper: refused by the kernel, or mounted and then broken in use (tried on Linux 6.1, 6.12 and 6.18:
 # no d_type, RENAME_WHITEOUT or trusted xattrs); remote ones: Documentation/filesystems/overlayfs.rst.
@@ -13,39 +23,232 @@ _UNFIT = frozenset((
     "romfs", "overlay", "ramfs", "jffs2", "jfs", "minix", "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs",
 ))  # fmt: skip
 
+# No units are made for these (mount_point_is_api() and mount_point_ignore() in systemd's src/shared/mount-setup.c).
+_API = frozenset((
+    "/proc", "/sys", "/dev", "/dev/shm", "/dev/pts", "/run", "/sys/kernel/security", "/sys/fs/smackfs",
+    "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/pstore", "/sys/fs/bpf",
+    "/sys/firmware/efi/efivars", "/sys/fs/selinux", "/dev/console", "/proc/kmsg", "/proc/sys",
+    "/proc/sys/kernel/random/boot_id", "/run/host",
+))  # fmt: skip
+_API_TREES = ("/sys/fs/cgroup/", "/run/host/")
+# fstype_is_network() in systemd's src/basic/mountpoint-util.c; the first of them until 247 only.
+_NETWORK = frozenset((
+    "gfs", "afs", "ceph", "cifs", "smb3", "smbfs", "sshfs", "ncpfs", "ncp", "nfs", "nfs4", "gfs2", "glusterfs",
+    "pvfs2", "ocfs2", "lustre", "davfs",
+))  # fmt: skip
+
 
 def unescape(field: str) -> str:
-    """`field` with fstab's octal escapes decoded."""
-    if "\\" not in field:
-        return field
-    for escape, character in _ESCAPES:
-        field = field.replace(escape, character)
-    return field
+    """`field` with the escapes decoded that the kernel writes in its lists of mounts (proc_pid_mounts(5))."""
+    return _decode(field) if "\\" in field else field
 
 
-def parse(text: str, source: str) -> "tuple[list[FstabEntry], list[Problem]]":
-    """The entries of `text` that mount something at an absolute path, and one problem for all that is no fstab line."""
+def parse(text: str, source: str, version: int = 0) -> "tuple[list[FstabEntry], list[Problem]]":
+    """The entries of `text` that mount something at a path or are swap, and one problem for all that is no fstab line.
+
+    `version` is that of systemd, 0 where it is not known. Mount points are absolute, links in them are not followed;
+    that of swap is "".
+    """
     entries = []
-    first_bad = bad = 0
-    for number, line in enumerate(text.split("\n"), 1):
+    bad = []
+    libmount = version >= _LIBMOUNT
+    lines = iter(enumerate(text.split("\n"), 1))
+    for number, line in lines:
+        nul = "\0" in line
+        if libmount and nul:
+            bad.append(number)
+            continue
+        if libmount:
+            line = line[:-1] if line.endswith("\r") else line
+        elif nul:
+            line = line.partition("\0")[0]
+            bad.append(number)
+            # glibc does not see the end of the line, and drops what follows up to one that it sees.
+            for after, rest in lines:
+                bad += [after] if rest else []
+                if "\0" not in rest:
+                    break
+        elif len(line) > _LONGEST // 4:
+            line = line.encode("utf-8", "surrogateescape")[:_LONGEST].decode("utf-8", "surrogateescape")
         # Blanks are spaces and tabs; str.split() alone would also split at U+00A0 and its like.
         fields = [field for field in line.replace("\t", " ").split(" ") if field]
         if not fields or fields[0].startswith("#"):
             continue
-        if len(fields) < 2 or "\0" in line or not (fields[1].startswith("/") or fields[1] in ("none", "swap")):
-            bad += 1
-            first_bad = first_bad or number
-            continue
-        what, where, fstype, options = [*fields, "", ""][:4]
-        if where.startswith("/") and fstype not in ("swap", "autofs"):
-            where = normalise(unescape(where))
-            entries.append(FstabEntry(unescape(what), where, fstype, unescape(options), source, number))
+        wrong = len(fields) < 2 or (libmount and not (len(fields) > 2 and all(map(_is_number, fields[4:6]))))
+        if "\\" in line:
+            fields = [_decode_octal(field) if libmount else _decode(field) for field in fields[:4]]
+        what, where, fstype, options = [*fields, "", "", ""][:4]
+        if 0 < version < _RELAXED and "\\" in options.replace("\\\\", "").replace("\\,", ""):
+            # It writes a unit without options that nothing starts, or none.
+            wrong = options.endswith("\\")
+            options = "noauto"
+        if not wrong and fstype == "swap":
+            entries.append(FstabEntry(what, "", fstype, options, source, number))
+        elif not wrong and "/" in where:
+            if fstype != "autofs":
+                # A relative one is relative to the directory of the generators, which is the root.
+                where = _slash(where) if 0 < version < _SIMPLIFIED else normalise(f"/{where}")
+                entries.append(FstabEntry(what, where, _read_value(fstype), options, source, number))
+        elif not nul and (wrong or where != "none"):
+            bad.append(number)
     if not bad:
         return entries, []
-    more = f", nor are {bad - 1} more" if bad > 1 else ""
-    return entries, [Problem(f"not an fstab line{more}; ignored", source, first_bad)]
+    more = f", nor are {len(bad) - 1} more" if len(bad) > 1 else ""
+    return entries, [Problem(f"not an fstab line{more}; ignored", source, bad[0])]
+
+
+def is_plain(text: str) -> bool:
+    """True if every version of systemd reads the same in `text`."""
+    if any(odd in text for odd in ("\\", "\0", "\r", "/.", "./")):
+        return False
+    for line in text.split("\n"):
+        fields = line.split()
+        odd = len(fields) < 3 or len(line) > _LONGEST // 4 or not all(map(_is_number, fields[4:6]))
+        if fields and odd and fields[0][0] != "#":
+            return False
+    return True
+
+
+def is_ignored(where: str) -> bool:
+    """True if systemd makes no mount unit for the mount point `where`, as it or somebody else mounts that anyway."""
+    return where in _API or where.startswith(_API_TREES)
+
+
+def has_option(entry: FstabEntry, name: str) -> bool:
+    """True if `name` is one of its options, with or without a value."""
+    return name in entry.options and bool(_find_options(entry, name))
+
+
+def find_values(entry: FstabEntry, name: str) -> "list[str]":
+    """The values of its options that are called `name`."""
+    start = f"{name}="
+    if start not in entry.options:
+        return []
+    return [word[len(start) :].replace("\\,", ",") for word in _split(entry.options) if word.startswith(start)]
+
+
+def find_type(entry: FstabEntry) -> str:
+    """The type of what it mounts, "" where it does not tell: mount(8) looks at no type for a bind mount."""
+    return "" if entry.fstype in ("auto", "none") or is_bind(entry) else entry.fstype
+
+
+def is_bind(entry: FstabEntry) -> bool:
+    """True if it shows a directory at another place."""
+    # What is at the end of a line of a unit file goes.
+    words = _split(_read_value(entry.options)) if "bind" in entry.options else []
+    return entry.fstype in ("bind", "rbind") or any(word.partition("=")[0] in ("bind", "rbind") for word in words)
+
+
+def find_hooks(entry: FstabEntry, version: int = 0) -> "list[tuple[str, str]]":
+    """What starts the mount at boot with systemd `version`: units, each with the word wants or requires."""
+    target = "remote-fs.target" if is_network(entry) else "local-fs.target"
+    usual = (target, "requires" if entry.where == "/" or not is_optional(entry) else "wants")
+    if entry.where == "/":
+        return [usual]
+    asked = [(unit, "wants") for unit in find_values(entry, "x-systemd.wanted-by")]
+    asked += [(unit, "requires") for unit in find_values(entry, "x-systemd.required-by")]
+    if is_automount(entry):
+        # The unit that is started is another one; who else asks for it counts since 258.
+        return asked if asked and version >= _BY_OTHERS else [usual]
+    return asked if asked or is_noauto(entry) else [usual]
+
+
+def is_network(entry: FstabEntry) -> bool:
+    """True if the mount waits for the network."""
+    return has_option(entry, "_netdev") or entry.fstype.replace("fuse.", "", 1) in _NETWORK
+
+
+def is_optional(entry: FstabEntry) -> bool:
+    """True if nofail is what counts of its options, or the background of NFS."""
+    in_background = entry.fstype in ("nfs", "nfs4") and not is_automount(entry) and _is_set(entry, "bg", "fg")
+    return _is_set(entry, "nofail", "fail") or in_background
+
+
+def is_noauto(entry: FstabEntry) -> bool:
+    """True if nothing mounts it at boot for the line's own sake."""
+    return _is_set(entry, "noauto", "auto")
+
+
+def is_automount(entry: FstabEntry) -> bool:
+    """True if it is mounted when somebody first looks there."""
+    return has_option(entry, "x-systemd.automount") or "systemd.automount" in find_values(entry, "comment")
+
+
+def is_required(entry: FstabEntry) -> bool:
+    """True if the boot ends in emergency mode where it can't be mounted."""
+    return ("local-fs.target", "requires") in find_hooks(entry) and not is_automount(entry)
 
 
 def can_be_upper(fstype: str) -> bool:
     """False if a file system of type `fstype` is known not to work as the upper layer of an overlay."""
     return fstype not in _UNFIT
+
+
+def _split(options: str) -> "list[str]":
+    """What stands between the commas that no backslash is before (fstab_filter_options() in systemd)."""
+    if "\\" not in options:
+        return options.split(",")
+    words = [""]
+    escaped = False
+    for character in options:
+        if character == "," and not escaped:
+            words.append("")
+        else:
+            words[-1] += character
+        escaped = character == "\\" and not escaped
+    return words
+
+
+def _find_options(entry: FstabEntry, *names: str) -> "list[str]":
+    """Which of `names` are options, in the order of the options; nofail=yes is nofail."""
+    return [name for name in (word.partition("=")[0] for word in _split(entry.options)) if name in names]
+
+
+def _is_set(entry: FstabEntry, yes: str, no: str) -> bool:
+    """True if of the options `yes` and `no` the first comes last."""
+    return yes in entry.options and _find_options(entry, yes, no)[-1:] == [yes]
+
+
+def _read_value(field: str) -> str:
+    """What a unit file can hold of `field`, a line without blanks at its ends: an editor's carriage return goes."""
+    for end in "\r\n":
+        field = field.partition(end)[0]
+    return field.strip(" \t")
+
+
+def _slash(where: str) -> str:
+    """`where` as an absolute path without doubled slashes; dots stay."""
+    return "/" + "/".join(part for part in where.split("/") if part)
+
+
+def _is_number(field: str) -> bool:
+    digits = field[1:] if field[0] in "+-" else field
+    return bool(digits) and all(digit in "0123456789" for digit in digits)
+
+
+def _decode(field: str) -> str:
+    """`field` as getmntent(3) decodes it: four characters, and the doubled backslash."""
+    head, *parts = field.split("\\")
+    decoded = head
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        if part[:3] in _ESCAPES:
+            decoded += _ESCAPES[part[:3]] + part[3:]
+        elif not part and parts:
+            decoded += "\\" + parts.pop()
+        else:
+            decoded += "\\" + part
+    return decoded
+
+
+def _decode_octal(field: str) -> str:
+    """`field` as libmount decodes it: every byte that has an octal escape."""
+    data = field.encode("utf-8", "surrogateescape")
+    head, *parts = data.split(b"\\")
+    for part in parts:
+        if len(part) > 2 and all(digit in b"01234567" for digit in part[:3]):
+            head += bytes((int(part[:3], 8) & 0xFF,)) + part[3:]
+        else:
+            head += b"\\" + part
+    return head.partition(b"\0")[0].decode("utf-8", "surrogateescape")

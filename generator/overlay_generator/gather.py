@@ -22,12 +22,16 @@ _ABOVE_US = (
 _PACKAGED = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _BELOW_US = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
+_GENERATORS = ("/usr/lib/systemd/system-generators", "/lib/systemd/system-generators")
+
 # S_IFMT, S_IFLNK, S_IFREG and S_IFDIR of stat(2); the module stat would be one more to load.
 _TYPE_BITS, _SYMLINK, _REGULAR, _DIRECTORY = 0o170000, 0o120000, 0o100000, 0o040000
 # systemd.syntax(7), the highest first.
 _CONFIGURED_IN = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _CONFIGURATION = "overlay-generator.conf"
 _READ_LIMIT = 16 << 20
+# Machines of 64 bits whose name does not say so; armv8l is one that runs programs of 32 bits.
+_WIDE = ("s390x", "alpha", "armv8l", "armv8b")
 _INSTALLED = "/usr/lib/overlay-generator"
 
 
@@ -66,7 +70,7 @@ def read_context(root: str, environ: "Mapping[str, str]") -> str:
 
         return "initrd" if parse_boolean(in_initrd) else ""
     # Before systemd 251 nothing in the environment tells.
-    return "initrd" if _exists(root + "/etc/initrd-release") else ""
+    return "initrd" if exists(root + "/etc/initrd-release") else ""
 
 
 def read_command_line(root: str, environ: "Mapping[str, str]") -> "tuple[str, str]":
@@ -119,7 +123,9 @@ def gather(
     from overlay_generator.model import Inputs
     from overlay_generator.names import EARLY_UNITS, ENGINES, backing_path, mount_unit, unit_names
 
-    entries, problems = _read_entries(root, environ, request)
+    every = _read_mountinfo(root)
+    found, problems = read_entries(root, environ, request, every)
+    entries = [entry for entry in found if entry.where]
     kernel, release = _read_kernel(root)
     elsewhere = {entry.where for entry in entries if entry.where != "/"}
     settings = {where: settings[where] for where in request.mounts if where in settings} if settings else {}
@@ -131,17 +137,59 @@ def gather(
     return Inputs(
         request,
         entries=tuple(entries),
+        crypttab=_decode(_read_if_there(root + "/etc/crypttab")) if entries else "",
+        texts=_read_named(root, entries) if entries else {},
+        swaps=tuple(entry for entry in found if not entry.where),
         problems=tuple(problems),
         directories={where: _read_directory(root, where, elsewhere) for where in (*request.mounts, *passed)},
         units=units,
         settings=settings,
-        mounted=tuple(_read_mounted(root, request.mounts, [backing_path(where) for where in request.mounts])),
+        mounted=tuple(_select_mounted(every, request.mounts, [backing_path(where) for where in request.mounts])),
         kernel=kernel,
         release=release,
         context=read_context(root, environ),
         library=_INSTALLED if root else __file__.rsplit("/", 2)[0],
-        shell=_exists(root + "/bin/sh"),
+        shell=exists(root + "/bin/sh"),
+        wide=_is_wide(root),
     )
+
+
+def read_entries(
+    root: str, environ: "Mapping[str, str]", request: "Request", mounted: "list[Mounted] | None" = None
+) -> "tuple[list[FstabEntry], list[Problem]]":
+    """What systemd-fstab-generator will mount: fstab, systemd.mount-extra=, the credential fstab.extra.
+
+    The entries, and what was wrong. One with where "" is swap. `mounted` is what is mounted now, where that is known.
+    """
+    from overlay_generator.model import Problem
+
+    texts: list[tuple[str, str]] = []
+    unread: list[tuple[str, str]] = []
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if request.read_fstab:
+        _read_into(texts, unread, root, environ.get("SYSTEMD_FSTAB") or "/etc/fstab")
+    if credentials:
+        _read_into(texts, unread, root, credentials + "/fstab.extra")
+    problems = [Problem(f"can't be read ({why}), and was taken as empty", path) for path, why in unread]
+    encrypted = environ.get("ENCRYPTED_CREDENTIALS_DIRECTORY", "")
+    if encrypted and exists(f"{root}{encrypted}/fstab.extra"):
+        text = "is encrypted and can't be read this early; mounts that it has are not taken into account"
+        problems.append(Problem(text, encrypted + "/fstab.extra"))
+    texts = [(path, text) for path, text in texts if _has_lines(text)]
+    if not texts and not request.entries:
+        return [], problems
+    from overlay_generator.entries import complete
+
+    # Nobody needs to look beyond a mount point, but for those that are there at each boot, and our overlays.
+    aside = {one.where for one in mounted or _read_mountinfo(root)}.difference(("/", "/usr", "/run"), request.mounts)
+    entries, wrong = complete(root, environ, request, texts, aside, lambda: read_generator(root))
+    return entries, problems + wrong
+
+
+def read_generator(root: str) -> bytes:
+    """systemd's own reader of fstab, b"" where there is none."""
+    found = (_read_if_there(f"{root}{directory}/systemd-fstab-generator") for directory in _GENERATORS)
+    return next((data for data in found if data), b"")
 
 
 def _read_into(texts: "list[tuple[str, str]]", unread: "list[tuple[str, str]]", root: str, path: str) -> None:
@@ -157,7 +205,8 @@ def _decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
+    """True if something is at `path`, also a link that leads nowhere."""
     try:
         posix.lstat(path)
     except OSError:
@@ -172,39 +221,8 @@ def _in_container(root: str, environ: "Mapping[str, str]") -> bool:
         return virtualization.startswith("container:")
     # systemd before 251. Its own order: src/basic/virt.c, detect_container().
     return bool(environ.get("container")) or any(
-        _exists(root + path) for path in ("/run/host/container-manager", "/run/systemd/container")
+        exists(root + path) for path in ("/run/host/container-manager", "/run/systemd/container")
     )
-
-
-def _read_entries(
-    root: str, environ: "Mapping[str, str]", request: "Request"
-) -> "tuple[list[FstabEntry], list[Problem]]":
-    """What systemd-fstab-generator will mount: fstab, systemd.mount-extra=, the credential fstab.extra."""
-    from overlay_generator.fstab import parse
-    from overlay_generator.model import Problem
-
-    entries: list[FstabEntry] = []
-    problems: list[Problem] = []
-    sources = [environ.get("SYSTEMD_FSTAB") or "/etc/fstab"] if request.read_fstab else []
-    credentials = environ.get("CREDENTIALS_DIRECTORY")
-    if credentials:
-        sources.append(credentials + "/fstab.extra")
-    for source in sources:
-        try:
-            found, wrong = parse(_decode(read_file(root + source)), source)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            problems.append(Problem(f"can't be read ({error.strerror}), and was taken as empty", source))
-            continue
-        entries.extend(found)
-        problems.extend(wrong)
-    encrypted = environ.get("ENCRYPTED_CREDENTIALS_DIRECTORY", "")
-    if encrypted and _exists(f"{root}{encrypted}/fstab.extra"):
-        text = "is encrypted and can't be read this early; mounts that it has are not taken into account"
-        problems.append(Problem(text, encrypted + "/fstab.extra"))
-    entries.extend(request.entries)
-    return entries, problems
 
 
 def _read_kernel(root: str) -> "tuple[str, str]":
@@ -220,12 +238,31 @@ def _read_kernel(root: str) -> "tuple[str, str]":
             if is_built_in(_read_if_there(directory + "/modules.builtin")):
                 return "built in", release
             module = find_module(_read_if_there(directory + "/modules.dep"))
-            if module and _exists(f"{directory}/{module}"):
+            if module and exists(f"{directory}/{module}"):
                 return "module", release
     filesystems = _read_if_there(root + "/proc/filesystems")
     if is_registered(filesystems):
         return "built in", releases[0] if releases else ""
     return ("absent" if filesystems or releases else "unknown"), (releases[0] if releases else "")
+
+
+def _is_wide(root: str) -> bool:
+    """False if the kernel has 32 bits; an image's tells its own systemd, which is of the same kind mostly."""
+    if not root:
+        machine = posix.uname().machine
+        return "64" in machine or machine in _WIDE
+    for path in ("/usr/lib/systemd/systemd", "/lib/systemd/systemd"):
+        try:
+            fd = posix.open(root + path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            return posix.read(fd, 5) != b"\x7fELF\x01"
+        except OSError:
+            return True
+        finally:
+            posix.close(fd)
+    return True
 
 
 def _find_releases(root: str) -> "list[str]":
@@ -318,13 +355,40 @@ def _is_mask(root: str, path: str, info: "posix.stat_result") -> bool:
     return info.st_size == 0 and info.st_mode & _TYPE_BITS == _REGULAR
 
 
-def _read_mounted(root: str, mounts: "tuple[str, ...]", backings: "list[str]") -> "list[Mounted]":
-    """What is mounted at or below `mounts`, and at `backings`."""
+def _read_mountinfo(root: str) -> "list[Mounted]":
     from overlay_generator.kernel import parse_mountinfo
+
+    return parse_mountinfo(_decode(_read_if_there(root + "/proc/self/mountinfo")))
+
+
+def _read_named(root: str, entries: "list[FstabEntry]") -> "dict[str, str]":
+    """The texts of the units that options of `entries` name, and of those that these wait for."""
+    if not any("x-systemd." in entry.options for entry in entries):
+        return {}
+    from overlay_generator.ordering import read_units
+
+    return read_units(entries, lambda name: _read_unit(root, name))
+
+
+def _read_unit(root: str, name: str) -> str:
+    """The text of the unit `name`, "" where there is none."""
+    at = name.find("@")
+    file = name[: at + 1] + name[name.rfind(".") :] if at > 0 else name
+    found = (_decode(_read_if_there(f"{root}{directory}/{file}")) for directory in (*_ABOVE_US, *_BELOW_US))
+    return next((text for text in found if text), "")
+
+
+def _has_lines(text: str) -> bool:
+    """True if `text` has more than comments and blank lines."""
+    return any(line.strip()[:1] not in ("", "#") for line in text.split("\n"))
+
+
+def _select_mounted(every: "list[Mounted]", mounts: "tuple[str, ...]", backings: "list[str]") -> "list[Mounted]":
+    """What is mounted at or below `mounts`, and at `backings`."""
     from overlay_generator.names import is_below
 
     return [
         mounted
-        for mounted in parse_mountinfo(_decode(_read_if_there(root + "/proc/self/mountinfo")))
+        for mounted in every
         if mounted.where in backings or any(mounted.where == path or is_below(mounted.where, path) for path in mounts)
     ]

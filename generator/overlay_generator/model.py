@@ -38,21 +38,23 @@ class Problem(Value):
 
 
 class FstabEntry(Value):
-    """One mount asked for in fstab, on the kernel command line or in a credential (fstab(5))."""
+    """One mount or swap asked for in fstab, on the kernel command line or in a credential (fstab(5)).
 
-    __slots__ = ("fstype", "line", "options", "source", "what", "where")
+    `where` is the mount point as systemd has it, "" for swap; `written` what stands there, if links were followed.
+    """
 
-    def __init__(self, what: str, where: str, fstype: str, options: str, source: str, line: int = 0) -> None:
+    __slots__ = ("fstype", "line", "options", "source", "what", "where", "written")
+
+    def __init__(
+        self, what: str, where: str, fstype: str, options: str, source: str, line: int = 0, written: str = ""
+    ) -> None:
         self.what = what
         self.where = where
         self.fstype = fstype
         self.options = options
         self.source = source
         self.line = line
-
-    def has_option(self, name: str) -> bool:
-        """True if `name` is one of the comma-separated options."""
-        return name in self.options.split(",")
+        self.written = written
 
     def __str__(self) -> str:
         """Where the entry stands, e.g. `/etc/fstab:7`."""
@@ -190,12 +192,14 @@ class Inputs(Value):
 
     `context` is initrd, user or "". `kernel` is "built in", module, absent or unknown, `release` the
     kernel asked about. `library` is the directory of our package as the booted system sees it.
-    `settings` are the sections of the configuration by their paths; `shell`: there is a /bin/sh.
+    `settings` are the sections of the configuration by their paths; `shell`: there is a /bin/sh. `swaps` are the
+    swap in fstab, `crypttab` is that file, `texts` are the units that entries name or these wait for. `wide`: as far as
+    is known the kernel has 64 bits.
     """
 
     __slots__ = (
-        "context", "directories", "entries", "kernel", "library", "mounted", "problems", "release", "request",
-        "settings", "shell", "units",
+        "context", "crypttab", "directories", "entries", "kernel", "library", "mounted", "problems", "release",
+        "request", "settings", "shell", "swaps", "texts", "units", "wide",
     )  # fmt: skip
 
     def __init__(
@@ -212,8 +216,16 @@ class Inputs(Value):
         library: str = "/usr/lib/overlay-generator",
         settings: "dict[str, Settings] | None" = None,
         shell: bool = True,
+        swaps: "tuple[FstabEntry, ...]" = (),
+        crypttab: str = "",
+        texts: "dict[str, str] | None" = None,
+        wide: bool = True,
     ) -> None:
         self.request = request
+        self.wide = wide
+        self.swaps = swaps
+        self.crypttab = crypttab
+        self.texts = texts or {}
         self.entries = entries
         self.problems = problems
         self.directories = directories or {}
@@ -233,10 +245,11 @@ class Backing(Value):
     `path` is the backing directory; `mount` the mount point that must be there before anything is
     written: `path` itself or a directory above it. `tmpfs`: the mount is ours, in memory. `volatile`:
     it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
-    `fstype`: the type that fstab gives it, "" where nothing says so. `growfs`: fstab has it grown after the mount.
+    `fstype`: the type that fstab gives it, "" where nothing says so. `growfs`: fstab has it grown after the mount,
+    `automount`: when somebody first looks there. `bind`: it is a directory of another mount.
     """
 
-    __slots__ = ("fstype", "growfs", "mount", "nofail", "path", "source", "tmpfs", "volatile")
+    __slots__ = ("automount", "bind", "fstype", "growfs", "mount", "nofail", "path", "source", "tmpfs", "volatile")
 
     def __init__(
         self,
@@ -248,8 +261,12 @@ class Backing(Value):
         source: str,
         fstype: str = "",
         growfs: bool = False,
+        automount: bool = False,
+        bind: bool = False,
     ) -> None:
         self.path = path
+        self.bind = bind
+        self.automount = automount
         self.mount = mount
         self.tmpfs = tmpfs
         self.volatile = volatile
@@ -264,10 +281,11 @@ class OverlayMount(Value):
 
     `parent` is the directory whose mounts must be there before `lower` is bound. `before` are overlays
     around this one that must not be mounted before it. `optional`: local-fs.target only wants it. `reset`: this boot
-    starts with an empty upper layer. Of `settings` only what can be done is left.
+    starts with an empty upper layer. Of `settings` only what can be done is left. `yields`: to a unit of any other
+    generator's.
     """
 
-    __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "reset", "settings", "where")
+    __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "reset", "settings", "where", "yields")
 
     def __init__(
         self,
@@ -280,9 +298,11 @@ class OverlayMount(Value):
         optional: bool = False,
         reset: bool = False,
         settings: "Settings | None" = None,
+        yields: bool = False,
     ) -> None:
         self.where = where
         self.name = name
+        self.yields = yields
         self.settings = settings or Settings()
         self.backing = backing
         self.directory = directory
@@ -315,10 +335,14 @@ class Plan(Value):
     """What will be done, what will not and why, what was wrong with the input, and `hints` on what will not go well.
 
     `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module. `early` are units
-    that have to be told to wait for /var. `shell`: the image has one.
+    that have to be told to wait for /var. `shell`: the image has one. `swaps` are swap files that lie on an overlay,
+    each with the directory of that. `wide`: as in Inputs. `static`: what is known is done without Python.
     """
 
-    __slots__ = ("early", "hints", "library", "load_module", "mounts", "problems", "shell", "size", "skipped", "source")
+    __slots__ = (
+        "early", "hints", "library", "load_module", "mounts", "problems", "shell", "size", "skipped", "source",
+        "static", "swaps", "wide",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -332,7 +356,13 @@ class Plan(Value):
         hints: "tuple[str, ...]" = (),
         early: "tuple[str, ...]" = (),
         shell: bool = True,
+        swaps: "tuple[tuple[str, str], ...]" = (),
+        wide: bool = True,
+        static: bool = False,
     ) -> None:
+        self.wide = wide
+        self.static = static
+        self.swaps = swaps
         self.early = early
         self.shell = shell
         self.hints = hints

@@ -7,7 +7,7 @@ from overlay_generator.model import Problem, UnitFile, UnitLink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 _STOPPING = (_signal.SIGALRM, _signal.SIGTERM, _signal.SIGINT)
 
 
-def write(files: "list[UnitFile | UnitLink]", directories: "Mapping[str, str]") -> "list[Problem]":
+def write(
+    files: "list[UnitFile | UnitLink]",
+    directories: "Mapping[str, str]",
+    yielding: "Container[str]" = (),
+    left: "list[Problem] | None" = None,
+) -> "list[Problem]":
     """One problem for each group that could not be written, and so was taken back whole.
 
-    `directories` has the paths of normal and late. Only what this call made is ever removed.
+    `directories` has the paths of normal and late. Only what this call made is ever removed. What gives way to another
+    generator and is in `yielding` is no problem, and put into `left`.
     """
-    problems = []
+    problems: list[Problem] = []
     groups: dict[str, list[UnitFile | UnitLink]] = {}
     for file in files:
         groups.setdefault(file.group, []).append(file)
@@ -32,7 +38,8 @@ def write(files: "list[UnitFile | UnitLink]", directories: "Mapping[str, str]") 
         except FileExistsError as error:
             _take_back(written)
             text = f"exists already, another generator provides it; {group} is left to that one"
-            problems.append(Problem(text, error.filename))
+            found = problems if left is None or group not in yielding else left
+            found.append(Problem(text, error.filename))
         except OSError as error:
             _take_back(written)
             text = f"can't be written ({error.strerror}); nothing is written for {group}"

@@ -55,8 +55,14 @@ def main(argv: "list[str]") -> int:
 def prepare(request: Request) -> str:
     """Make everything but the bind of lower; "" if that went as asked, else why the upper layer is lost.
 
+    Where memory was planned the bind too, and with a disk in its place the overlay.
+
     Raises Unusable or OSError where the owner of the image wants no fallback.
     """
+    if request.adapt:
+        from overlay_prepare import adapt
+
+        return adapt.prepare(request)
     try:
         mounted = fitness.find_mounted(request.mount)
         if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":

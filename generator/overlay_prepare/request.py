@@ -1,11 +1,16 @@
 """The arguments of the prepare program, as the units give them. Pure."""
 
+_KEYS = (
+    "--mount", "--type", "--fallback", "--reset", "--policy", "--direct", "--verify", "--adapt", "--flags",
+)  # fmt: skip
+
 
 class Request:
     """What to prepare where. `wanted` is fstab's type, `fallback` the options of a tmpfs or "".
 
     `reset`: start with an empty upper layer. `policy` is what an update does to it, `direct` are the paths that are
-    passed through. `verify`: only tell that the overlay came up read-only.
+    passed through. `verify`: only tell that the overlay came up read-only. `adapt`: memory was planned, and what is
+    mounted decides; `flags` are then the mount flags of the overlay, each with a comma after it.
     """
 
     def __init__(
@@ -19,6 +24,8 @@ class Request:
         policy: str = "keep",
         direct: "tuple[str, ...]" = (),
         verify: bool = False,
+        adapt: bool = False,
+        flags: str = "",
     ) -> None:
         self.where = where
         self.backing = backing
@@ -29,6 +36,8 @@ class Request:
         self.policy = policy
         self.direct = direct
         self.verify = verify
+        self.adapt = adapt
+        self.flags = flags
 
     @property
     def name(self) -> str:
@@ -38,7 +47,7 @@ class Request:
 
 def parse(arguments: "list[str]") -> Request:
     """The request in `--mount=POINT [--type=TYPE] [--fallback=OPTIONS] [--reset=yes] [--policy=WORD]
-    [--direct=PATH]... [--verify=yes] DIRECTORY BACKING`. Raises ValueError.
+    [--direct=PATH]... [--verify=yes] [--adapt=yes] [--flags=FLAGS] DIRECTORY BACKING`. Raises ValueError.
     """
     if len(arguments) < 3:
         raise ValueError("too few arguments")
@@ -46,7 +55,7 @@ def parse(arguments: "list[str]") -> Request:
     direct = []
     for word in arguments[:-2]:
         key, equals, value = word.partition("=")
-        if key not in ("--mount", "--type", "--fallback", "--reset", "--policy", "--direct", "--verify") or not equals:
+        if key not in _KEYS or not equals:
             raise ValueError(f"{word}: not known")
         options[key] = value
         if key == "--direct":
@@ -63,4 +72,6 @@ def parse(arguments: "list[str]") -> Request:
         options.get("--policy", "keep"),
         tuple(direct),
         options.get("--verify") == "yes",
+        options.get("--adapt") == "yes",
+        options.get("--flags", ""),
     )

@@ -85,11 +85,11 @@ def read_scenario(path: Path) -> Scenario:
     if not heads:
         raise ScenarioError(f"{path.name}: there is no [scenario]")
     head = heads[0]
-    images = {FIRST_IMAGE: Image(_lines(head.get("fstab")), head.choice("root", ROOTS), static=head.flag("static"))}
+    images = {FIRST_IMAGE: Image(_fstab(head.get("fstab")), head.choice("root", ROOTS), static=head.flag("static"))}
     for section in sections:
         if section.kind == "image":
             images[section.name] = Image(
-                _lines(section.get("fstab", head.get("fstab"))),
+                _fstab(section.get("fstab", head.get("fstab"))),
                 section.choice("root", ROOTS, head.get("root")),
                 uuid=section.get("uuid"),
                 static=head.flag("static"),
@@ -155,6 +155,11 @@ class _Section:
             return float(value)
         except ValueError:
             raise self.error(f"{key}: wanted a number, found '{value}'") from None
+
+
+def _fstab(value: str) -> str:
+    """Return the lines of an fstab; <CR> in them stands for a carriage return."""
+    return _lines(value).replace("<CR>", "\r")
 
 
 def _lines(text: str) -> str:

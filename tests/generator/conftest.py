@@ -16,14 +16,22 @@ def check(run: Run, image: Path, tmp_path: Path) -> Check:
     its output.
 
     `disk` is a directory of the tree that stands in for a disk at the backing directory of /var. With `faults` the
-    generator may find something wrong.
+    generator may find something wrong. `other` is the unit that somebody else has for the backing directory of /var, ""
+    where nothing gets mounted there.
     """
 
-    def check_it(cmdline: str, script: str, fstab: str = "", disk: str = "", faults: bool = False) -> str:
+    def check_it(
+        cmdline: str, script: str, fstab: str = "", disk: str = "", faults: bool = False, other: "str | None" = None
+    ) -> str:
         root, out = tmp_path / "root", tmp_path / "out"
         for name in ("etc", "run", "var/lib/app"):
             (root / name).mkdir(parents=True, exist_ok=True)
         (root / "var/lib/app/conf").write_text("from the image\n")
+        if not (root / "bin").exists():
+            # The image has a shell, which mountns.py brings.
+            (root / "usr/bin").mkdir(parents=True)
+            (root / "usr/bin/sh").touch()
+            (root / "bin").symlink_to("usr/bin")
         (root / "etc/fstab").write_text(f"{disk} {VAR} none bind 0 0\n" if disk else fstab)
         for name in ("normal", "early", "late"):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -32,6 +40,10 @@ def check(run: Run, image: Path, tmp_path: Path) -> Check:
         if disk:
             text = f"[Mount]\nWhat={disk}\nWhere={VAR}\nType=none\nOptions=bind\n"
             (out / "normal/run-buildroot-mounts-var.mount").write_text(text)
+        if other is not None:
+            (out / "late/run-buildroot-mounts-var.mount").unlink(missing_ok=True)
+            if other:
+                (out / "normal/run-buildroot-mounts-var.mount").write_text(other)
         script_runner = REPOSITORY / "tests/support/mountns.py"
         done = subprocess.run(
             ["unshare", "-m", "--propagation", "private", sys.executable, script_runner, root, out, image, script],
@@ -41,6 +53,6 @@ def check(run: Run, image: Path, tmp_path: Path) -> Check:
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stdout if other is None else done.stdout + done.stderr
 
     return check_it

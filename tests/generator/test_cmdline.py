@@ -326,3 +326,26 @@ def test_a_plain_yes_means_the_configured_directories(
     line: str, configured: "tuple[str, ...]", mounts: "tuple[str, ...]"
 ) -> None:
     assert read_request(split_words(line), "x", configured).mounts == mounts
+
+
+@pytest.mark.parametrize(
+    ("words", "mounts", "problem"),
+    [
+        (["overlayfs.mounts=/var,", "/home"], ("/var",), "write overlayfs.mounts=/var,/home"),
+        (["overlayfs.mounts=/var", ",/home"], ("/var",), "write overlayfs.mounts=/var,/home"),
+        (["overlayfs.mounts=/var", "/home", "quiet"], ("/var",), "write overlayfs.mounts=/var,/home"),
+        (["overlayfs.mounts=/var, /home"], ("/var",), "was ignored; write /home"),
+        (["overlayfs.reset=/var,", "/home"], (), "write overlayfs.reset=/var,/home"),
+    ],
+)
+def test_what_was_probably_meant_by_a_blank_is_said(
+    words: "list[str]", mounts: "tuple[str, ...]", problem: str
+) -> None:
+    request = read_request(words, SOURCE)
+    assert request.mounts == mounts
+    assert [found.text.endswith(problem) for found in request.problems] == [True]
+
+
+@pytest.mark.parametrize("words", [["/home", "overlayfs.mounts=/var"], ["overlayfs.mounts=/var", "init=/x", "/home"]])
+def test_a_path_elsewhere_is_none_of_our_business(words: "list[str]") -> None:
+    assert read_request(words, SOURCE).problems == ()

@@ -17,7 +17,7 @@ import fakeroot
 from analyze import verify
 from overlay_generator.cmdline import read_request, split_words
 from overlay_generator.decide import decide
-from overlay_generator.fstab import parse
+from overlay_generator.fstab import find_hooks, parse
 from overlay_generator.model import Directory, FstabEntry, Inputs, Request
 from overlay_generator.names import backing_path, mount_unit, normalise, parent_of, prepare_unit
 from overlay_generator.render import render
@@ -73,9 +73,10 @@ def expected_of(entries: "Iterable[FstabEntry]") -> "dict[str, tuple[str, str, s
         entry.where: (
             entry.fstype if entry.fstype != "auto" else "",
             "" if entry.options == "defaults" else entry.options,
-            "" if entry.has_option("noauto") else "wants" if entry.has_option("nofail") else "requires",
+            next((kind for target, kind in find_hooks(entry) if target == "local-fs.target"), ""),
         )
         for entry in entries
+        if entry.where
     }
 
 
@@ -116,7 +117,7 @@ def test_fstab_is_read_as_systemd_fstab_generator_reads_it(lines: "list[str]") -
         names = {path.name for path in (out / "normal").glob("*.mount")}
     entries, problems = parse(text, str(fstab))
     # The first of two lines for one place counts, for both.
-    entries = list({entry.where: entry for entry in reversed(entries)}.values())
+    entries = list({entry.where: entry for entry in reversed(entries) if entry.where}.values())
     assert problems == []
     if len(entries) == len([one for one in lines if one.startswith("/dev/sdz1")]):
         assert result.returncode == 0, result.stderr
@@ -275,7 +276,7 @@ def test_systemd_reads_back_every_odd_path_as_it_was(tmp_path: Path) -> None:
         mount, prepare, backing = dump[mount_unit(path)], dump[prepare_unit(path)], backing_path(path)
         assert f"Where: {path}" in mount
         assert f"Description: Overlay on {path}" in mount
-        assert f"Requires: {mount_unit(backing)} (origin-path)" in mount
+        assert f"Wants: {mount_unit(backing)} (origin-file)" in prepare
         assert parent_of(path) == "/" or f"RequiresMountsFor: {parent_of(path)} (origin-file)" in prepare
         assert f"ConditionPathIsMountPoint: !{path} untested" in prepare
         assert f"Requires: {mount_unit(path)} (origin-file)" in dump["local-fs.target"]
@@ -284,5 +285,7 @@ def test_systemd_reads_back_every_odd_path_as_it_was(tmp_path: Path) -> None:
         words = [[word.replace("\\$", "$").replace("$$", "$") for word in shlex.split(line)] for line in lines]
         library = "/usr/lib/overlay-generator"
         assert [line[:2] for line in words] == [["/bin/sh", "-c"], ["/bin/umount", "-q"]]
-        assert words[0][3:] == [path, f"{library}/prepare", f"--mount={backing}", "--type=tmpfs", path, backing]
-        assert words[0][2].endswith(f'"$0" {backing}/lower')
+        options = ["--adapt=yes", f"--fallback=mode=0700,nosuid,nodev,size={plan.size}%"]
+        assert words[0][3:] == [path, f"{library}/prepare", f"--mount={backing}", *options, path, backing]
+        assert f'[ "$w" != {backing} ]' not in words[0][2]
+        assert words[0][2].endswith('exec /usr/bin/python3 -ISB "$@"')

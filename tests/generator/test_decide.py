@@ -315,3 +315,11 @@ def test_every_path_is_mounted_or_skipped_once_whatever_the_inputs(values: Input
     assert sorted(done) == sorted(values.request.mounts)
     assert plan.problems == values.request.problems + values.problems
     assert not [found for found in plan.mounts if find_fault(found.where)]
+
+
+@pytest.mark.parametrize("sign", [":", ";", "+"])
+def test_another_sign_than_a_comma_is_told(sign: str) -> None:
+    where = f"/var{sign}/home"
+    directory = Directory("missing", f"/var{sign}")
+    plan = decide(Inputs(Request(CMDLINE, (where,)), directories={where: directory}))
+    assert plan.skipped[0].reason.endswith("if several are meant, commas part them: /var,/home")

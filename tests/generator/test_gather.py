@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from overlay_generator import gather
+from overlay_generator import entries, gather
 from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Unit
 
 BACKING = "/run/buildroot/mounts/var"
@@ -20,7 +20,8 @@ MODULES = f"/usr/lib/modules/{RELEASE}"
 def machine(fs: FakeFilesystem, monkeypatch: pytest.MonkeyPatch) -> FakeFilesystem:
     """An empty machine. gather uses posix where the fake has os; what the fake lacks stands in for it here."""
     monkeypatch.setattr(gather, "posix", os)
-    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=RELEASE))
+    monkeypatch.setattr(entries, "posix", os)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=RELEASE, machine="x86_64"))
     monkeypatch.setattr(os, "listxattr", lambda path: ["user.x"] if path.endswith("labelled") else [])
     fs.create_dir("/var")
     return fs
@@ -248,13 +249,13 @@ EXTRA = FstabEntry("c", "/c", "", "", LAST)
     (
         {"CREDENTIALS_DIRECTORY": "/creds"},
         {"entries": (EXTRA,)},
-        ["/etc/fstab", "/creds/fstab.extra", EXTRA.source],
+        ["/etc/fstab", EXTRA.source, "/creds/fstab.extra"],
     ),
     ({"CREDENTIALS_DIRECTORY": "/creds"}, {"read_fstab": False}, ["/creds/fstab.extra"]),
     ({"CREDENTIALS_DIRECTORY": "/empty"}, {}, ["/etc/fstab"]),
     ({"ENCRYPTED_CREDENTIALS_DIRECTORY": "/empty"}, {}, ["/etc/fstab"]),
 ])  # fmt: skip
-def test_entries_come_from_fstab_then_credential_then_kernel_command_line(
+def test_entries_come_from_fstab_then_kernel_command_line_then_credential(
     environ: "dict[str, str]", request_: "dict[str, object]", expected: "list[str]", machine: FakeFilesystem
 ) -> None:
     for path in ("/etc/fstab", "/other", "/creds/fstab.extra"):
@@ -302,3 +303,20 @@ def test_on_a_real_tree_a_fifo_is_not_waited_for_and_a_nul_is_no_path(tmp_path: 
     labelled = bool(os.listxattr(tmp_path / "etc"))
     expected = [Directory("directory", labelled=labelled), Directory("file"), Directory("unseen")]
     assert list(inputs.directories.values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [("x86_64", True), ("aarch64", True), ("s390x", True), ("ppc64le", True), ("armv7l", False), ("i686", False)],
+)
+def test_how_many_bits_the_kernel_has(machine: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "posix", SimpleNamespace(uname=lambda: SimpleNamespace(machine=machine)))
+    assert gather._is_wide("") is expected
+
+
+@pytest.mark.parametrize(("start", "expected"), [(b"\x7fELF\x01", False), (b"\x7fELF\x02", True), (b"", True)])
+def test_how_many_bits_an_image_has(start: bytes, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / "usr/lib/systemd").mkdir(parents=True)
+    (tmp_path / "usr/lib/systemd/systemd").write_bytes(start)
+    assert gather._is_wide(str(tmp_path)) is expected
+    assert gather._is_wide(str(tmp_path / "nowhere")) is True

@@ -3,13 +3,15 @@
 import pytest
 
 from commands import read_commands
+from overlay_generator.dryrun import show
 from overlay_generator.model import Directory, OverlayMount, Plan, UnitFile, UnitLink
 from overlay_generator.names import backing_name, backing_path, find_fault, mount_unit
-from overlay_generator.render import render, show
+from overlay_generator.render import render
 from plans import disk, overlay, units, values
 
 ROOT = "/run/buildroot/mounts"
 VOLATILE = "redirect_dir=on,index=on,xino=on,metacopy=off,nfs_export=off"
+ADAPT = ("--adapt=yes", "--fallback=mode=0700,nosuid,nodev,size=25%")
 BIND = ("/bin/mount", "-n", "-o", "bind,private,ro,nosuid,nodev,noexec")
 PERSISTENT = "redirect_dir=off,index=off,xino=off,metacopy=off,nfs_export=off"
 
@@ -88,28 +90,37 @@ def test_a_path_is_quoted_as_each_place_wants_it(path: str, value: str, word: st
     assert values(backing, "Description") == [f"Memory for the overlay on {value}"]
     assert values(prepare, "Description") == [f"Prepare the overlay on {value}"]
     assert values(prepare, "ConditionPathIsMountPoint")[-1] == f"!{value}"
-    assert values(prepare, "ExecStart")[-1].endswith(f"{ROOT}/{backing_name(path)}/lower' {word}")
+    assert f"{ROOT}/{backing_name(path)}/lower' {word} /usr/lib/" in values(prepare, "ExecStart")[-1]
     assert read_commands(prepare)[-1] == [*BIND, path, f"{backing_path(path)}/lower"]
     assert values(_prepare(texts, inner), "RequiresMountsFor")[-1] == listed
     quoted = word[:-1] + '/x"' if word.endswith('"') else word + "/x"
     line = values(_prepare(texts, inner), "ExecStart")[0]
-    assert line.endswith(f" --type=tmpfs {quoted} {backing_path(inner)}")
-    python, bind = read_commands(_prepare(texts, inner))
+    assert line.endswith(f" {quoted} {backing_path(inner)}")
+    (python,) = read_commands(_prepare(texts, inner))
     library = "/usr/lib/overlay-generator"
     assert python[:4] == ["/usr/bin/python3", "-ISB", f"{library}/prepare", f"--mount={backing_path(inner)}"]
-    assert python[4:] == ["--type=tmpfs", inner, backing_path(inner)]
-    assert bind == [*BIND, inner, f"{backing_path(inner)}/lower"]
+    assert python[4:] == [*ADAPT, inner, backing_path(inner)]
 
 
-@pytest.mark.parametrize("mount", [overlay(), overlay(directory=Directory("unseen")), disk("/a b")])
 @pytest.mark.parametrize("load_module", [False, True])
-def test_without_a_shell_the_same_commands_are_run(mount: OverlayMount, load_module: bool) -> None:
+def test_without_a_shell_the_same_commands_are_run(load_module: bool) -> None:
+    mount = disk("/a b")
     with_shell, without = (
         _prepare(units(mount, load_module=load_module, shell=shell), mount.where) for shell in (True, False)
     )
     assert read_commands(with_shell) == read_commands(without)
     assert "/bin/sh" in with_shell
     assert "/bin/sh" not in without
+
+
+@pytest.mark.parametrize("directory", [Directory("directory"), Directory("unseen")])
+def test_without_a_shell_nothing_but_memory_is_taken_for_memory(directory: Directory) -> None:
+    text = _prepare(units(overlay(directory=directory), shell=False), "/var")
+    python, bind = read_commands(text)
+    assert python[3:] == [f"--mount={ROOT}/var", "--type=tmpfs", "/var", f"{ROOT}/var"]
+    assert bind == [*BIND, "/var", f"{ROOT}/var/lower"]
+    assert values(text, "ConditionPathIsMountPoint")[0] == f"{ROOT}/var"
+    assert values(text, "RequiresMountsFor") == [f"{ROOT}/var"]
 
 
 def _prepare(texts: "dict[str, str]", path: str) -> str:
@@ -225,11 +236,12 @@ def test_one_missing_disk_has_one_fallback_and_it_comes_first() -> None:
 )
 def test_a_new_upper_takes_mode_and_owner(directory: Directory, tmpfs: bool, expected: "list[str] | None") -> None:
     texts = units(overlay(tmpfs=tmpfs, volatile=tmpfs, directory=directory))
-    fstype = " --type=tmpfs" if tmpfs else ""
-    helper = f"/usr/bin/python3 -ISB /usr/lib/overlay-generator/prepare --mount=B{fstype} /var B"
+    options = "".join(f" {word}" for word in ADAPT) if tmpfs else ""
+    helper = f"/usr/bin/python3 -ISB /usr/lib/overlay-generator/prepare --mount=B{options} /var B"
     commands = [" ".join(words).replace(f"{ROOT}/var", "B") for words in read_commands(_prepare(texts, "/var"))]
-    assert commands[:-1] == (expected or [helper])
-    assert commands[-1] == "/bin/mount -n -o bind,private,ro,nosuid,nodev,noexec /var B/lower"
+    bind = "/bin/mount -n -o bind,private,ro,nosuid,nodev,noexec /var B/lower"
+    # Where memory was planned and all is not known, prepare does it too.
+    assert commands == ([*expected, bind] if expected else [helper] if tmpfs else [helper, bind])
 
 
 def test_a_module_is_loaded_first_and_its_absence_skips_the_mount() -> None:
@@ -247,7 +259,7 @@ def test_the_service_never_binds_twice_and_is_ordered_between_backing_and_overla
     after = values(units(overlay("/a/b"))["a-b.mount"], "After")
     assert after == [f"prepare-a-b-overlay.service {lower}"]
     assert values(text, "ExecStop") == [f"-/bin/umount -q {ROOT}/a-b/lower"]
-    conditions = [f"{ROOT}/a-b", f"!{ROOT}/a-b/lower", "!/a/b"]
+    conditions = [f"!{ROOT}/a-b/lower", "!/a/b"]
     assert values(text, "ConditionPathIsMountPoint") == conditions
     assert (values(text, "Type"), values(text, "RemainAfterExit")) == (["oneshot"], ["yes"])
     assert values(text, "DefaultDependencies") == ["no"]
@@ -264,3 +276,10 @@ def test_show_puts_a_name_over_each_unit() -> None:
         UnitLink("normal", "x.requires/a.mount", "../a.mount", "/a"),
     ]
     assert show(files) == "==> late/a.mount <==\n[Mount]\n\n==> normal/x.requires/a.mount -> ../a.mount\n"
+
+
+def test_a_kernel_of_32_bits_is_not_asked_for_xino() -> None:
+    plans = [Plan((overlay(),), wide=wide) for wide in (True, False)]
+    texts = [next(f.text for f in render(plan) if isinstance(f, UnitFile) and f.path == "var.mount") for plan in plans]
+    assert ["xino=on" in text for text in texts] == [True, False]
+    assert ",xino=off," in texts[1]

@@ -257,3 +257,11 @@ def test_in_a_full_directory_what_fits_is_written_whole(
     assert problems[0] == f"{tmp_path}/{full}: {text}"
     assert len(problems) == (1 if written else 2)
     assert set(places) == {"normal", "late"}
+
+
+def test_what_yields_to_another_generator_is_no_problem(places: "dict[str, str]", tmp_path: Path) -> None:
+    (tmp_path / "normal/home.mount").write_text("theirs")
+    left: list[Problem] = []
+    assert write([*VAR, *HOME], places, ["/home"], left) == []
+    assert [problem.source for problem in left] == [f"{places['normal']}/home.mount"]
+    assert found(tmp_path) == {**VAR_WRITTEN, "normal/home.mount": "theirs"}

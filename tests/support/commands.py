@@ -6,6 +6,8 @@ import shlex
 # Parts of a script that are not a command to be looked for.
 _BOOST = "{ echo -20 >/proc/self/autogroup; } 2>/dev/null; "
 _BETWEEN = re.compile("; | && ")
+# What looks for another mount than planned, and leaves all to prepare then.
+_LOOK = re.compile(r"while read .* = tmpfs \] \|\| exec [^;]*; ")
 
 
 def read_commands(text: str) -> "list[list[str]]":
@@ -33,7 +35,7 @@ def _split(line: str) -> "list[list[str]]":
         return [words]
     script, first, *rest = words[2:]
     assert script.startswith(_BOOST), script
-    script = script[len(_BOOST) :]
+    script = _LOOK.sub("", script[len(_BOOST) :])
     steps, ends = _BETWEEN.split(script), [*_BETWEEN.findall(script), ""]
     found = []
     for step, end in zip(steps, ends):

@@ -36,8 +36,9 @@ def main() -> int:
             run("mount", "--rbind", source, target)
     (root / "usr").mkdir(exist_ok=True)
     run("mount", "-t", "overlay", "-o", f"lowerdir={image}/usr:/usr", "usr", root / "usr")
+    files = (path for path in units.rglob("*") if path.is_file() and not path.parent.name.endswith(".d"))
     # But for those that are there to fail.
-    files = (path for path in units.rglob("*") if path.is_file() and not path.name.startswith("overlay-"))
+    files = (path for path in files if not path.name.startswith("overlay-"))
     loaded = {path.name: read_unit(path) for path in files}
     os.chroot(root)
     os.chdir("/")

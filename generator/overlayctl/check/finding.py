@@ -46,11 +46,6 @@ RULES = {
         "{where} is the place of no upper layer: overlaid are {overlaid}, with {expected}",
         "correct the path, or add the directory to overlayfs.mounts=",
     ),
-    "upper-by-link": (
-        WARNING,
-        "{where} leads through a symbolic link, and is not the same to systemd",
-        "write {better}",
-    ),
     "upper-type-unknown": (
         NOTE,
         "the type of {where} is found out at boot, so it is not known whether it can hold an upper layer",
@@ -58,7 +53,7 @@ RULES = {
     ),
     "no-timeout": (
         WARNING,
-        "{where} is nofail, and the boot waits 90 s for a disk that is missing",
+        "{where} may be missing, and the boot waits 90 s for it",
         "add x-systemd.device-timeout=30s",
     ),
     "timeout-short": (

@@ -2,13 +2,12 @@
 
 import re
 
-from overlay_generator.fstab import can_be_upper
+from overlay_generator.fstab import can_be_upper, find_type, has_option, is_automount, is_bind, is_network, is_required
 from overlay_generator.model import FstabEntry
 from overlay_generator.names import BACKING_ROOT, ancestors, backing_path
 from overlayctl.check.finding import Finding, make
 
 _ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
-_ALIAS = "/var/run/"
 _TIMEOUT = "x-systemd.device-timeout="
 _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
@@ -40,17 +39,17 @@ def check(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "list
 def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
     # An unfit type is told by the plan.
     rules = []
-    if entry.has_option("ro"):
+    if has_option(entry, "ro"):
         rules.append("upper-read-only")
-    if entry.has_option("_netdev"):
+    if is_network(entry):
         rules.append("upper-network")
-    if entry.has_option("x-systemd.automount"):
+    if is_automount(entry):
         rules.append("upper-automount")
-    if entry.fstype in ("", "auto") and not entry.has_option("bind"):
+    if not find_type(entry) and not is_bind(entry):
         rules.append("upper-type-unknown")
     given = [option[len(_TIMEOUT) :] for option in entry.options.split(",") if option.startswith(_TIMEOUT)]
     unlocked = entry.what.startswith("/dev/mapper/")
-    if entry.has_option("nofail") and _is_device(entry.what) and not given and not unlocked:
+    if not is_required(entry) and _is_device(entry.what) and not given and not unlocked:
         rules.append("no-timeout")
     findings = [make(rule, entry.source, entry.line, where=entry.where, overlaid=overlaid) for rule in rules]
     if given and _NO_DEVICE.match(entry.what):
@@ -79,16 +78,13 @@ def _check_nested(entry: FstabEntry, wheres: "tuple[str, ...]") -> "list[Finding
 
 
 def _make_unused(entry: FstabEntry, wheres: "tuple[str, ...]") -> Finding:
-    if entry.where.startswith(_ALIAS):
-        better = f"/run/{entry.where[len(_ALIAS) :]}"
-        return make("upper-by-link", entry.source, entry.line, where=entry.where, better=better)
     expected = ", ".join(backing_path(where) for where in wheres)
     overlaid = ", ".join(wheres)
     return make("upper-unused", entry.source, entry.line, where=entry.where, overlaid=overlaid, expected=expected)
 
 
 def _looks_like_backing(where: str) -> bool:
-    return where.startswith(("/run/", _ALIAS)) and "buildroot" in where
+    return where.startswith(("/run/", "/var/run/")) and "buildroot" in where
 
 
 def _is_device(what: str) -> bool:
@@ -100,6 +96,6 @@ def upper_types(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") ->
     holding = {path for where in wheres for path in (backing_path(where), *_ABOVE_BACKING)}
     types: dict[str, FstabEntry] = {}
     for entry in entries:
-        if entry.where in holding and entry.fstype not in ("", "auto", "none") and can_be_upper(entry.fstype):
-            types.setdefault(entry.fstype, entry)
+        if entry.where in holding and find_type(entry) and can_be_upper(find_type(entry)):
+            types.setdefault(find_type(entry), entry)
     return types

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from overlay_generator import boot
 from overlay_generator.cmdline import read_request, split_words
-from overlay_generator.fstab import parse
+from overlay_generator.gather import read_entries
 from overlay_generator.model import FstabEntry, Plan
 from overlayctl.check import acls as checkacls
 from overlayctl.check import cmdline as checkcmdline
@@ -90,7 +90,9 @@ def find(image: Image, cmdline: "str | None" = None, kernel: "str | None" = None
         raise Failure(f"{error.filename}: {error.strerror}") from error
     assert plan is not None
     findings += _check_plan(plan, chosen.source if chosen and asked else "")
-    findings += _check_around(image, plan, environ.get("SYSTEMD_FSTAB", "/etc/fstab"), kernel)
+    request = read_request(split_words(environ["SYSTEMD_PROC_CMDLINE"]), plan.source)
+    entries = tuple(entry for entry in read_entries(image.root, environ, request)[0] if entry.where)
+    findings += _check_around(image, plan, entries, kernel)
     findings += checksystem.check_machine_id(image, text)
     return findings
 
@@ -113,9 +115,8 @@ def _check_plan(plan: Plan, source: str) -> "list[Finding]":
     return findings + [make("hint", text=hint) for hint in plan.hints]
 
 
-def _check_around(image: Image, plan: Plan, fstab: str, kernel: "str | None") -> "list[Finding]":
+def _check_around(image: Image, plan: Plan, entries: "tuple[FstabEntry, ...]", kernel: "str | None") -> "list[Finding]":
     """What the generator takes for granted."""
-    entries = _read_fstab(image, fstab)
     wheres = tuple(mount.where for mount in plan.mounts)
     asked = wheres + tuple(skipped.where for skipped in plan.skipped)
     findings = checkfstab.check(entries, asked)
@@ -133,7 +134,8 @@ def _check_around(image: Image, plan: Plan, fstab: str, kernel: "str | None") ->
         raise Failure(f"--kernel {kernel}: no configuration of a kernel")
     else:
         findings.append(make("kernel-unknown"))
-    if not checksystem.is_static(image, plan):
+    plan.static = checksystem.is_static(image, plan)
+    if not plan.static:
         library = checksystem.find_library(image)
         generator = checksystem.check_generator(image, library)
         findings += generator
@@ -145,10 +147,6 @@ def _check_around(image: Image, plan: Plan, fstab: str, kernel: "str | None") ->
     # Of a machine that runs, /var is the overlay, and the services have been run.
     findings += checksystem.check_updated(image, plan) if image.root else []
     return findings + checkunits.check(image, wheres)
-
-
-def _read_fstab(image: Image, path: str) -> "tuple[FstabEntry, ...]":
-    return tuple(parse(image.text(path), path)[0])
 
 
 def _spell_text(findings: "list[Finding]", output: "Output") -> str:

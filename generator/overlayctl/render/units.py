@@ -57,7 +57,7 @@ def render(plan: "Plan", in_memory: "Plan", always: bool = False) -> "list[File]
 
 def _without_shell(plan: "Plan") -> "Plan":
     values = {name: getattr(plan, name) for name in plan.__slots__}
-    return type(plan)(**{**values, "shell": False})
+    return type(plan)(**{**values, "shell": False, "static": True})
 
 
 class _Job:
@@ -93,7 +93,9 @@ class _Job:
             commands = [f"ExecStart={command}" for command in static_services.fail_by(mount, "read-only")]
             lines = ["StandardOutput=journal+console", f"ExecStart={say(3, text)}", *commands]
             replace(sections["Service"], _PYTHON, lines)
-        elif ".service.d/" not in file.path:
+        elif ".automount.d/" in file.path:
+            return []  # it would count in a boot without the flag too
+        elif not any(f".{kind}.d/" in file.path for kind in ("service", "mount", "swap")):
             raise ValueError(f"no static form of {file.path} is known")
         text = spell(sections)
         if _PYTHON in text:

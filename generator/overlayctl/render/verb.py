@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from overlay_generator import gather
 from overlay_generator.cmdline import read_request, split_words
 from overlay_generator.decide import decide
+from overlay_generator.dryrun import show
 from overlay_generator.model import Directory, UnitFile
-from overlay_generator.render import show
 from overlayctl.errors import Failure
 from overlayctl.output import printable
 from overlayctl.render import limits, units

@@ -6,7 +6,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 from overlay_generator import __version__, boot
-from overlay_generator.render import show
+from overlay_generator.dryrun import show
 from overlayctl.errors import Failure
 from overlayctl.output import printable
 from overlayctl.save import casedir, record

@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass
 
 from overlay_generator import boot
-from overlay_generator.fstab import parse as parse_fstab
-from overlay_generator.model import OverlayMount, Plan, Skipped, UnitFile
+from overlay_generator.cmdline import read_request, split_words
+from overlay_generator.gather import read_command_line, read_entries
+from overlay_generator.model import FstabEntry, OverlayMount, Plan, Skipped, UnitFile
 from overlay_generator.names import backing_name, backing_path, is_below, mount_unit, normalise
 from overlay_generator.render import render
 from overlay_prepare import identity, resetrequest, stamp
@@ -139,6 +140,7 @@ class Reader:
         self.plan: Plan | None = None
         self.table = Table()
         self.fstab = "/etc/fstab"
+        self.entries: list[FstabEntry] = []
         self.states: dict[str, UnitState] = {}
 
     def read(self, paths: "tuple[str, ...]") -> MachineStatus:
@@ -146,6 +148,9 @@ class Reader:
         environ = read_environ()
         self.fstab = environ.get("SYSTEMD_FSTAB") or self.fstab
         self.plan = boot.make_plan("", environ)
+        if self.plan:
+            request = read_request(split_words(read_command_line("", environ)[0]), self.plan.source)
+            self.entries = read_entries("", environ, request)[0]
         self.table = mounts.read()
         chosen = self._choose(paths)
         self.states = self._read_units(chosen)
@@ -237,12 +242,7 @@ class Reader:
     ) -> "list[str]":
         if not wanted or not overlay or not backing or wanted.backing.tmpfs:
             return []
-        try:
-            with open(self.fstab, encoding="utf-8", errors="surrogateescape") as stream:
-                entries, _problems = parse_fstab(stream.read(), self.fstab)
-        except OSError:
-            return []
-        entry = next((entry for entry in entries if entry.where == wanted.backing.mount), None)
+        entry = next((entry for entry in self.entries if entry.where == wanted.backing.mount), None)
         return nextboot.compare_disk(entry, backing, fallen_back)
 
     def _is_read_only(self, where: str, overlay: "Mount | None") -> bool:

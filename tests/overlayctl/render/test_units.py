@@ -52,8 +52,8 @@ def texts(files: "list[units.File]") -> "dict[str, str]":
 @pytest.mark.parametrize("words", ["overlayfs.mounts=/var", "overlayfs.mounts=/var,/home,/var/lib/app"])
 def test_the_units_are_those_of_the_generator_with_conditions(words: str, kind: str) -> None:
     plan = make_plan(words, FSTABS[kind], module=True)
-    # As the generator has them where there is no shell: a line for each command.
-    plan.shell = False
+    # As the generator has them where there is no shell: a line for each command, and no Python for what is known.
+    plan.shell, plan.static = False, True
     boot = {file.path: file for file in render_boot(plan)}
     files = {file.path: file for file in render(words, FSTABS[kind], module=True)}
     assert set(boot) <= set(files)

@@ -1,0 +1,131 @@
+"""Reads what systemd-fstab-generator will mount: fstab, systemd.mount-extra=, the credential fstab.extra.
+
+Mount points are followed through symbolic links, as it does since mount units refuse to work on one: chase() in
+systemd's src/basic/chase.c, with CHASE_NONEXISTENT. Nothing that is mounted there already is touched for that.
+"""
+
+import posix
+
+from overlay_generator.fstab import is_ignored, is_plain, parse
+from overlay_generator.model import FstabEntry, Problem
+from overlay_generator.names import parent_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from overlay_generator.model import Request
+
+_MOUNT_EXTRA = 254  # the version of systemd that brought it
+# With as many links in it a path stays as it is written, and since 259 with as many (CHASE_MAX of systemd).
+_MANY_LINKS, _MORE_LINKS, _FOLLOWS_MORE = 32, 127, 259
+_SYMLINK, _DIRECTORY = 0o120000, 0o040000  # S_IFLNK, S_IFDIR of stat(2)
+_READ_ONLY = 1  # ST_RDONLY of statvfs(3)
+
+
+def complete(
+    root: str,
+    environ: "Mapping[str, str]",
+    request: "Request",
+    texts: "list[tuple[str, str]]",
+    away: "set[str]",
+    read_generator: "Callable[[], bytes]",
+) -> "tuple[list[FstabEntry], list[Problem]]":
+    """The entries of `texts`, files by their names and contents, and of `request`. One with where "" is swap.
+
+    Nothing is looked for beyond the mount points `away`. `read_generator` reads systemd's own reader of fstab.
+    """
+    entries: list[FstabEntry] = []
+    problems: list[Problem] = []
+    plain = not request.entries and all(is_plain(text) for _, text in texts)
+    version = 0 if plain else find_version(read_generator())
+    for source, text in texts:
+        found, wrong = parse(text, source, version)
+        entries += found
+        problems += wrong
+    if 0 < version < _MOUNT_EXTRA and request.entries:
+        text = f"systemd.mount-extra= came with systemd 254, here is {version}: it mounts nothing"
+        problems.append(Problem(text, request.source))
+    else:
+        # After fstab, before the credential: of two that mount at one place the first counts.
+        position = next((index for index, entry in enumerate(entries) if entry.source.endswith("/fstab.extra")), None)
+        position = len(entries) if position is None else position
+        entries[position:position] = request.entries
+    if not root and entries and _is_container(environ):
+        entries = [entry for entry in entries if not _is_device(entry.what)]
+    followed = [_follow(root, entry, away, read_generator) if entry.where else entry for entry in entries]
+    # No unit can be made for a path with dots.
+    usable = [entry for entry in followed if not {".", ".."}.intersection(entry.where.split("/"))]
+    return [entry for entry in usable if not is_ignored(entry.where)], problems
+
+
+def find_version(generator: bytes) -> int:
+    """The version of the systemd that `generator`, its reader of fstab, is of: by the library that it is linked to.
+
+    0 if that can't be told.
+    """
+    digits = generator.partition(b"libsystemd-shared-")[2][:3]
+    if digits.isdigit():
+        return int(digits)
+    # Linked otherwise. The least that is known to have these words.
+    return 259 if b"libmount" in generator else _MOUNT_EXTRA if b"systemd.mount-extra" in generator else 0
+
+
+def _is_container(environ: "Mapping[str, str]") -> bool:
+    """True where systemd mounts no devices, as containers have none of their own."""
+    if environ.get("SYSTEMD_SYSFS_CHECK", "").lower() in ("0", "no", "n", "false", "f", "off"):
+        return False
+    try:
+        return bool(posix.statvfs("/sys").f_flag & _READ_ONLY)
+    except OSError:
+        return False
+
+
+def _is_device(what: str) -> bool:
+    return what == "sysfs" or what.startswith(("/dev/", "/sys/", "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID="))
+
+
+def _follow(root: str, entry: FstabEntry, away: "set[str]", read_generator: "Callable[[], bytes]") -> FstabEntry:
+    where = _chase(root, entry.where, away, read_generator)
+    if where == entry.where:
+        return entry
+    return FstabEntry(entry.what, where, entry.fstype, entry.options, entry.source, entry.line, written=entry.where)
+
+
+def _chase(root: str, path: str, away: "set[str]", read_generator: "Callable[[], bytes]") -> str:
+    """`path` without links and `..`; as it is, where that can't be known."""
+    links = 0
+    done = ""
+    todo = path.split("/")[::-1]
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = parent_of(done) if done else ""
+            done = "" if done == "/" else done
+            continue
+        here = f"{done}/{part}"
+        try:
+            if here in away:
+                # It may be a server that does not answer; and at boot there was nothing to be found in it.
+                raise FileNotFoundError
+            mode = posix.lstat(root + here).st_mode & 0o170000
+            if mode == _SYMLINK:
+                links += 1
+                target = posix.readlink(root + here)
+                if links == _MORE_LINKS or (links >= _MANY_LINKS and find_version(read_generator()) < _FOLLOWS_MORE):
+                    return path
+                done = "" if target.startswith("/") else done
+                todo += target.split("/")[::-1]
+                continue
+        except FileNotFoundError:
+            if ".." in todo:
+                return path
+            return "/".join([here, *(rest for rest in reversed(todo) if rest)])
+        except (OSError, ValueError):
+            return path
+        if mode != _DIRECTORY and any(rest not in ("", ".") for rest in todo):
+            return path
+        done = here
+    return done or "/"

@@ -1,0 +1,45 @@
+"""The other generators of this boot, which PID 1 runs at the same time and waits for as well (systemd.generator(7))."""
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Seconds; the other generators have 90 in all, and ours fewer.
+LIMIT = 10
+_STEP = 0.005  # seconds
+
+
+def wait(read: "Callable[[str], bytes]", limit: float = LIMIT) -> None:
+    """Return when no other generator runs any more, or after `limit` seconds. `read` reads a file.
+
+    What they all have written is there then, and a name that is free stays free.
+    """
+    import _signal  # type: ignore[import-not-found]
+
+    parent = posix.getppid()
+    try:
+        # (sd-executor), (sd-exec-strv), (generators): the process of PID 1's that runs generators and nothing else.
+        if not read(f"/proc/{parent}/comm").startswith(b"("):
+            return
+    except OSError:
+        return
+    while limit > 0 and _find(parent, read):
+        # Nothing to wait for but the time.
+        _signal.sigtimedwait((), _STEP)
+        limit -= _STEP
+
+
+def _find(parent: int, read: "Callable[[str], bytes]") -> bool:
+    """True if a process other than this one has the parent `parent`, and has not ended."""
+    for name in posix.listdir("/proc"):
+        if name.isdigit() and int(name) != posix.getpid():
+            try:
+                # After the name in parentheses, which may have any byte: state, parent (proc_pid_stat(5)).
+                fields = read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+            except OSError:
+                continue  # it has ended
+            if fields[1:2] == [b"%d" % parent] and fields[0] not in (b"Z", b"X"):
+                return True
+    return False

@@ -1,0 +1,68 @@
+"""Memory was planned, and something else may be mounted: by another generator, a unit, a drop-in or a script.
+
+What is there decides. A disk gets a persistent upper layer; the unit of the overlay has the options for memory, with
+which the next image update would cost the disk its data (ESTALE), so the overlay is mounted here, with those for a
+disk. The unit is then passed over, as something is mounted, and PID 1 has it as active.
+"""
+
+from overlay_generator.render import OPTIONS_PERSISTENT
+from overlay_prepare import fitness
+from overlay_prepare.files import make_directory
+from overlay_prepare.layers import make_layers
+from overlay_prepare.report import WARNING, Unusable, describe, say
+from overlay_prepare.request import Request
+
+_BIND = "bind,private,ro,nosuid,nodev,noexec"
+
+
+def prepare(request: Request) -> str:
+    """Make the layers on whatever is mounted, and mount what depends on that; "" if memory or a disk holds them, else
+    why it is other memory than was planned. Raises OSError.
+    """
+    reason = ""
+    is_disk = False
+    try:
+        mounted = fitness.find_mounted(request.mount)
+    except Unusable as error:
+        reason = str(error)
+        _mount_memory(request)
+    else:
+        is_disk = mounted.fstype != "tmpfs"
+        if is_disk:
+            reason = _prepare_disk(request, mounted.fstype)
+            is_disk = not reason
+    if not is_disk:
+        make_directory(request.backing, 0o700)
+        make_layers(request)
+    # A bind mount would show the lower layer at its other place as well, and keep that from being unmounted.
+    fitness.run("/bin/mount", "-n", "--make-private", request.mount)
+    fitness.run("/bin/mount", "-n", "-o", _BIND, request.where, f"{request.backing}/lower")
+    if is_disk:
+        path = request.backing
+        layers = f"lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work"
+        options = f"{request.flags}{layers},{OPTIONS_PERSISTENT}"
+        fitness.run("/bin/mount", "-n", "-t", "overlay", "-o", options, "overlay", request.where)
+    return reason
+
+
+def _prepare_disk(request: Request, fstype: str) -> str:
+    """Make a persistent upper layer; "" if that can be, else why not, with memory in the place of the disk."""
+    from overlay_prepare.persistent import make_persistent
+
+    try:
+        fitness.verify(fitness.find_mounted(request.mount), "")
+        make_directory(request.backing, 0o700)
+        make_persistent(request)
+    except (Unusable, OSError) as error:
+        # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
+        fitness.run("/bin/umount", request.mount)
+        _mount_memory(request)
+        return describe(error)
+    text = f"{fstype} is mounted at {request.mount}, where memory was planned: the upper layer is persistent"
+    say(WARNING, f"{request.where}: {text}")
+    return ""
+
+
+def _mount_memory(request: Request) -> None:
+    fitness.run("/bin/mkdir", "-p", request.mount)
+    fitness.run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)

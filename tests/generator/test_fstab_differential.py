@@ -1,0 +1,111 @@
+"""Every line of fstab-corpus means to us what it means to systemd-fstab-generator: what is mounted where and as which
+type, and what starts it.
+
+The generator is this machine's. Those of other releases too, each from a tree of its own with a merged /usr, such as
+those that the boot tests keep:
+
+    FSTAB_TREES=$(echo ~/.cache/overlay-generator/boot/base/*-small-*/tree | tr ' ' :) \\
+        pytest tests/generator/test_fstab_differential.py tests/generator/test_transaction.py
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import fstabroot
+from fstabroot import Mount
+from overlay_generator.entries import find_version
+from overlay_generator.fstab import find_hooks, find_type
+from overlay_generator.gather import gather, read_generator
+from overlay_generator.model import FstabEntry, Request
+from overlay_generator.names import mount_unit
+from product import skip_without_mount_namespace
+
+CORPUS = Path(__file__).with_name("fstab-corpus")
+TREES = ["/", *filter(None, os.environ.get("FSTAB_TREES", "").split(":"))]
+_TAGS = {"LABEL": "label", "UUID": "uuid", "PARTUUID": "partuuid", "PARTLABEL": "partlabel"}
+_WORDS = {"<CR>": "\r", "<NUL>": "\0", "<TAB>": "\t", "<NEL>": "\x85", "<VT>": "\v", "<BYTE>": "\udcff"}
+
+
+def read_corpus() -> "list[str]":
+    """Each file of the corpus: a line of it, or the lines between two that are braces."""
+    files: list[str] = []
+    block: list[str] | None = None
+    for line in CORPUS.read_text(encoding="utf-8").splitlines():
+        if line.startswith("##"):
+            continue
+        for word, character in _WORDS.items():
+            line = line.replace(word, character)
+        line = re.sub(r"<(.)\*([0-9]+)>", lambda found: found[1] * int(found[2]), line)
+        if line == "{":
+            block = []
+        elif line == "}" and block is not None:
+            files.append("\n".join(block) + "\n")
+            block = None
+        elif block is not None:
+            block.append(line)
+        else:
+            files.append(line + "\n")
+    return files
+
+
+def find_ours(root: Path, number: int) -> "dict[str, Mount]":
+    environ = {"SYSTEMD_FSTAB": f"/t/{number:05}/fstab", "SYSTEMD_SYSFS_CHECK": "no"}
+    entries = gather(str(root), environ, Request("/proc/cmdline", ("/var",))).entries
+    version = find_version(read_generator(str(root)))
+    mounts: dict[str, Mount] = {}
+    for entry in entries:
+        # Of what is longer 247 to 250 make nothing, later ones a unit whose name tells nothing; both are not for us.
+        if len(mount_unit(entry.where)) <= 255 and is_value(entry.where):
+            found = Mount(find_node(entry.what), find_type(entry), find_links(entry, version))
+            mounts.setdefault(entry.where, found)
+    return mounts
+
+
+def is_value(text: str) -> bool:
+    """False if no unit file can have `text` as the value of Where=."""
+    return text == text.strip() and "\r" not in text and "\n" not in text and not text.endswith("\\")
+
+
+def find_links(entry: FstabEntry, version: int) -> "tuple[str, ...]":
+    return tuple(sorted({f"{target}.{kind}" for target, kind in find_hooks(entry, version)}))
+
+
+def find_node(what: str) -> str:
+    """The node that udev makes for a tag."""
+    tag, equals, value = what.partition("=")
+    if not equals or tag not in _TAGS:
+        return what
+    if len(value) > 1 and value[0] in "\"'" and value[-1] == value[0]:
+        value = value[1:-1]
+    encoded = "".join(
+        one if one.isalnum() or one in "#+-.:=@_" or ord(one) > 127 else f"\\x{ord(one):02x}" for one in value
+    )
+    return f"/dev/disk/by-{_TAGS[tag]}/{encoded}"
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_every_line_means_the_same_to_systemd(tree: str, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for a root directory of its own")
+    skip_without_mount_namespace()
+    usr = Path(tree, "usr")
+    if not (usr / fstabroot.GENERATOR).exists():
+        pytest.skip(f"{usr} has no systemd-fstab-generator")
+    files = read_corpus()
+    root = fstabroot.build_root(tmp_path, usr)
+    data = [text.encode("utf-8", "surrogateescape") for text in files]
+    theirs = fstabroot.run_theirs(root, usr, data)
+    different = []
+    for number, text in enumerate(files):
+        ours = find_ours(root, number)
+        if ours != theirs[number]:
+            different.append(f"{text[:300]!r}\n  theirs {theirs[number]}\n  ours   {ours}")
+    assert not different, f"{len(different)} of {len(files)} files differ:\n" + "\n".join(different)
+
+
+def test_the_corpus_is_large() -> None:
+    lines = [line for text in read_corpus() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    assert len(set(lines)) >= 500

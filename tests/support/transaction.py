@@ -1,0 +1,73 @@
+"""What systemd makes of a machine's units when it boots: the cycles that it finds in them, and what it starts.
+
+The machine is a tree with our units, made by the caller in UNITS of it. systemd, its generators for fstab and crypttab
+and all its units are those of a /usr: of this machine, or of a tree of another release. Nothing is started.
+"""
+
+import subprocess
+from pathlib import Path
+
+UNITS = "test-units"
+_SCRIPT = """\
+mount -t overlay -o "lowerdir=$0/usr:$1" usr "$0/usr" && mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" &&
+mount --rbind /sys "$0/sys" && mount -t tmpfs run "$0/run" || exit
+# systemd 258 and later run with the unified hierarchy of control groups alone.
+[ ! -d "$0/sys/fs/cgroup/unified" ] || mount --bind "$0/sys/fs/cgroup/unified" "$0/sys/fs/cgroup"
+for name in bin sbin lib lib64; do
+    [ -L "$0/$name" ] || mount --bind "$0/usr/$name" "$0/$name"
+done
+exec chroot "$0" /bin/sh -c '
+cd /test-units
+for name in fstab cryptsetup; do
+    generator=/usr/lib/systemd/system-generators/systemd-$name-generator
+    [ ! -x "$generator" ] || SYSTEMD_PROC_CMDLINE=$(cat /proc-cmdline) "$generator" normal early late
+done
+chmod -R a+rX /test-units
+# Not as the first process: the manager would think that it is PID 1, and stay.
+units=/test-units
+timeout 60 setpriv --reuid=65534 --regid=65534 --clear-groups env \
+    SYSTEMD_UNIT_PATH=$units/early:/etc/systemd/system:$units/normal:/usr/lib/systemd/system:$units/late \
+    SYSTEMD_GENERATOR_PATH=/nowhere SYSTEMD_LOG_LEVEL=info \
+    /usr/lib/systemd/systemd --test --system --unit=multi-user.target || exit 1
+'
+"""
+_ENVIRON = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_SCOPE": "system", "SYSTEMD_IN_INITRD": "0", "HOME": "/",
+    "SYSTEMD_LOG_TARGET": "console", "LC_ALL": "C.UTF-8",
+}  # fmt: skip
+
+
+def prepare_root(root: Path) -> "tuple[Path, Path, Path]":
+    """Make the tree at `root` fit for find_cycles(); where the units go: those of normal, early and late."""
+    for name in ("usr", "proc", "sys", "dev", "run", "etc", "tmp"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+    root.chmod(0o755)
+    (root / "tmp").chmod(0o1777)
+    cmdline = root / "proc/cmdline"
+    (root / "proc-cmdline").write_bytes(cmdline.read_bytes() if cmdline.exists() else b"quiet")
+    places = (root / UNITS / "normal", root / UNITS / "early", root / UNITS / "late")
+    for place in places:
+        place.mkdir(parents=True)
+    return places
+
+
+def find_cycles(root: Path, usr: Path = Path("/usr")) -> "tuple[list[str], str]":
+    """What systemd says of cycles in the units of `root`, and its list of all units that it would start."""
+    command = [
+        "unshare",
+        "--mount",
+        "--propagation=private",
+        "--pid",
+        "--fork",
+        "sh",
+        "-c",
+        _SCRIPT,
+        str(root),
+        str(usr),
+    ]
+    done = subprocess.run(command, env=_ENVIRON, capture_output=True, text=True, errors="replace", check=False)
+    lines = done.stderr.splitlines()
+    return [line for line in lines if "cycle" in line or "deleted to break" in line], done.stdout + done.stderr
