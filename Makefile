@@ -38,6 +38,7 @@ help:
 	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
 	@echo 'make demo                                           boot one and show it (root)'
 	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/'
+	@echo 'make builders-check BUILDROOT=… OECORE=…           try the parts for Buildroot and Yocto in their own trees'
 	@echo 'make packages-check                                 install, upgrade, remove the packages (root)'
 
 install:

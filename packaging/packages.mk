@@ -13,7 +13,7 @@ RPMBUILD ?= rpmbuild
 # The sources as others get them, in an empty directory: a file that the archive lacks is missed here.
 unpack = umask 022 && rm -rf $(work) && mkdir -p $(work) && tar -xzf $(archive) -C $(work)
 
-.PHONY: dist pypi deb rpm packages-check
+.PHONY: dist pypi deb rpm packages-check builders-check
 
 dist:
 	@prefix=$$(git rev-parse --show-prefix 2>/dev/null) && [ -z "$$prefix" ] && git rev-parse -q --verify HEAD >/dev/null || \
@@ -50,3 +50,11 @@ rpm: dist
 # Takes minutes, needs root and the network: Debian trees are made for it.
 packages-check:
 	PACKAGES=yes $(pytest) tests/packaging
+
+# With trees of the builders, whichever are given; what needs another is skipped, and named. Nothing is compiled, but
+# BitBake reads all recipes several times: minutes for each test. Of releases: docs/getting-started-*.md.
+#   make builders-check BUILDROOT=PATH OECORE=PATH BITBAKE=PATH METAOE=PATH
+# METAOE is meta-openembedded, for overlayctl. BitBake does not run as root: there it is run as nobody.
+builders-check:
+	BUILDROOT='$(BUILDROOT)' OECORE='$(OECORE)' BITBAKE='$(BITBAKE)' METAOE='$(METAOE)' $(pytest) -rs \
+		tests/packaging/test_real_buildroot.py tests/packaging/test_real_yocto.py tests/packaging/test_python_packages.py

@@ -38,7 +38,7 @@ def _wait(pid: int, options: int) -> "tuple[int, int]":
 def pytest_configure() -> None:
     subprocess.Popen.__init__ = _skip  # type: ignore[method-assign]
     for module in (os, posix):
-        module.waitpid = _wait
+        setattr(module, "waitpid", _wait)  # noqa: B010
         for name in ("system", "posix_spawn", "execv", "execve"):
             setattr(module, name, _skip)
 

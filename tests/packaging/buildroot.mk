@@ -1,11 +1,15 @@
 # As much of Buildroot's package infrastructure as overlay-generator.mk uses, by the names and rules of Buildroot's
 # manual. Given: EXTERNAL, the br2-external tree; BASE, an empty directory; BR2_ variables as .config has them.
+# With a checkout of Buildroot, test_real_buildroot.py has its own Makefile do the same.
 
 BR2_EXTERNAL_OVERLAY_GENERATOR_PATH := $(EXTERNAL)
+BR2_PACKAGE_OVERLAY_GENERATOR ?= y
+BR_BUILDING ?= y
 BUILD_DIR := $(BASE)/build
 HOST_DIR := $(BASE)/host
 TARGET_DIR := $(BASE)/target
-OVERLAY_GENERATOR_DIR := $(BUILD_DIR)/overlay-generator-custom
+TARGET_MAKE_ENV = PATH=$(HOST_DIR)/bin:$(PATH)
+OVERLAY_GENERATOR_DIR = $(BUILD_DIR)/overlay-generator$(addprefix -,$(OVERLAY_GENERATOR_VERSION))
 INSTALL := install
 
 define sep
@@ -13,8 +17,14 @@ define sep
 
 endef
 qstrip = $(strip $(subst ",,$(1)))
+MESSAGE = echo ">>> $(call qstrip,$(1))"
 KCONFIG_ENABLE_OPT = echo '$(1)=y' >>$(BASE)/linux.config
-generic-package = known := $$(known) overlay-generator
+pkgdir = $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+define generic-package
+known := $$(known) overlay-generator
+OVERLAY_GENERATOR_PKGDIR = $(pkgdir)
+OVERLAY_GENERATOR_OVERRIDE_SRCDIR ?= $$(OVERLAY_GENERATOR_SITE)
+endef
 
 include $(EXTERNAL)/external.mk
 
@@ -25,11 +35,13 @@ $(OVERLAY_GENERATOR_DIR)/.stamp_target_installed: $(OVERLAY_GENERATOR_DIR)/.stam
 
 $(OVERLAY_GENERATOR_DIR)/.stamp_rsynced:
 	mkdir -p $(@D) $(TARGET_DIR)
-	tar -C $(OVERLAY_GENERATOR_SITE) -c --anchored --exclude './.?*' \
-		$(patsubst /%,./%,$(OVERLAY_GENERATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS)) . | tar -C $(@D) -x
+	$(foreach hook,$(OVERLAY_GENERATOR_PRE_RSYNC_HOOKS),$(call $(hook))$(sep))
+	rsync -au --chmod=u=rwX,go=rX $(OVERLAY_GENERATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS) --exclude .git \
+		$(call qstrip,$(OVERLAY_GENERATOR_OVERRIDE_SRCDIR))/ $(@D)
 	touch $@
 
-.PHONY: install kernel rootfs dependencies
+.PHONY: rsync install kernel rootfs dependencies
+rsync: $(OVERLAY_GENERATOR_DIR)/.stamp_rsynced
 install: $(OVERLAY_GENERATOR_DIR)/.stamp_target_installed
 
 kernel:

@@ -1,9 +1,8 @@
-"""The br2-external tree: its package installed by make as Buildroot does it, its menu read by a Kconfig parser.
+"""The br2-external tree: its package installed by make as Buildroot does it.
 
-Buildroot itself is not needed: buildroot.mk stands for its package infrastructure, Config.stub.in for its menus.
+Buildroot itself is not needed: buildroot.mk stands for its package infrastructure.
 """
 
-import hashlib
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import overlay_generator
 from product import ENVIRON, REPOSITORY, SYSTEM_PYTHON
 
 HERE = Path(__file__).resolve().parent
@@ -20,11 +20,11 @@ LIBRARY = "usr/lib/overlay-generator"
 GENERATOR = "usr/lib/systemd/system-generators/overlay-generator"
 AT_BOOT = {"BR2_PACKAGE_PYTHON3": "y", "BR2_PACKAGE_OVERLAY_GENERATOR_AT_BOOT": "y"}
 STATIC = {"BR2_PACKAGE_OVERLAY_GENERATOR_STATIC": "y"}
-BOOT = [REPOSITORY / "generator" / name for name in ("overlay_generator", "overlay_prepare")]
-MODULES = {path.stem for package in BOOT for path in package.glob("*.py")}
 
 
-def make(base: Path, goal: str, config: "dict[str, str]") -> "subprocess.CompletedProcess[str]":
+def make(
+    base: Path, goal: str, config: "dict[str, str]", external: Path = EXTERNAL
+) -> "subprocess.CompletedProcess[str]":
     """What `goal` of the fake Buildroot says, with the configuration `config`; its target tree is base/target."""
     python = base / "host/bin/python3"
     if not python.exists():
@@ -32,7 +32,7 @@ def make(base: Path, goal: str, config: "dict[str, str]") -> "subprocess.Complet
         python.symlink_to(SYSTEM_PYTHON)
     config = {"BR2_PACKAGE_OVERLAY_GENERATOR_MOUNTS": '"/var"', **config}
     words = [f"{key}={value}" for key, value in config.items()]
-    files = ["-f", str(HERE / "buildroot.mk"), f"EXTERNAL={EXTERNAL}", f"BASE={base}"]
+    files = ["-f", str(HERE / "buildroot.mk"), f"EXTERNAL={external}", f"BASE={base}"]
     return subprocess.run(
         ["make", "--no-print-directory", *files, goal, *words],
         cwd=base,
@@ -69,19 +69,57 @@ def files_of(target: Path) -> "set[str]":
     return {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
 
 
+def modules_of(library: Path) -> "set[Path]":
+    """What can be imported from the directory `library`: paths in it without a suffix."""
+    return {path.relative_to(library).with_suffix("") for path in library.rglob("*.py")}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> "set[Path]":
+    """The modules that `make install-generator` puts."""
+    where = tmp_path_factory.mktemp("installed")
+    words = ["install-generator", f"DESTDIR={where}", "COMPILE=no"]
+    subprocess.run(["make", "-s", "-C", REPOSITORY, *words], check=True, env=ENVIRON)
+    return modules_of(where / LIBRARY)
+
+
 @pytest.mark.parametrize("kind", ["PY_PYC", "PYC_ONLY", "PY_ONLY"])
-def test_the_generator_is_installed_with_the_files_that_were_chosen(kind: str, tmp_path: Path) -> None:
+def test_the_generator_is_installed_with_the_files_that_were_chosen(
+    kind: str, installed: "set[Path]", tmp_path: Path
+) -> None:
     target = install(tmp_path, **AT_BOOT, **{f"BR2_PACKAGE_PYTHON3_{kind}": "y"})
-    sources = {Path(name).stem for name in files_of(target) if name.endswith(".py")}
-    beside = {path.stem for path in (target / LIBRARY).glob("*/*.pyc")}
-    cached = {path.name.partition(".")[0] for path in (target / LIBRARY).glob("*/__pycache__/*.pyc")}
-    assert (sources, beside, cached) == {
-        "PY_PYC": (MODULES, set(), MODULES),
-        "PYC_ONLY": (set(), MODULES, set()),
-        "PY_ONLY": (MODULES, set(), set()),
+    library = target / LIBRARY
+    compiled = {path.relative_to(library) for path in library.rglob("*.pyc")}
+    beside = {path.with_suffix("") for path in compiled if path.parent.name != "__pycache__"}
+    cached = {
+        path.parent.parent / path.name.partition(".")[0] for path in compiled if path.parent.name == "__pycache__"
+    }
+    assert (modules_of(library), beside, cached) == {
+        "PY_PYC": (installed, set(), installed),
+        "PYC_ONLY": (set(), installed, set()),
+        "PY_ONLY": (installed, set(), set()),
     }[kind]
+    assert bool(list(library.rglob("__pycache__"))) == (kind == "PY_PYC")
     assert os.access(target / GENERATOR, os.X_OK)
     assert "var.mount" in generate(target, tmp_path / "out")
+
+
+def test_folders_of_a_package_are_treated_like_the_package(tmp_path: Path) -> None:
+    """Which packages and folders there are is the business of `make install`: whatever that puts, to any depth."""
+    source = tmp_path / "source"
+    (source / "generator/overlay_generator").mkdir(parents=True)
+    (source / "generator/overlay_generator/__init__.py").touch()
+    (source / "Makefile").write_text(
+        "install-generator install-overlayctl:\n"
+        "\tmkdir -p $(DESTDIR)/usr/lib/overlay-generator/$@/a/b && cd $(DESTDIR)/usr/lib/overlay-generator/$@/a/b && "
+        "touch one.py ../two.py && $(PYTHON) -m py_compile one.py ../two.py\n"
+    )
+    config = {"BR2_PACKAGE_PYTHON3_PYC_ONLY": "y", "BR2_PACKAGE_OVERLAY_GENERATOR_OVERLAYCTL": "y"}
+    target = install(tmp_path, **AT_BOOT, **config, OVERLAY_GENERATOR_OVERRIDE_SRCDIR=str(source))
+    library = target / Path(LIBRARY)
+    assert {str(path.relative_to(library)) for path in library.rglob("*") if path.is_file()} == {
+        f"{goal}/a/{name}" for goal in ("install-generator", "install-overlayctl") for name in ("b/one.pyc", "two.pyc")
+    }
 
 
 def test_all_kinds_of_files_do_the_same(tmp_path: Path) -> None:
@@ -105,7 +143,7 @@ def test_no_path_of_the_build_machine_gets_into_the_image(tmp_path: Path) -> Non
 def test_overlayctl_is_installed_where_asked_for(tmp_path: Path) -> None:
     target = install(tmp_path, **AT_BOOT)
     assert not (target / "usr/bin/overlayctl").exists()
-    (tmp_path / "build/overlay-generator-custom/.stamp_target_installed").unlink()
+    (tmp_path / f"build/overlay-generator-{overlay_generator.__version__}/.stamp_target_installed").unlink()
     with_it = {"BR2_PACKAGE_OVERLAY_GENERATOR_OVERLAYCTL": "y", "BR2_PACKAGE_PYTHON3_PYC_ONLY": "y"}
     target = install(tmp_path, **AT_BOOT, **with_it)
     assert os.access(target / "usr/bin/overlayctl", os.X_OK)
@@ -156,6 +194,83 @@ def test_static_units_wait_for_the_word_unless_they_shall_not(tmp_path: Path) ->
     assert waiting not in unit.read_text()
 
 
+def test_a_static_image_with_python_is_built(tmp_path: Path) -> None:
+    """Python for something else, with Buildroot's default of compiled files alone."""
+    make_tree(tmp_path / "target")
+    python = {"BR2_PACKAGE_PYTHON3": "y", "BR2_PACKAGE_PYTHON3_PYC_ONLY": "y"}
+    assert (install(tmp_path, "rootfs", **STATIC, **python) / "usr/lib/systemd/system/var.mount").is_file()
+
+
+def test_whoever_needs_the_word_is_told(tmp_path: Path) -> None:
+    make_tree(tmp_path / "target")
+    assert "kernel command line needs overlayfs.mounts=/var" in make(tmp_path, "rootfs", STATIC).stdout
+    always = {**STATIC, "BR2_PACKAGE_OVERLAY_GENERATOR_ALWAYS": "y"}
+    assert "kernel command line needs" not in make(tmp_path, "rootfs", always).stdout
+
+
+def test_a_generator_from_before_static_units_were_chosen_is_told(tmp_path: Path) -> None:
+    make_tree(tmp_path / "target")
+    target = install(tmp_path, **AT_BOOT)
+    done = make(tmp_path, "rootfs", STATIC)
+    assert done.returncode != 0
+    assert "make clean all" in done.stderr
+    assert not (target / "usr/lib/systemd/system/var.mount").exists()
+
+
+@pytest.mark.parametrize(
+    ("release", "warned"),
+    [("VERSION_ID=2026.05\n", True), ("VERSION_ID=2026.05\nIMAGE_VERSION=7\n", False), ("BUILD_ID=x\n", False)],
+)
+def test_two_reproducible_releases_need_a_version(release: str, warned: bool, tmp_path: Path) -> None:
+    make_tree(tmp_path / "target")
+    (tmp_path / "target/etc").mkdir(exist_ok=True)
+    (tmp_path / "target/etc/os-release").write_text(release)
+    done = make(tmp_path, "rootfs", {**AT_BOOT, "BR2_REPRODUCIBLE": "y"})
+    assert done.returncode == 0, done.stderr
+    assert ("no IMAGE_VERSION= in os-release" in done.stdout) == warned
+    assert "IMAGE_VERSION" not in make(tmp_path, "rootfs", AT_BOOT).stdout
+
+
+def test_the_version_is_the_product_s() -> None:
+    """A package without one is left out of legal-info."""
+    text = (PACKAGE / "overlay-generator.mk").read_text()
+    assert re.findall(r"^OVERLAY_GENERATOR_VERSION = (.*)$", text, re.MULTILINE) == [overlay_generator.__version__]
+
+
+@pytest.mark.parametrize("building", ["y", ""])
+def test_without_its_sources_the_package_copies_nothing(building: str, tmp_path: Path) -> None:
+    """Somebody took the package into a tree of his own: what lies at the same distance from it is something else."""
+    external = tmp_path / "home/tree"
+    (external / "package").mkdir(parents=True)
+    (external / "external.mk").write_text((EXTERNAL / "external.mk").read_text())
+    subprocess.run(["cp", "-r", PACKAGE, external / "package"], check=True)
+    (tmp_path / "home/secret").touch()
+    done = make(tmp_path, "rsync", {**AT_BOOT, "BR_BUILDING": building}, external)
+    assert done.returncode != 0
+    assert "there are no sources of it in" in done.stderr
+    assert "OVERLAY_GENERATOR_OVERRIDE_SRCDIR" in done.stderr
+    assert "secret" not in " ".join(files_of(tmp_path / "build") if (tmp_path / "build").exists() else [])
+    # Looked at, or not chosen.
+    assert make(tmp_path, "dependencies", {**AT_BOOT, "BR_BUILDING": ""}, external).returncode == 0
+    assert make(tmp_path, "dependencies", {"BR2_PACKAGE_OVERLAY_GENERATOR": ""}, external).returncode == 0
+    given = {**AT_BOOT, "OVERLAY_GENERATOR_OVERRIDE_SRCDIR": str(REPOSITORY)}
+    done = make(tmp_path, "rsync", given, external)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_what_is_installed_is_copied(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    wanted = ["LICENSE", "Makefile", "generator/overlay_generator/__init__.py", "lib/x/y", "packaging/install"]
+    for name in [*wanted, "dist/a.tar.gz", "build/x", ".venv/bin/python", "tests/x", "generator/__pycache__/x.pyc",
+                 "generator/overlay_generator/__pycache__/x.pyc", "generator/a.egg-info/x", "notes"]:  # fmt: skip
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).touch()
+    done = make(tmp_path, "rsync", {**AT_BOOT, "OVERLAY_GENERATOR_OVERRIDE_SRCDIR": str(source)})
+    assert done.returncode == 0, done.stderr
+    (copy,) = (tmp_path / "build").iterdir()
+    assert files_of(copy) - {".stamp_rsynced"} == set(wanted)
+
+
 def test_what_the_kernel_needs_is_enabled(tmp_path: Path) -> None:
     assert make(tmp_path, "kernel", AT_BOOT).returncode == 0
     options = (tmp_path / "linux.config").read_text().split()
@@ -164,137 +279,3 @@ def test_what_the_kernel_needs_is_enabled(tmp_path: Path) -> None:
 
 def test_the_package_is_known_and_built_by_the_host_python(tmp_path: Path) -> None:
     assert make(tmp_path, "dependencies", AT_BOOT).stdout == "overlay-generator: host-python3\n"
-
-
-# The menu
-
-BASE = {"BR2_INIT_SYSTEMD": "y", "BR2_INIT_SYSTEMD_VAR_NONE": "y"}
-ON = "BR2_PACKAGE_OVERLAY_GENERATOR"
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({**BASE, ON: "y"}, {ON: "y", f"{ON}_STATIC": "y", "BR2_INIT_SYSTEMD_POPULATE_TMPFILES": "y"}),
-        ({**BASE, ON: "y", "BR2_PACKAGE_PYTHON3": "y"}, {f"{ON}_AT_BOOT": "y", f"{ON}_STATIC": "n"}),
-        ({**BASE, ON: "y", "BR2_PACKAGE_PYTHON3": "y", f"{ON}_STATIC": "y"}, {f"{ON}_AT_BOOT": "n"}),
-        ({**BASE, ON: "y", f"{ON}_AT_BOOT": "y"}, {f"{ON}_AT_BOOT": "n", f"{ON}_STATIC": "y"}),
-        ({**BASE}, {ON: "n", f"{ON}_AT_BOOT": "n", f"{ON}_STATIC": "n"}),
-        ({"BR2_INIT_SYSTEMD_VAR_NONE": "y", ON: "y"}, {ON: "n"}),
-        ({**BASE, "BR2_INIT_SYSTEMD_VAR_OVERLAYFS": "y", ON: "y"}, {ON: "n"}),
-        ({**BASE, "BR2_INIT_SYSTEMD_VAR_FACTORY": "y", ON: "y"}, {ON: "n"}),
-        (
-            {**BASE, ON: "y", "BR2_PACKAGE_PYTHON3": "y", f"{ON}_OVERLAYCTL": "y"},
-            {"BR2_PACKAGE_PYTHON_PSUTIL": "y", "BR2_PACKAGE_PYTHON_PYUDEV": "y"},
-        ),
-    ],
-)  # fmt: skip
-def test_the_menu(
-    given: "dict[str, str]", expected: "dict[str, str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kconfiglib = pytest.importorskip("kconfiglib")
-    monkeypatch.setenv("BR2_EXTERNAL_OVERLAY_GENERATOR_PATH", str(EXTERNAL))
-    monkeypatch.setenv("CONFIG_", "")
-    kconfig = kconfiglib.Kconfig(str(HERE / "Config.stub.in"), warn_to_stderr=False)
-    lines = "".join(f"{key}={value}\n" for key, value in given.items())
-    (tmp_path / "config").write_text(lines)
-    kconfig.load_config(str(tmp_path / "config"))
-    assert {key: kconfig.syms[key].str_value for key in expected} == expected
-    assert not [text for text in kconfig.warnings if "undefined symbol" in text]
-
-
-def test_the_defconfig_chooses_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    kconfiglib = pytest.importorskip("kconfiglib")
-    monkeypatch.setenv("BR2_EXTERNAL_OVERLAY_GENERATOR_PATH", str(EXTERNAL))
-    monkeypatch.setenv("CONFIG_", "")
-    kconfig = kconfiglib.Kconfig(str(HERE / "Config.stub.in"), warn_to_stderr=False)
-    kconfig.load_config(str(EXTERNAL / "configs/overlay_generator_qemu_x86_64_defconfig"))
-    for key in (ON, f"{ON}_AT_BOOT", "BR2_INIT_SYSTEMD_VAR_NONE", "BR2_INIT_SYSTEMD_POPULATE_TMPFILES"):
-        assert kconfig.syms[key].str_value == "y", key
-
-
-# Rules of Buildroot's check-package that a change is likely to break. All of them, with a checkout of Buildroot:
-# BUILDROOT/utils/check-package -b $(find packaging/buildroot -type f)
-
-
-def test_rules_of_the_make_file() -> None:
-    lines = (PACKAGE / "overlay-generator.mk").read_text().split("\n")
-    assert lines[:6] == ["#" * 80, "#", "# overlay-generator", "#", "#" * 80, ""]
-    inside = continued = False
-    for line in lines:
-        if line.startswith("define "):
-            inside = True
-        elif line == "endef":
-            inside = False
-        elif line and not line.startswith(("#", "if", "else", "endif")):
-            assert line.startswith("\t") == (inside or continued), line
-            assert not re.search(r"(  |\t)\\$", line), line
-            assert not re.search(r"[^$]\$\{\w+\}", line), line
-            assert "$(HOST_DIR)/usr" not in line, line
-        assert not re.match(r"\s*(else\s+)?ifn?def\s", line), line
-        name = re.match(r"(?:define )?([A-Z0-9]+_[A-Z0-9_]+)", line)
-        assert not name or name[1].startswith("OVERLAY_GENERATOR_"), line
-        continued = line.endswith("\\")
-
-
-@pytest.mark.parametrize("path", [PACKAGE / "Config.in", EXTERNAL / "Config.in"], ids=["package", "tree"])
-def test_rules_of_the_menu(path: Path) -> None:
-    order = ["bool", "prompt", "string", "default", "depends", "select", "help"]
-    last = -1
-    helping = continued = False
-    text = path.read_text()
-    assert not re.search(r"\tdefault n\n|\thelp\n\t  \s", text)
-    for line in text.splitlines():
-        word = line.split(maxsplit=1)[0] if line.strip() else ""
-        if helping and (not word or line.startswith("\t  ")):
-            # Two blanks and 62 characters after the tab.
-            assert not word or re.fullmatch(r"\t  .{1,62}", line), line
-            continue
-        helping = False
-        if word in order:
-            assert line.startswith(f"\t{word}"), line
-            place = max(2, order.index(word))
-            assert place >= last, f"{line}: type, default, depends on, select, help"
-            last, helping = place, word == "help"
-        elif word and not word.startswith("#") and not continued:
-            assert not line.startswith("\t"), line
-            last = -1
-        continued = line.endswith("\\")
-
-
-@pytest.mark.parametrize(
-    "path", sorted(path for path in EXTERNAL.rglob("*") if path.is_file()), ids=lambda path: path.name
-)
-def test_rules_of_every_file(path: Path) -> None:
-    text = path.read_text()
-    assert text.endswith("\n")
-    assert not text.endswith("\n\n")
-    assert "\n\n\n" not in text or path.suffix == ".py"
-    assert not [line for line in text.splitlines() if line != line.rstrip()]
-    assert not os.access(path, os.X_OK)
-    text.encode("ascii")
-
-
-def test_rules_of_the_runtime_tests() -> None:
-    lines = (EXTERNAL / "support/testing/tests/init/test_overlay_generator.py").read_text().splitlines()
-    assert lines[0].startswith("#")
-    # One word may be longer: a value can't be broken.
-    assert not [line for line in lines if len(line) > 79 and len(line.split()) > 1]
-
-
-def test_the_hash_file_has_the_license_as_it_is() -> None:
-    lines = (PACKAGE / "overlay-generator.hash").read_text().splitlines()
-    fields = [line.split("  ") for line in lines if not line.startswith("#")]
-    assert fields == [["sha256", hashlib.sha256((REPOSITORY / "LICENSE").read_bytes()).hexdigest(), "LICENSE"]]
-
-
-def test_every_defconfig_has_its_downloads_checked() -> None:
-    for path in (EXTERNAL / "configs").iterdir():
-        assert path.name.endswith("_defconfig")
-        assert "\nBR2_DOWNLOAD_FORCE_CHECK_HASHES=y\n" in path.read_text()
-
-
-def test_the_tree_has_a_name_and_says_what_it_is() -> None:
-    fields = dict(line.split(": ", 1) for line in (EXTERNAL / "external.desc").read_text().splitlines())
-    assert fields.keys() == {"name", "desc"}
-    assert fields["name"] == "OVERLAY_GENERATOR"

@@ -26,6 +26,7 @@ OPERATOR = LAYER / "dynamic-layers/meta-python/recipes-core/overlay-generator/ov
 IMAGE = LAYER / "classes-recipe/overlay-generator-image.bbclass"
 LIBRARY = "usr/lib/overlay-generator"
 GENERATOR = "usr/lib/systemd/system-generators/overlay-generator"
+KICKSTART = LAYER / "files/wic/overlay-generator-efi.wks"
 WAITING = "\nConditionKernelCommandLine=overlayfs.mounts\n"
 PATHS = {
     "prefix": "/usr",
@@ -119,17 +120,32 @@ def test_every_installed_file_is_in_a_package(recipe: Path, tmp_path: Path) -> N
         assert packaged, name
 
 
-def test_the_version_is_the_product_s() -> None:
+class SkipRecipe(Exception):
+    """What BitBake's parser takes as: this recipe can't be built here, and that is why."""
+
+
+def read_version(source: Path) -> "tuple[str, list[str]]":
+    """The version that the recipe reads from the tree `source`, and the files whose change has it read anew."""
     text = re.search(r"^def read_overlay_generator_version.*?(?=^PV)", COMMON.read_text(), re.MULTILINE | re.DOTALL)
     assert text
     marked: list[str] = []
-    parse = types.SimpleNamespace(mark_dependency=lambda _d, path: marked.append(path))
+    parse = types.SimpleNamespace(mark_dependency=lambda _d, path: marked.append(path), SkipRecipe=SkipRecipe)
     names = {"os": os, "bb": types.SimpleNamespace(parse=parse)}
     exec(compile(text[0], str(COMMON), "exec"), names)
-    store = types.SimpleNamespace(getVar={"OVERLAY_GENERATOR_SOURCE": str(REPOSITORY)}.get)
-    assert names["read_overlay_generator_version"](store) == overlay_generator.__version__  # type: ignore[operator]
-    assert [Path(path).name for path in marked] == ["__init__.py"]
+    store = types.SimpleNamespace(getVar={"OVERLAY_GENERATOR_SOURCE": str(source)}.get)
     assert f'PV = "${{@{text[0].split()[1].split("(")[0]}(d)}}"' in COMMON.read_text()
+    return names["read_overlay_generator_version"](store), marked  # type: ignore[operator]
+
+
+def test_the_version_is_the_product_s() -> None:
+    version, marked = read_version(REPOSITORY)
+    assert version == overlay_generator.__version__
+    assert [Path(path).name for path in marked] == ["__init__.py"]
+
+
+def test_a_layer_without_its_sources_breaks_no_other_build(tmp_path: Path) -> None:
+    with pytest.raises(SkipRecipe, match=re.escape(str(tmp_path)) + ".*set OVERLAY_GENERATOR_SOURCE"):
+        read_version(tmp_path)
 
 
 def test_the_license_is_the_one_that_is_checked() -> None:
@@ -163,13 +179,40 @@ def test_the_kernel_gets_what_buildroot_s_gets() -> None:
     fragment = (LAYER / "recipes-kernel/linux/files/overlay-generator.cfg").read_text().split()
     buildroot = (REPOSITORY / "packaging/buildroot/package/overlay-generator/overlay-generator.mk").read_text()
     assert fragment == [f"{name}=y" for name in re.findall(r"KCONFIG_ENABLE_OPT,(\w+)\)", buildroot)]
-    append = (LAYER / "recipes-kernel/linux/linux-yocto%.bbappend").read_text()
-    for name in re.findall(r"file://(\S+?)'?[ ,]", append):
-        assert (LAYER / "recipes-kernel/linux/files" / name.rstrip("'")).is_file(), name
-    assert (
-        "\nkconf non-hardware overlay-generator.cfg\n"
-        in (LAYER / "recipes-kernel/linux/files/overlay-generator.scc").read_text()
+    added = (LAYER / "recipes-kernel/linux/overlay-generator-kernel.inc").read_text()
+    assert re.findall(r"file://(\S+?)\"", added) == ["overlay-generator.cfg"]
+
+
+def test_the_layer_alone_changes_no_kernel() -> None:
+    """The text of a value is a part of the signature, also where a condition in it makes nothing of it."""
+    lines = (LAYER / "recipes-kernel/linux/linux-yocto%.bbappend").read_text().splitlines()
+    (line,) = [line for line in lines if not line.startswith("#")]
+    assert re.fullmatch(
+        r"require \$\{@bb\.utils\.contains\('DISTRO_FEATURES', 'overlay-generator', '[\w.-]+', '', d\)\}", line
     )
+
+
+def test_what_needs_systemd_is_not_built_without() -> None:
+    """As overlayctl depends on the generator, it goes where that goes: in what both require."""
+    assert value_of(COMMON, "REQUIRED_DISTRO_FEATURES:class-target") == "systemd"
+    assert "features_check" in re.findall(r"^inherit (.*)$", COMMON.read_text(), re.MULTILINE)[0].split()
+    assert {"recipes-core/overlay-generator/overlay-generator.inc", "overlay-generator.inc"} == {
+        name for path in (RECIPE, OPERATOR) for name in re.findall(r"^require (\S+)$", path.read_text(), re.MULTILINE)
+    }
+    assert value_of(IMAGE, "REQUIRED_DISTRO_FEATURES:append") == " systemd"
+    assert value_of(IMAGE, "REQUIRED_IMAGE_FEATURES:append") == " read-only-rootfs"
+    assert "\ninherit features_check\n" in IMAGE.read_text()
+
+
+def test_kickstart_files_are_where_every_release_takes_them(tmp_path: Path) -> None:
+    """Not in wic/: wrynose and later end the first build in a build directory where a layer has that."""
+    assert [path.name for path in LAYER.iterdir() if path.name in ("wic", "scripts")] == []
+    value = value_of(IMAGE, "WKS_SEARCH_PATH:append")
+    match = re.fullmatch(r":\$\{@(.*?)\}(.*)", value)
+    assert match
+    store = types.SimpleNamespace(getVar={"BBPATH": f"{tmp_path}:{LAYER}"}.get)
+    found = (eval(match[1], {"d": store}) + match[2]).split(":")
+    assert found == [f"{tmp_path}/files/wic", str(KICKSTART.parent)]
 
 
 # The image class
@@ -207,7 +250,7 @@ def make_units(native: Path, rootfs: Path, always: str = "0") -> "subprocess.Com
         "OVERLAY_GENERATOR_CMDLINE": "overlayfs.mounts=/var",
         "OVERLAY_GENERATOR_ALWAYS": always,
     }
-    functions = functions_of(IMAGE)
+    functions = {**functions_of(IMAGE), "bbfatal": '    echo "ERROR: $*"; exit 1\n'}
     return run_shell("overlay_generator_make_units", functions, environ)
 
 
@@ -239,13 +282,49 @@ def test_an_image_that_could_not_be_overlaid_is_not_built(with_generator: bool, 
     done = make_units(native, rootfs)
     assert done.returncode != 0
     assert "/var does not exist in the image" in done.stderr
+    # What whoever reads no log sees.
+    assert re.search(r"^ERROR: .*/var does not exist in the image", done.stdout, re.MULTILINE)
 
 
 def test_the_word_gets_to_every_kernel_command_line() -> None:
     text = IMAGE.read_text()
     for variable in ("APPEND", "UKI_CMDLINE", "QB_KERNEL_CMDLINE_APPEND"):
         assert f'\n{variable}:append = " ${{OVERLAY_GENERATOR_CMDLINE}}"\n' in text
-    assert "${OVERLAY_GENERATOR_CMDLINE}" in (LAYER / "wic/overlay-generator-efi.wks.in").read_text()
+    # wic adds APPEND to what its kickstart file says: there it would come twice.
+    assert "overlayfs.mounts" not in value_of_bootloader()
+
+
+def value_of_bootloader() -> str:
+    """What the kickstart file puts on the kernel command line."""
+    match = re.search(r'^bootloader .*--append="(.*)"$', KICKSTART.read_text(), re.MULTILINE)
+    assert match
+    return match[1]
+
+
+def test_the_kickstart_file_has_nothing_that_wic_refuses() -> None:
+    """A label on erofs or squashfs, as wic of scarthgap reads it; and a root that the shipped kernels can mount."""
+    parts = [line.split() for line in KICKSTART.read_text().splitlines() if line.startswith("part ")]
+    roots = [words for words in parts if words[1] == "/"]
+    assert [word for words in roots for word in words if word.startswith("--fstype=")] == ["--fstype=ext4"]
+    assert "rootfstype=ext4 ro" in value_of_bootloader()
+    assert [
+        words for words in parts if "--label" in words and {"--fstype=erofs", "--fstype=squashfs"} & set(words)
+    ] == []
+
+
+def test_a_line_for_fstab_is_there_before_the_units_are_made(rootfs: Path) -> None:
+    line = "LABEL=data /run/buildroot/mounts/var ext4 defaults,nofail,x-systemd.device-timeout=10s 0 2"
+    (rootfs / "etc/fstab").write_text("/dev/root / auto defaults 1 1\n")
+    environ = {"IMAGE_ROOTFS": str(rootfs), "sysconfdir": "/etc", "OVERLAY_GENERATOR_FSTAB": ""}
+    # BitBake puts the value into the text.
+    body = functions_of(IMAGE)["overlay_generator_add_to_fstab"]
+    for value, expected in (("", 1), (line, 2)):
+        done = run_shell(body.replace("${OVERLAY_GENERATOR_FSTAB}", value), {}, environ)
+        assert done.returncode == 0, done.stderr
+        assert len((rootfs / "etc/fstab").read_text().splitlines()) == expected
+    assert (rootfs / "etc/fstab").read_text().splitlines()[1] == line
+    commands = value_of(IMAGE, "ROOTFS_POSTPROCESS_COMMAND:append").split()
+    assert commands == ["overlay_generator_add_to_fstab", "overlay_generator_make_units"]
 
 
 @pytest.mark.parametrize("path", [COMMON, RECIPE, OPERATOR, IMAGE], ids=lambda path: path.name)

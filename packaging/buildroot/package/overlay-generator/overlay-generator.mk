@@ -4,49 +4,81 @@
 #
 ################################################################################
 
-# The tree that this file lies in: nothing is downloaded.
-OVERLAY_GENERATOR_SITE = $(BR2_EXTERNAL_OVERLAY_GENERATOR_PATH)/../..
+# Without a version legal-info leaves the package out. A test holds it to the
+# product's own.
+OVERLAY_GENERATOR_VERSION = 0.1.0
+# The tree that this file lies in: nothing is downloaded. Where the package was
+# copied into another tree, the place of the sources is given in local.mk, by
+# OVERLAY_GENERATOR_OVERRIDE_SRCDIR.
+OVERLAY_GENERATOR_SITE = $(abspath $(OVERLAY_GENERATOR_PKGDIR)/../../../..)
 OVERLAY_GENERATOR_SITE_METHOD = local
-OVERLAY_GENERATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /tests --exclude /docs
+# What `make install` reads, and no more: a checkout holds anything.
+OVERLAY_GENERATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
+	--include /LICENSE --include /Makefile \
+	--include /generator/ --include /lib/ --include /packaging/ \
+	--exclude '/*' --exclude __pycache__ --exclude '*.egg-info'
 OVERLAY_GENERATOR_LICENSE = LGPL-2.1+
 OVERLAY_GENERATOR_LICENSE_FILES = LICENSE
 OVERLAY_GENERATOR_DEPENDENCIES = host-python3
 
 OVERLAY_GENERATOR_PYTHON = $(HOST_DIR)/bin/python3
 OVERLAY_GENERATOR_MOUNTS = $(call qstrip,$(BR2_PACKAGE_OVERLAY_GENERATOR_MOUNTS))
+OVERLAY_GENERATOR_LIBRARY = $(TARGET_DIR)/usr/lib/overlay-generator
+OVERLAY_GENERATOR_INSTALLED = $(TARGET_DIR)/usr/lib/systemd/system-generators/overlay-generator
+
+OVERLAY_GENERATOR_HERE = \
+	$(wildcard $(OVERLAY_GENERATOR_OVERRIDE_SRCDIR)/generator/overlay_generator/__init__.py)
+OVERLAY_GENERATOR_MISSING = overlay-generator: there are no sources of it in \
+	$(OVERLAY_GENERATOR_OVERRIDE_SRCDIR). Use its packaging/buildroot where it \
+	lies, or set OVERLAY_GENERATOR_OVERRIDE_SRCDIR in local.mk to a checkout
+
+# Another tree, copied as if it were this one, can be as large as all that the
+# build machine has. legal-info copies too, and is no build to Buildroot.
+define OVERLAY_GENERATOR_REFUSE_ANOTHER_TREE
+	$(if $(OVERLAY_GENERATOR_HERE),,$(error $(OVERLAY_GENERATOR_MISSING)))
+endef
+OVERLAY_GENERATOR_PRE_RSYNC_HOOKS += OVERLAY_GENERATOR_REFUSE_ANOTHER_TREE
 
 # Python as it is run at boot takes compiled files from __pycache__, or where
 # there are no sources from beside them. Buildroot's own step for that knows
 # /usr/lib/python3.X alone.
-ifeq ($(BR2_PACKAGE_PYTHON3_PYC_ONLY),y)
+ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR_AT_BOOT)$(BR2_PACKAGE_PYTHON3_PYC_ONLY),yy)
 define OVERLAY_GENERATOR_CHOOSE_FILES
-	for cache in $$(find $(TARGET_DIR)/usr/lib/overlay-generator -name __pycache__); do \
-		for file in $$cache/*.pyc; do \
-			name=$${file##*/}; \
-			mv $$file $${cache%/*}/$${name%%.*}.pyc || exit 1; \
-		done; \
-		rm -f $${cache%/*}/*.py; \
-		rmdir $$cache || exit 1; \
+	find $(OVERLAY_GENERATOR_LIBRARY) -path '*/__pycache__/*.pyc' | while read -r file; do \
+		name=$${file##*/}; \
+		mv "$$file" "$${file%/__pycache__/*}/$${name%%.*}.pyc" || exit 1; \
 	done
+	find $(OVERLAY_GENERATOR_LIBRARY) -name '*.py' -delete
+	find $(OVERLAY_GENERATOR_LIBRARY) -name __pycache__ -empty -delete
 endef
 endif
 
 define OVERLAY_GENERATOR_INSTALL
-	$(MAKE) -C $(@D) $(1) DESTDIR=$(TARGET_DIR) PREFIX=/usr \
+	$(TARGET_MAKE_ENV) $(MAKE) -C $(@D) $(1) DESTDIR=$(TARGET_DIR) PREFIX=/usr \
 		PYTHON=$(OVERLAY_GENERATOR_PYTHON) \
 		COMPILE=$(if $(BR2_PACKAGE_PYTHON3_PY_ONLY),no,yes)
+endef
+
+define OVERLAY_GENERATOR_TELL_THE_WORD
+	$(call MESSAGE,"overlay-generator: the kernel command line needs overlayfs.mounts=$(OVERLAY_GENERATOR_MOUNTS)")
 endef
 
 # In the tree as it will be packed, after tmpfiles.d was acted on: a directory
 # that can't be overlaid is found here and not on the device.
 ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR_STATIC),y)
 define OVERLAY_GENERATOR_RENDER
+	if [ -e $(OVERLAY_GENERATOR_INSTALLED) ]; then \
+		echo "overlay-generator: the target directory still has the generator from before" \
+			"units made with the image were chosen: make clean all" >&2; \
+		exit 1; \
+	fi
 	PYTHONPATH=$(OVERLAY_GENERATOR_DIR)/generator \
 		$(OVERLAY_GENERATOR_PYTHON) -B -m overlayctl render \
 		--root $(TARGET_DIR) \
 		--cmdline 'overlayfs.mounts=$(OVERLAY_GENERATOR_MOUNTS)' \
 		$(if $(BR2_PACKAGE_OVERLAY_GENERATOR_ALWAYS),--always) \
 		--output $(TARGET_DIR)
+	$(if $(BR2_PACKAGE_OVERLAY_GENERATOR_ALWAYS),,$(OVERLAY_GENERATOR_TELL_THE_WORD))
 endef
 OVERLAY_GENERATOR_ROOTFS_PRE_CMD_HOOKS += OVERLAY_GENERATOR_RENDER
 else
@@ -59,9 +91,20 @@ define OVERLAY_GENERATOR_CHECK
 		--root $(TARGET_DIR) \
 		--cmdline 'overlayfs.mounts=$(OVERLAY_GENERATOR_MOUNTS)' \
 		--print >/dev/null
-	echo "overlay-generator: the kernel command line needs overlayfs.mounts=$(OVERLAY_GENERATOR_MOUNTS)"
+	$(OVERLAY_GENERATOR_TELL_THE_WORD)
 endef
 OVERLAY_GENERATOR_ROOTFS_PRE_CMD_HOOKS += OVERLAY_GENERATOR_CHECK
+
+# Reproducible file systems of two releases can be equal in all that tells one
+# image from another at boot, and so then is Buildroot's own os-release.
+ifeq ($(BR2_REPRODUCIBLE),y)
+define OVERLAY_GENERATOR_CHECK_RELEASE
+	grep -Eqs '^(IMAGE_VERSION|BUILD_ID)=' $(TARGET_DIR)/etc/os-release || \
+		$(call MESSAGE,"overlay-generator: WARNING: BR2_REPRODUCIBLE and no IMAGE_VERSION= in os-release: \
+			an update of the image may not be noticed by a persistent upper layer")
+endef
+OVERLAY_GENERATOR_ROOTFS_PRE_CMD_HOOKS += OVERLAY_GENERATOR_CHECK_RELEASE
+endif
 endif
 
 ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR_OVERLAYCTL),y)
@@ -83,3 +126,9 @@ define OVERLAY_GENERATOR_LINUX_CONFIG_FIXUPS
 endef
 
 $(eval $(generic-package))
+
+# Rather in the first second of a build than after hours. Not where something
+# is only looked at.
+ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR)$(BR_BUILDING),yy)
+$(OVERLAY_GENERATOR_REFUSE_ANOTHER_TREE)
+endif

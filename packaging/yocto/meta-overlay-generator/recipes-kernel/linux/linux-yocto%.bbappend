@@ -1,6 +1,5 @@
-# Asked for by the distribution or local.conf, so that the layer alone changes no kernel:
+# Asked for by the distribution or local.conf:
 #   DISTRO_FEATURES:append = " overlay-generator"
-FILESEXTRAPATHS:prepend := "${THISDIR}/files:"
-
-SRC_URI:append = "${@bb.utils.contains('DISTRO_FEATURES', 'overlay-generator', \
-    ' file://overlay-generator.scc file://overlay-generator.cfg', '', d)}"
+# By require, as the layer alone must not change a kernel's signature, and conditions in a value are a part of that.
+# A build without linux-yocto masks this file too: BBMASK += "meta-overlay-generator/recipes-kernel"
+require ${@bb.utils.contains('DISTRO_FEATURES', 'overlay-generator', 'overlay-generator-kernel.inc', '', d)}

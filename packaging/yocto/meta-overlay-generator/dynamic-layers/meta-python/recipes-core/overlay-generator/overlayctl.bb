@@ -8,14 +8,14 @@ do_install() {
     install_by_make install-overlayctl
 }
 
-FILES:${PN} += " \
+FILES:${PN} += "\
     ${nonarch_libdir}/overlay-generator \
     ${datadir}/bash-completion \
     ${datadir}/overlay-generator \
     ${systemd_system_unitdir} \
 "
 
-RDEPENDS:${PN} = " \
+RDEPENDS:${PN} = "\
     overlay-generator \
     python3-compression \
     python3-core \
