@@ -23,6 +23,8 @@ _OPTIONS = {
     "metacopy": ("on", "off"), "nfs_export": ("on", "off"), "volatile": ("",),
 }  # fmt: skip
 _BLANKS = " \t\r"
+_MOST_PROBLEMS = 50  # more than anybody reads on a console
+_LONGEST_QUOTE = 1000  # characters
 
 
 def read_settings(files: "list[tuple[str, str]]") -> "tuple[dict[str, Settings], list[Problem]]":
@@ -42,14 +44,22 @@ def read_settings(files: "list[tuple[str, str]]") -> "tuple[dict[str, Settings],
                 continue
             key, equals, value = line.partition("=")
             if not equals:
-                problems.append(Problem(f'"{line}" is neither a section nor an assignment; ignored', source, number))
+                problems.append(
+                    Problem(f'"{_shorten(line)}" is neither a section nor an assignment; ignored', source, number)
+                )
             elif section is None:
-                problems.append(Problem(f"{key.rstrip(_BLANKS)}= stands before any section; ignored", source, number))
+                problems.append(
+                    Problem(f"{_shorten(key.rstrip(_BLANKS))}= stands before any section; ignored", source, number)
+                )
             elif section:
                 wrong = _assign(
                     found[section], section, key.rstrip(_BLANKS), Word(value.lstrip(_BLANKS), source, number)
                 )
                 problems += [Problem(text, source, number) for text in wrong]
+    if len(problems) > _MOST_PROBLEMS:
+        more = len(problems) - _MOST_PROBLEMS
+        last = problems[_MOST_PROBLEMS]
+        problems = [*problems[:_MOST_PROBLEMS], Problem(f"and {more} more lines are wrong", last.source, last.line)]
     return found, problems
 
 
@@ -79,7 +89,7 @@ def _read_section(name: str, source: str, line: int, problems: "list[Problem]") 
     fault = "" if name.startswith("/") else "a section is named by the absolute path of a directory"
     fault = fault or find_fault(where)
     if fault:
-        problems.append(Problem(f"[{name}]: {fault}; the section is ignored", source, line))
+        problems.append(Problem(f"[{_shorten(name)}]: {fault}; the section is ignored", source, line))
         return ""
     return where
 
@@ -111,7 +121,7 @@ def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
     elif key in ("Flags", "Options", "Passthrough"):
         return _extend(settings, where, key, word)
     else:
-        return [f"{key}= is not known; ignored"]
+        return [f"{_shorten(key)}= is not known; ignored"]
     return []
 
 
@@ -141,6 +151,11 @@ def _extend(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
             paths.append(Word(path, part.source, part.line))
     settings.passthrough = (*settings.passthrough, *paths) if words else ()
     return wrong
+
+
+def _shorten(text: str) -> str:
+    """`text` for a message: a file may have anything in it, and more of it than a console can show."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
 
 
 def _is_limit(value: str, percent: bool) -> bool:

@@ -58,6 +58,21 @@ def read_file(path: str) -> bytes:
         posix.close(fd)
 
 
+def _place(root: str, path: str, follow: bool = True) -> str:
+    """Where `path` of the machine at `root` is on this one. Raises OSError."""
+    if not root:
+        return path
+    # Links of a tree are the tree's: an absolute one would lead to a file of this machine.
+    from overlay_generator.inside import find
+
+    return find(root, path, follow)
+
+
+def _read(root: str, path: str) -> bytes:
+    """read_file() for `path` of the machine at `root`. Raises OSError."""
+    return read_file(_place(root, path))
+
+
 def read_context(root: str, environ: "Mapping[str, str]") -> str:
     """initrd or user where no generator of ours has anything to do, else "" (systemd.generator(7))."""
     if environ.get("SYSTEMD_SCOPE", "system") == "user":
@@ -70,7 +85,7 @@ def read_context(root: str, environ: "Mapping[str, str]") -> str:
 
         return "initrd" if parse_boolean(in_initrd) else ""
     # Before systemd 251 nothing in the environment tells.
-    return "initrd" if exists(root + "/etc/initrd-release") else ""
+    return "initrd" if exists(root, "/etc/initrd-release") else ""
 
 
 def read_command_line(root: str, environ: "Mapping[str, str]") -> "tuple[str, str]":
@@ -79,7 +94,7 @@ def read_command_line(root: str, environ: "Mapping[str, str]") -> "tuple[str, st
     if given is not None:
         return given, "/proc/cmdline"
     source = "/proc/1/cmdline" if _in_container(root, environ) else "/proc/cmdline"
-    return _decode(read_file(root + source)), source
+    return _decode(_read(root, source)), source
 
 
 def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]":
@@ -96,7 +111,7 @@ def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]"
         if not texts and not unread:
             _read_into(texts, unread, root, path)
         try:
-            names = posix.listdir(f"{root}{path}.d")
+            names = posix.listdir(_place(root, f"{path}.d"))
         except OSError:
             continue
         for name in names:
@@ -137,7 +152,7 @@ def gather(
     return Inputs(
         request,
         entries=tuple(entries),
-        crypttab=_decode(_read_if_there(root + "/etc/crypttab")) if entries else "",
+        crypttab=_decode(_read_if_there(root, "/etc/crypttab")) if entries else "",
         texts=_read_named(root, entries) if entries else {},
         swaps=tuple(entry for entry in found if not entry.where),
         problems=tuple(problems),
@@ -149,7 +164,7 @@ def gather(
         release=release,
         context=read_context(root, environ),
         library=_INSTALLED if root else __file__.rsplit("/", 2)[0],
-        shell=exists(root + "/bin/sh"),
+        shell=exists(root, "/bin/sh"),
         wide=_is_wide(root),
     )
 
@@ -172,7 +187,7 @@ def read_entries(
         _read_into(texts, unread, root, credentials + "/fstab.extra")
     problems = [Problem(f"can't be read ({why}), and was taken as empty", path) for path, why in unread]
     encrypted = environ.get("ENCRYPTED_CREDENTIALS_DIRECTORY", "")
-    if encrypted and exists(f"{root}{encrypted}/fstab.extra"):
+    if encrypted and exists(root, f"{encrypted}/fstab.extra"):
         text = "is encrypted and can't be read this early; mounts that it has are not taken into account"
         problems.append(Problem(text, encrypted + "/fstab.extra"))
     texts = [(path, text) for path, text in texts if _has_lines(text)]
@@ -188,13 +203,13 @@ def read_entries(
 
 def read_generator(root: str) -> bytes:
     """systemd's own reader of fstab, b"" where there is none."""
-    found = (_read_if_there(f"{root}{directory}/systemd-fstab-generator") for directory in _GENERATORS)
+    found = (_read_if_there(root, f"{directory}/systemd-fstab-generator") for directory in _GENERATORS)
     return next((data for data in found if data), b"")
 
 
 def _read_into(texts: "list[tuple[str, str]]", unread: "list[tuple[str, str]]", root: str, path: str) -> None:
     try:
-        texts.append((path, _decode(read_file(root + path))))
+        texts.append((path, _decode(_read(root, path))))
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -205,10 +220,10 @@ def _decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def exists(path: str) -> bool:
-    """True if something is at `path`, also a link that leads nowhere."""
+def exists(root: str, path: str) -> bool:
+    """True if something is at `path` of the machine at `root`, also a link that leads nowhere."""
     try:
-        posix.lstat(path)
+        posix.lstat(_place(root, path, False))
     except OSError:
         return False
     return True
@@ -221,7 +236,7 @@ def _in_container(root: str, environ: "Mapping[str, str]") -> bool:
         return virtualization.startswith("container:")
     # systemd before 251. Its own order: src/basic/virt.c, detect_container().
     return bool(environ.get("container")) or any(
-        exists(root + path) for path in ("/run/host/container-manager", "/run/systemd/container")
+        exists(root, path) for path in ("/run/host/container-manager", "/run/systemd/container")
     )
 
 
@@ -234,13 +249,13 @@ def _read_kernel(root: str) -> "tuple[str, str]":
 
     releases = [posix.uname().release] if not root else _find_releases(root)
     for release in releases:
-        for directory in (f"{root}/usr/lib/modules/{release}", f"{root}/lib/modules/{release}"):
-            if is_built_in(_read_if_there(directory + "/modules.builtin")):
+        for directory in (f"/usr/lib/modules/{release}", f"/lib/modules/{release}"):
+            if is_built_in(_read_if_there(root, directory + "/modules.builtin")):
                 return "built in", release
-            module = find_module(_read_if_there(directory + "/modules.dep"))
-            if module and exists(f"{directory}/{module}"):
+            module = find_module(_read_if_there(root, directory + "/modules.dep"))
+            if module and exists(root, f"{directory}/{module}"):
                 return "module", release
-    filesystems = _read_if_there(root + "/proc/filesystems")
+    filesystems = _read_if_there(root, "/proc/filesystems")
     if is_registered(filesystems):
         return "built in", releases[0] if releases else ""
     return ("absent" if filesystems or releases else "unknown"), (releases[0] if releases else "")
@@ -251,36 +266,26 @@ def _is_wide(root: str) -> bool:
     if not root:
         machine = posix.uname().machine
         return "64" in machine or machine in _WIDE
-    for path in ("/usr/lib/systemd/systemd", "/lib/systemd/systemd"):
-        try:
-            fd = posix.open(root + path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
-        except OSError:
-            continue
-        try:
-            return posix.read(fd, 5) != b"\x7fELF\x01"
-        except OSError:
-            return True
-        finally:
-            posix.close(fd)
-    return True
+    paths = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+    return not any(_read_if_there(root, path)[:5] == b"\x7fELF\x01" for path in paths)
 
 
 def _find_releases(root: str) -> "list[str]":
     """The kernels that the tree at `root` may run: the one its /proc tells, else all that it has modules for."""
-    running = _decode(_read_if_there(root + "/proc/sys/kernel/osrelease")).strip()
+    running = _decode(_read_if_there(root, "/proc/sys/kernel/osrelease")).strip()
     if running:
         return [running]
     for directory in ("/usr/lib/modules", "/lib/modules"):
         try:
-            return sorted(posix.listdir(root + directory))
+            return sorted(posix.listdir(_place(root, directory)))
         except OSError:
             continue
     return []
 
 
-def _read_if_there(path: str) -> bytes:
+def _read_if_there(root: str, path: str) -> bytes:
     try:
-        return read_file(path)
+        return _read(root, path)
     except OSError:
         return b""
 
@@ -322,7 +327,7 @@ def _read_units(root: str, names: "Iterable[str]", directories: "tuple[str, ...]
         for directory in directories:
             path = f"{directory}/{name}"
             try:
-                info = posix.lstat(root + path)
+                info = posix.lstat(_place(root, path, False))
             except (OSError, ValueError):
                 continue
             if _is_mask(root, path, info):
@@ -330,7 +335,7 @@ def _read_units(root: str, names: "Iterable[str]", directories: "tuple[str, ...]
             elif directory in _ABOVE_US:
                 kind = "provided"
             else:
-                kind = "buildroot" if b"/run/buildroot/mounts/" in _read_if_there(root + path) else "vendor"
+                kind = "buildroot" if b"/run/buildroot/mounts/" in _read_if_there(root, path) else "vendor"
             units[name] = Unit(kind, path)
             break
     return units
@@ -340,7 +345,7 @@ def _is_mask(root: str, path: str, info: "posix.stat_result") -> bool:
     """True for an empty unit file, and a link to one or to /dev/null (null_or_empty() in systemd)."""
     if info.st_mode & _TYPE_BITS == _SYMLINK:
         target: list[str] = []
-        link = posix.readlink(root + path)
+        link = posix.readlink(_place(root, path, False))
         for part in (link if link.startswith("/") else f"{path}/../{link}").split("/"):
             if part == "..":
                 target = target[:-1]
@@ -349,7 +354,7 @@ def _is_mask(root: str, path: str, info: "posix.stat_result") -> bool:
         if target == ["dev", "null"]:
             return True
         try:
-            info = posix.stat(f"{root}/{'/'.join(target)}")
+            info = posix.stat(_place(root, f"/{'/'.join(target)}"))
         except OSError:
             return False
     return info.st_size == 0 and info.st_mode & _TYPE_BITS == _REGULAR
@@ -358,7 +363,7 @@ def _is_mask(root: str, path: str, info: "posix.stat_result") -> bool:
 def _read_mountinfo(root: str) -> "list[Mounted]":
     from overlay_generator.kernel import parse_mountinfo
 
-    return parse_mountinfo(_decode(_read_if_there(root + "/proc/self/mountinfo")))
+    return parse_mountinfo(_decode(_read_if_there(root, "/proc/self/mountinfo")))
 
 
 def _read_named(root: str, entries: "list[FstabEntry]") -> "dict[str, str]":
@@ -374,7 +379,7 @@ def _read_unit(root: str, name: str) -> str:
     """The text of the unit `name`, "" where there is none."""
     at = name.find("@")
     file = name[: at + 1] + name[name.rfind(".") :] if at > 0 else name
-    found = (_decode(_read_if_there(f"{root}{directory}/{file}")) for directory in (*_ABOVE_US, *_BELOW_US))
+    found = (_decode(_read_if_there(root, f"{directory}/{file}")) for directory in (*_ABOVE_US, *_BELOW_US))
     return next((text for text in found if text), "")
 
 

@@ -157,6 +157,22 @@ def unescape_line(text: str) -> str:
     return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\")) if "\\" in text else text
 
 
+def can_be_value(text: str) -> bool:
+    """True if a unit file can hold `text` as the rest of a line: it neither ends that line nor joins the next."""
+    # A blank at the end is stripped, a backslash joins the next line (systemd.syntax(7)).
+    return not text.endswith((" ", "\\")) and as_line(text) == text
+
+
+def as_line(text: str) -> str:
+    """`text` as one line of UTF-8. Only what was looked at before comes here: this is the last gate."""
+    return text if text.isprintable() else "".join("\ufffd" if _is_control(c) else c for c in text)
+
+
+def _is_control(character: str) -> bool:
+    """True for what is no text: controls of both sets, and bytes that are no UTF-8."""
+    return ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) <= 0xDFFF
+
+
 def find_fault(path: str) -> str:
     """Why no unit can be made for the normalised `path`, or ""."""
     if ".." in path.split("/"):
@@ -165,8 +181,7 @@ def find_fault(path: str) -> str:
         return "the path has a control character, which no unit file can hold"
     if any(0xD800 <= ord(character) <= 0xDFFF for character in path):
         return "the path is not UTF-8, which unit files must be"
-    if path != path.rstrip(" \\"):
-        # Where= is the rest of its line: a blank at the end is stripped, a backslash joins the next line.
+    if not can_be_value(path):
         return "a path that ends in a blank or a backslash can't be written in a unit file"
     # fallback-X.service is the longest of the names that can be made for a path.
     if max(len(escape_path(backing_path(path))) + len("fallback-.service"), len(mount_unit(path))) > _LONGEST_NAME:

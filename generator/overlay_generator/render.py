@@ -1,12 +1,15 @@
 """The units of a plan as text. Pure.
 
 Three languages with a quoting of their own meet here, see systemd.syntax(7): values with specifiers
-(`_value`), words of ExecStart= (`quote_word`) and lists of paths (`_paths`). Nothing is quoted anywhere else.
+(`_value`), words of ExecStart= (`quote_word`) and lists of paths (`_paths`). Nothing is quoted anywhere else, and
+nothing from outside gets into a unit by another way: no text can end its line there (`as_line`).
 """
 
 from overlay_generator.model import Backing, OverlayMount, Plan, UnitFile, UnitLink
 from overlay_generator.names import (
+    as_line,
     backing_name,
+    can_be_value,
     escape_path,
     fallback_unit,
     mount_unit,
@@ -99,26 +102,25 @@ def _adapt_mount(backing: Backing) -> "list[UnitFile]":
 
 
 def _value(text: str) -> str:
-    return text.replace("%", "%%")
+    return as_line(text).replace("%", "%%")
 
 
 def quote_word(text: str) -> str:
     """`text` as one word of ExecStart=."""
-    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    text = as_line(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{text}"' if not text or any(character in text for character in " '\";\\") else text
 
 
 def _paths(*paths: str) -> str:
-    words = (path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") for path in paths)
+    words = (as_line(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") for path in paths)
     return " ".join(f'"{word}"' if any(character in word for character in " '\"\\") else word for word in words)
 
 
 def write_head(description: str, source: str) -> str:
     """The first lines of a unit, up to what it depends on; `source` is the file that asked for it."""
-    return (
-        f"{_HEADER}Description={_value(description)}\nDocumentation=man:overlay-generator(8)\n"
-        f"SourcePath={_value(source)}\n"
-    )
+    # The name of a drop-in may have what no line can hold.
+    place = f"SourcePath={_value(source)}\n" if can_be_value(source) else ""
+    return f"{_HEADER}Description={_value(description)}\nDocumentation=man:overlay-generator(8)\n{place}"
 
 
 def _tmpfs_options(plan: Plan, mount: OverlayMount) -> str:
@@ -270,7 +272,7 @@ def _prepare_words(plan: Plan, mount: OverlayMount, *first: str) -> "list[str]":
     if adapted:
         words.append("--adapt=yes")
         words += [f"--flags={''.join(f'{flag},' for flag in mount.settings.flags)}"] if mount.settings.flags else []
-    elif fstype:
+    elif fstype and can_be_value(fstype):  # else prepare sees what is mounted, if anything is by that name
         words.append(f"--type={fstype}")
     if backing.nofail or adapted:
         words.append(f"--fallback={_tmpfs_options(plan, mount)}")

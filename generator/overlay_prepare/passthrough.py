@@ -2,31 +2,36 @@
 
 For what can't live on an overlay, such as the storage of a container engine. Each is in `direct` of the backing
 directory, under the flat name of its path. The first time it takes over what the upper layer has there, then what the
-image has. The steps have names of their own on the disk, so that a power cut at any moment is no harm:
-NAME.taken or NAME.new (being filled), NAME.full (the upper layer's marks are being taken out), NAME.
+image has. The steps have names of their own on the disk, and none is given before what it stands for is there for
+good, so that a power cut at any moment is no harm:
+
+NAME~filling  what the image has and the user has not is copied here. The upper layer is as it was, and a boot that
+              finds one begins anew: nobody knows what of it came to the disk, nor of which image.
+NAME~filled   all of that is on the disk.
+NAME.full     what the user has, out of the upper layer. What is in NAME~filled moves here, marks are taken out.
+NAME          done.
 """
 
-import errno
 import posix
 
-from overlay_generator.names import backing_name
+from overlay_generator.names import backing_name, unflatten
 from overlay_prepare.files import (
     MARKS,
     find_kind,
     is_too_long,
     leads_to_directory,
-    list_attributes,
     list_entries,
     make_directory,
-    remove_file,
     sync_directory,
 )
-from overlay_prepare.normalise import OPAQUE, is_whiteout
-from overlay_prepare.upper import SCRATCH, make_like
+from overlay_prepare.imagecopy import copy_missing, move_below
+from overlay_prepare.normalise import is_whiteout, remove
+from overlay_prepare.upper import copy_attributes
 
 TOP = "direct"
-_TAKEN = ".taken"  # from the upper layer
-_CHUNK = 1 << 20  # bytes
+# A flat name has no "~". Those with a dot could be another path's, and are what 0.1.0 knows.
+_FILLING, _FILLED, _FULL = "~filling", "~filled", ".full"
+_TAKEN = ".taken"  # of 0.1.0 only: the user's files and some of the image's
 
 
 def make_direct(where: str, backing: str, path: str) -> None:
@@ -34,24 +39,23 @@ def make_direct(where: str, backing: str, path: str) -> None:
     top = f"{backing}/{TOP}"
     make_directory(top, 0o700)
     target = f"{top}/{backing_name(path)}"
-    if find_kind(target):
-        return
-    if not find_kind(target + ".full"):
-        inner = path[len(where.rstrip("/")) + 1 :]
-        scratch = _begin(f"{backing}/upper", inner, path, target)
-        try:
-            if find_kind(path) == "d":
-                _fill(path, scratch, {})
-        except OSError:
-            # Not passed through then, and what the user has there is seen all the same.
-            if scratch.endswith(_TAKEN):
-                posix.rename(scratch, f"{backing}/upper/{inner}")
-            raise
-        posix.sync()
-        posix.rename(scratch, target + ".full")
-    _clean(target + ".full")
-    posix.rename(target + ".full", target)
-    sync_directory(top)
+    if not find_kind(target):
+        inner = f"{backing}/upper/{path[len(where.rstrip('/')) + 1 :]}"
+        if not find_kind(target + _FULL):
+            mine = _find_mine(f"{backing}/upper", inner, target)
+            _fill(path, target, mine)
+            if mine:
+                posix.rename(target + _FILLING, target + _FILLED)
+                # In this order also on a disk: without NAME~filled, what the image has would be missing for good.
+                posix.sync()
+                posix.rename(mine, target + _FULL)
+            else:
+                posix.rename(target + _FILLING, target)
+        if find_kind(target + _FULL):
+            _finish(target, inner)
+        sync_directory(top)
+    for leftover in (_FILLING, _FILLED):
+        remove(target + leftover)
 
 
 def link(name: str, backing: str, state: str) -> None:
@@ -63,100 +67,63 @@ def link(name: str, backing: str, state: str) -> None:
         pass
 
 
-def _begin(upper: str, inner: str, image: str, target: str) -> str:
-    """The directory to be filled: what was written there before it was passed through, as nobody would find that below
-    the bind mount, else a new one.
+def list_others(backing: str, direct: "tuple[str, ...]") -> "list[tuple[str, str]]":
+    """The paths that were passed through and are not among `direct`, and the directories where what was written there
+    is; but for empty ones. Raises OSError.
     """
-    taken, new = target + _TAKEN, target + ".new"
-    if find_kind(taken):
-        return taken
-    if leads_to_directory(upper, inner):
-        posix.rename(f"{upper}/{inner}", taken)
-        return taken
-    if not find_kind(new):
+    found = []
+    wanted = {backing_name(path) for path in direct}
+    for entry in list_entries(f"{backing}/{TOP}"):
+        name = entry.name[: -len(_FULL)] if entry.name.endswith(_FULL) else entry.name
+        if "~" in name or name in wanted or not entry.is_dir(follow_symlinks=False) or not list_entries(entry.path):
+            continue
+        try:
+            found.append((unflatten(name), entry.path))
+        except ValueError:
+            pass  # of somebody else's making
+    return found
+
+
+def _find_mine(upper: str, inner: str, target: str) -> str:
+    """The directory with what was written there before it was passed through, as nobody would find that below the
+    bind mount; "" for none.
+    """
+    if find_kind(target + _TAKEN) == "d":
+        return target + _TAKEN
+    return inner if leads_to_directory(upper, inner[len(upper) + 1 :]) else ""
+
+
+def _fill(image: str, target: str, mine: str) -> None:
+    """Make NAME~filling of what `image` has and `mine` has not; it is on the disk when this returns."""
+    filling = target + _FILLING
+    remove(filling)
+    # Without NAME.full beside it, the user has been at what it was compared with.
+    remove(target + _FILLED)
+    posix.mkdir(filling, 0o755)
+    try:
         if find_kind(image) == "d":
-            make_like(image, new)
-        else:
-            posix.mkdir(new, 0o755)
-    return new
-
-
-def _fill(source: str, target: str, linked: "dict[int, str]") -> None:
-    """Copy what `target` has not from the directory `source`; `linked` are files with several names, by inode."""
-    if OPAQUE in posix.listxattr(target):
-        return
-    for entry in list_entries(source):
-        path = f"{target}/{entry.name}"
-        kind = find_kind(path)
-        if not entry.is_dir(follow_symlinks=False):
-            if not kind:
-                _copy(entry, path, linked)
-            elif kind == "f" and _is_copy(entry, path):
-                linked.setdefault(entry.inode(), path)
-        elif kind in ("", "d"):
-            if not kind:
-                make_like(entry.path, path)
-            _fill(entry.path, path, linked)
-            if not kind:
-                info = entry.stat(follow_symlinks=False)
-                posix.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
-
-
-def _is_copy(entry: "posix.DirEntry[str]", path: str) -> bool:
-    """True for what was copied before a power cut and has more names in the image."""
-    info = entry.stat(follow_symlinks=False)
-    if info.st_nlink == 1:
-        return False
-    try:
-        other = posix.lstat(path)
-    except OSError as error:
-        if error.errno != errno.EOVERFLOW:
-            raise
-        return False  # later than 32 bits of time can say, and no image is so late
-    return (info.st_size, info.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
-
-
-def _copy(entry: "posix.DirEntry[str]", path: str, linked: "dict[int, str]") -> None:
-    info = entry.stat(follow_symlinks=False)
-    if info.st_nlink > 1 and info.st_ino in linked:
-        posix.link(linked[info.st_ino], path, follow_symlinks=False)
-        return
-    scratch = path + SCRATCH
-    remove_file(scratch)  # of a boot that was cut off
-    try:
-        _copy_to(entry, info, scratch)
-    except OSError:
-        remove_file(scratch)
+            copy_missing(image, filling, mine, {})
+            copy_attributes(image, filling)
+    except (OSError, RecursionError):
+        # Not passed through then, and what the user has there is seen all the same. A full disk needs the room.
+        remove(filling)
         raise
-    posix.rename(scratch, path)
-    linked[info.st_ino] = path
+    posix.sync()
 
 
-def _copy_to(entry: "posix.DirEntry[str]", info: "posix.stat_result", scratch: str) -> None:
-    if entry.is_symlink():
-        posix.symlink(posix.readlink(entry.path), scratch)
-    elif entry.is_file(follow_symlinks=False):
-        _copy_content(entry.path, scratch)
-    else:
-        posix.mknod(scratch, info.st_mode, info.st_rdev)
-    posix.chown(scratch, info.st_uid, info.st_gid, follow_symlinks=False)
-    if not entry.is_symlink():
-        posix.chmod(scratch, info.st_mode & 0o7777)
-    for name in list_attributes(entry.path):
-        value = posix.getxattr(entry.path, name, follow_symlinks=False)
-        posix.setxattr(scratch, name, value, follow_symlinks=False)
-    posix.utime(scratch, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
-
-
-def _copy_content(source: str, target: str) -> None:
-    reader = posix.open(source, posix.O_RDONLY | posix.O_CLOEXEC)
-    writer = posix.open(target, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+def _finish(target: str, inner: str) -> None:
+    """Make NAME of NAME.full and NAME~filled. What can't be, as on a full disk, is given back to the upper layer."""
+    full = target + _FULL
     try:
-        while posix.sendfile(writer, reader, None, _CHUNK):
-            pass
-    finally:
-        posix.close(reader)
-        posix.close(writer)
+        if find_kind(target + _FILLED):
+            move_below(target + _FILLED, full)
+    except OSError:
+        posix.rename(full, inner)
+        raise
+    _clean(full)
+    # What was taken out must not be back under the last name: btrfs brings one directory to the disk without others.
+    posix.sync()
+    posix.rename(full, target)
 
 
 def _clean(top: str) -> None:

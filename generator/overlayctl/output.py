@@ -1,12 +1,15 @@
 """Where a verb writes to: standard output, or a pager on a terminal, with colours where they make sense."""
 
 import os
+import re
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
+_ODD = re.compile(r"[^ -~]")
 COLOURS = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2"}
 
 
@@ -19,7 +22,7 @@ class Output:
         self.colour = choose_colour(when, self.terminal)
         self._paged = pager and self.terminal
         self._pager: Popen[bytes] | None = None
-        # Names of files are bytes: those that are not UTF-8 come out as they are.
+        # Names of files are bytes: with --null those that are not UTF-8 come out as they are.
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
@@ -70,17 +73,21 @@ def choose_colour(when: str, terminal: bool) -> bool:
 
 
 def printable(text: str) -> str:
-    """`text` with control characters spelt out: the name of a file must not steer the terminal that shows it."""
+    """`text` with control characters, and bytes that are no UTF-8, spelt out: the name of a file must not steer the
+    terminal that shows it, and to one of 8 bits such a byte may be a control character.
+    """
     if text.isprintable():
         return text
-    return "".join(_spell(character) for character in text)
+    return _ODD.sub(lambda found: _spell(found[0]), text)
 
 
+@lru_cache(1024)
 def _spell(character: str) -> str:
-    # Bytes that are not UTF-8 (surrogates) pass: the output writes them as they were.
-    if character.isprintable() or 0xDC80 <= ord(character) <= 0xDCFF:
+    if character.isprintable():
         return character
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    # Half a pair of surrogates is no byte of a name, but may come in JSON.
+    how = "surrogateescape" if 0xDC80 <= ord(character) <= 0xDCFF else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", how))
 
 
 def _find_pager() -> str:

@@ -246,4 +246,4 @@ def test_a_pager_that_is_left_early_is_no_error(library: Path, tmp_path: Path) -
 def test_names_can_not_steer_a_terminal() -> None:
     assert printable("a\x1b[31m\n\x7f") == "a\\x1b[31m\\x0a\\x7f"
     assert printable("é\u202e") == "é\\xe2\\x80\\xae"
-    assert printable("\udcff") == "\udcff"
+    assert printable("\udcff\x9b\ud800") == "\\xff\\xc2\\x9b\\xed\\xa0\\x80"

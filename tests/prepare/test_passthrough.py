@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from overlay_prepare.passthrough import TOP, link, make_direct
+from lossydisk import WAYS, cut_off_lossy
+from overlay_prepare.passthrough import TOP, link, list_others, make_direct
 from powercut import CHANGING, cut_everywhere, cut_off
 from tree import OPAQUE, ORIGIN, describe, fill, read_tree
 
@@ -212,6 +213,63 @@ def test_cut_off_at_any_call_it_comes_to_the_same(tmp_path: Path) -> None:
         return describe(made[-1].made), names, links, sorted(os.listdir(made[-1].backing / "upper/lib"))
 
     assert cut_everywhere(prepare, look) > 50
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mine", [True, False])
+def test_what_was_not_synced_before_a_power_cut_is_made_again(way: str, mine: bool, tmp_path: Path) -> None:
+    """Files that are empty for good, and whiteouts that came back, were each seen on a real disk."""
+    made: list[Device] = []
+
+    def prepare() -> "Callable[[], object]":
+        made.append(Device(tmp_path / str(len(made))))
+        _fill_both(made[-1])
+        if not mine:
+            os.system(f"rm -r '{made[-1].upper}'")
+        return made[-1].make
+
+    def look() -> object:
+        return read_tree(made[-1].made)
+
+    assert cut_everywhere(prepare, look, lambda step, after: cut_off_lossy(step, after, way, tmp_path)) > 20
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("passed", [True, False])
+def test_after_a_cut_and_back_on_the_other_image_it_is_no_mixture(way: str, passed: bool, tmp_path: Path) -> None:
+    """`passed`: the other image has Passthrough= as well, else the user's files are there or it is said where."""
+    after, done = 0, False
+    while not done:
+        device = Device(tmp_path / str(after))
+        fill(device.path, *(f"{name}=1" for name in ("a", "b", "dir/c", "dir/d", "changed")))
+        fill(device.upper, "changed=mine", "dir/own=mine", "deleted!")
+        done = cut_off_lossy(device.make, after, way, tmp_path)
+        for path in device.path.rglob("*"):
+            if path.is_file():
+                path.write_text("2")
+        if passed:
+            device.make()
+            found = {path.read_text() for path in device.made.rglob("*") if path.is_file()}
+            assert found in ({"mine", "1"}, {"mine", "2"}), f"cut off at call {after}"
+            top = device.made
+        else:
+            others = list_others(str(device.backing), ())
+            top = device.upper if device.upper.exists() else Path(others[0][1])
+            assert device.upper.exists() or [path for path, _ in others] == [str(device.path)]
+        assert ((top / "changed").read_text(), (top / "dir/own").read_text()) == ("mine", "mine")
+        assert not [path for path in device.backing.rglob("*new-by*") if device.upper in path.parents]
+        after += 1
+    assert after > 20
+
+
+def test_a_path_that_is_no_longer_passed_through_is_told(device: Device) -> None:
+    fill(device.path, "image")
+    device.make()
+    backing, where = str(device.backing), str(device.where)
+    assert list_others(backing, ()) == [(str(device.path), str(device.made))]
+    assert list_others(backing, (str(device.path),)) == []
+    make_direct(where, backing, f"{where}/empty")
+    assert [path for path, _ in list_others(backing, ())] == [str(device.path)]
 
 
 @pytest.mark.parametrize("mine", [True, False])

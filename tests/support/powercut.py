@@ -13,7 +13,7 @@ CHANGING = (
     "mkdir", "rmdir", "mknod", "rename", "unlink", "link", "symlink", "open", "write", "ftruncate", "sendfile", "fsync",
     "setxattr", "removexattr", "chown", "chmod", "utime", "sync",
 )  # fmt: skip
-_CUT = 77
+CUT = 77
 
 
 def cut_off(step: "Callable[[], object]", after: int) -> bool:
@@ -27,8 +27,13 @@ def cut_off(step: "Callable[[], object]", after: int) -> bool:
             status = 0
         finally:
             os._exit(status)
+    return finish(pid)
+
+
+def finish(pid: int) -> bool:
+    """True if the child `pid` came to the end of its step, False if it was cut off. Raises AssertionError else."""
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, _CUT), "the step failed"
+    assert status in (0, CUT), "the step failed"
     return status == 0
 
 
@@ -46,7 +51,7 @@ def _count(after: int) -> None:
                     data = arguments[1]
                     assert isinstance(data, bytes)
                     call(arguments[0], data[: len(data) // 2])
-                os._exit(_CUT)
+                os._exit(CUT)
             calls += 1
             return None if name in ("sync", "fsync") else call(*arguments, **options)
 
@@ -56,17 +61,23 @@ def _count(after: int) -> None:
         setattr(posix, name, counted(name, getattr(posix, name)))
 
 
-def cut_everywhere(prepare: "Callable[[], Callable[[], object]]", look: "Callable[[], object]") -> int:
+def cut_everywhere(
+    prepare: "Callable[[], Callable[[], object]]",
+    look: "Callable[[], object]",
+    cut: "Callable[[Callable[[], object], int], bool] | None" = None,
+) -> int:
     """Cut a step off at each of its calls, do it again to the end, and look; the number of calls that it makes.
 
     `prepare` makes everything anew and returns the step. Each result has to be that of a step that was not cut off.
+    `cut` does so in another way than cut_off().
     """
+    cut = cut or cut_off
     assert cut_off(prepare(), -1)
     expected = look()
     after = 0
     while True:
         step = prepare()
-        if cut_off(step, after):
+        if cut(step, after):
             return after
         assert cut_off(step, -1)
         found = look()

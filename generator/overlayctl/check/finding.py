@@ -156,6 +156,8 @@ RULES = {
     ),
     "command-missing": (ERROR, "{name} is missing; {unit} runs it", "install {package}"),
     "systemd-too-old": (ERROR, "systemd {version} is older than 247", "update it"),
+    # What is larger than any image has it.
+    "too-large": (NOTE, "has more than {size}, and was not read", "look what it is"),
     # Who is early.
     "unordered-unit": (
         WARNING,

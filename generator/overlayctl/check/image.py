@@ -4,58 +4,52 @@ import os
 import stat
 from fnmatch import fnmatchcase
 
-_MOST_LINKS = 40
-_READ_LIMIT = 16 << 20
+from overlay_generator.inside import refuse_device, resolve
+
+_READ_LIMIT = 16 << 20  # bytes
 
 
 class Image:
-    """The tree at `root` ("": this machine). Paths are absolute as the booted system sees them; nothing raises."""
+    """The tree at `root` ("": this machine). Paths are absolute as the booted system sees them.
+
+    Nothing raises but outside().
+    """
 
     def __init__(self, root: str = "") -> None:
         self.root = root
+        self.too_large: dict[str, int] = {}  # what was not read, and the limit in bytes
 
     def resolve(self, path: str) -> str:
         """Where `path` leads to in the tree, all links followed but dangling ones; "" in a loop."""
-        done: list[str] = []
-        pending = list(reversed(path.split("/")))
-        links = 0
-        while pending:
-            part = pending.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                done = done[:-1]
-                continue
-            try:
-                target = os.readlink(f"{self.root}/{'/'.join((*done, part))}")
-            except OSError:
-                done.append(part)
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                return ""
-            if target.startswith("/"):
-                done = []
-            pending += reversed(target.split("/"))
-        return f"/{'/'.join(done)}"
+        try:
+            return resolve(self.root, path)
+        except OSError:
+            return ""
 
     def outside(self, path: str) -> str:
-        """The path of `path` on the machine that looks at the tree."""
-        return self.root + self.resolve(path)
+        """The path of `path` on the machine that looks at the tree. Raises OSError for links in a circle."""
+        return self.root + resolve(self.root, path)
 
-    def read(self, path: str) -> "bytes | None":
-        """The content of the file `path`, None if it can't be read."""
+    def read(self, path: str, limit: int = _READ_LIMIT) -> "bytes | None":
+        """The content of the file `path`, None if it can't be read or has more than `limit` bytes, which is noted."""
         try:
+            place = self.outside(path)
+            if self.root:
+                refuse_device(place, os.stat(place))
             # A FIFO would wait for a writer.
-            fd = os.open(self.outside(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             with os.fdopen(fd, "rb") as stream:
-                return stream.read(_READ_LIMIT)
+                data = stream.read(limit + 1)
         except (OSError, ValueError):
             return None
+        if len(data) > limit:
+            self.too_large[path] = limit
+            return None
+        return data
 
-    def text(self, path: str) -> str:
+    def text(self, path: str, limit: int = _READ_LIMIT) -> str:
         """The content of `path` as text, "" if it can't be read."""
-        return (self.read(path) or b"").decode("utf-8", "surrogateescape")
+        return (self.read(path, limit) or b"").decode("utf-8", "surrogateescape")
 
     def find(self, path: str) -> "os.stat_result | None":
         """What `path` leads to, None if there is nothing."""

@@ -1,11 +1,11 @@
 """The kernel's configuration: what overlays and their upper layers need of it."""
 
-import gzip
 import zlib
 
 from overlayctl.check.finding import Finding, make
 from overlayctl.check.image import Image
 
+_LONGEST = 16 << 20  # bytes; of a distribution's kernel it has a quarter of a million
 _OVERLAY = ("OVERLAY_FS", "y", "it has no overlayfs")
 # Marks of overlayfs are extended attributes; without them on tmpfs no directory can be renamed or made anew.
 _MEMORY = (
@@ -27,7 +27,7 @@ def find(image: Image, given: "str | None") -> "tuple[str, str]":
     """The text of the configuration and where it stands, both "" if it is not there. Raises OSError for `given`."""
     if given is not None:
         with open(given, "rb") as stream:
-            return _decode(stream.read()), given
+            return _decode(image, stream.read(_LONGEST), given), given
     paths = [f"/boot/{name}" for name in image.names("/boot", "config-*")]
     for folder in ("/usr/lib/modules", "/lib/modules"):
         paths += [f"{folder}/{name}/config" for name in image.names(folder)]
@@ -40,7 +40,7 @@ def find(image: Image, given: "str | None") -> "tuple[str, str]":
     for path in paths:
         data = image.read(path)
         if data:
-            return _decode(data), path
+            return _decode(image, data, path), path
     return "", ""
 
 
@@ -71,10 +71,15 @@ def check(text: str, source: str, in_memory: bool, types: "tuple[str, ...]", wit
     return findings
 
 
-def _decode(data: bytes) -> str:
+def _decode(image: Image, data: bytes, path: str) -> str:
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
+            # Not more than there can be in it: gzip packs a gigabyte into a megabyte.
+            unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            data = unpacker.decompress(data, _LONGEST)
+        except zlib.error:
+            return ""
+        if unpacker.unconsumed_tail:
+            image.too_large[path] = _LONGEST
             return ""
     return data.decode("utf-8", "replace")

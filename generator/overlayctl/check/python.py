@@ -10,6 +10,7 @@ from overlayctl.check.image import Image
 LIBRARY = "/usr/lib/overlay-generator"
 _PYTHON = "/usr/bin/python3"
 _OLDEST = (3, 9)
+_LONGEST = 1 << 18  # bytes of a source; ours have a twentieth, and the parser takes 250 times as much
 # What the interpreter itself loads with -ISB before the first line of ours; from 3.11 on the rest is frozen in it.
 _START = ("encodings", "encodings.aliases", "encodings.utf_8")
 _START_BEFORE_311 = ("abc", "codecs", "io")
@@ -98,9 +99,9 @@ def _find_imports(image: Image, *packages: str) -> "list[str]":
         if path.endswith("/dryrun.py"):  # for people, never at boot
             continue
         try:
-            tree = ast.parse(image.text(path))
-        except (SyntaxError, ValueError):
-            continue
+            tree = ast.parse(image.text(path, _LONGEST))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # none of ours: the parser itself bounds how deep it goes
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)
@@ -110,12 +111,14 @@ def _find_imports(image: Image, *packages: str) -> "list[str]":
     return sorted(name for name in found if name.partition(".")[0] not in (*_BOOT, "collections", "typing"))
 
 
-def _find_sources(image: Image, package: str) -> "list[str]":
+def _find_sources(image: Image, package: str, depth: int = 3) -> "list[str]":
     """The paths of all modules of `package`, its own before those of its folders."""
     found = [f"{package}/{name}" for name in image.names(package, "*.py")]
     for name in image.names(package):
-        if "." not in name and name != "__pycache__":
-            found += _find_sources(image, f"{package}/{name}")
+        path = f"{package}/{name}"
+        # A link could lead back to where it is.
+        if depth and "." not in name and name != "__pycache__" and image.resolve(path).endswith(f"/{name}"):
+            found += _find_sources(image, path, depth - 1)
     return found
 
 

@@ -13,6 +13,7 @@ DIRECTORIES = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+_LONGEST = 1 << 20  # bytes of a unit file; the largest of a distribution have some thousand
 KINDS = (".service", ".socket", ".mount", ".automount", ".path", ".timer", ".target", ".swap", ".slice", ".scope")
 
 
@@ -28,7 +29,10 @@ class UnitText:
         """The values of `key`, after the last empty one."""
         found: list[str] = []
         for value, _source, _line in self.settings.get(key, []):
-            found = [*found, value] if value else []
+            if value:
+                found.append(value)
+            else:
+                found.clear()
         return found
 
     def words(self, *keys: str) -> "list[str]":
@@ -61,30 +65,30 @@ def read_all(image: Image) -> "dict[str, UnitText]":
             # An alias is another name of a unit that is read by its own.
             if target == "/dev/null" or (target.rpartition("/")[2] != name and "@" not in name):
                 continue
-            text = image.text(path)
+            text = image.text(path, _LONGEST)
             if text:
                 units[name] = UnitText(name, path)
                 _add(units[name], text, path)
     for unit in units.values():
         for folder in reversed(DIRECTORIES):
             for name in image.names(f"{folder}/{unit.name}.d", "*.conf"):
-                _add(unit, image.text(f"{folder}/{unit.name}.d/{name}"), f"{folder}/{unit.name}.d/{name}")
+                _add(unit, image.text(f"{folder}/{unit.name}.d/{name}", _LONGEST), f"{folder}/{unit.name}.d/{name}")
     return units
 
 
 def _add(unit: UnitText, text: str, source: str) -> None:
     """Take over the settings of one file; a backslash at the end of a line joins the next one."""
-    whole = ""
+    pieces: list[str] = []
     start = 0
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
         if line.startswith(("#", ";")):
             continue
-        start = start if whole else number
+        start = start if pieces else number
         if line.endswith("\\"):
-            whole += line[:-1] + " "
+            pieces.append(line[:-1])
             continue
-        key, equals, value = (whole + line).partition("=")
-        whole = ""
+        key, equals, value = " ".join([*pieces, line]).partition("=")
+        pieces = []
         if equals and not key.startswith("["):
             unit.settings.setdefault(key.strip(), []).append((value.strip(), source, start))

@@ -83,13 +83,16 @@ def find_ordered(units: "dict[str, UnitText]", where: str) -> "set[str]":
     ordered |= {name for name, unit in units.items() if not is_early(unit) and not unit.name.endswith(".target")}
     ordered -= {name for name, unit in units.items() if not unit.is_true("DefaultDependencies", True)}
     ordered |= {mount, *_LATE} | {name for name, unit in units.items() if _needs_mount(unit, where)}
-    grown = True
-    while grown:
-        grown = False
-        for name, others in after.items():
-            if name not in ordered and others & ordered:
+    followers: dict[str, list[str]] = {}
+    for name, others in after.items():
+        for other in others:
+            followers.setdefault(other, []).append(name)
+    pending = list(ordered)
+    while pending:
+        for name in followers.get(pending.pop(), ()):
+            if name not in ordered:
                 ordered.add(name)
-                grown = True
+                pending.append(name)
     return ordered
 
 

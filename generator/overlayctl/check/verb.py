@@ -19,6 +19,7 @@ from overlayctl.check.image import Image
 from overlayctl.errors import Failure
 from overlayctl.output import printable
 from overlayctl.status.machine import read_environ
+from overlayctl.status.space import spell_size
 
 if TYPE_CHECKING:
     import argparse
@@ -94,7 +95,7 @@ def find(image: Image, cmdline: "str | None" = None, kernel: "str | None" = None
     entries = tuple(entry for entry in read_entries(image.root, environ, request)[0] if entry.where)
     findings += _check_around(image, plan, entries, kernel)
     findings += checksystem.check_machine_id(image, text)
-    return findings
+    return findings + [make("too-large", path, size=spell_size(size)) for path, size in image.too_large.items()]
 
 
 def sort(findings: "list[Finding]") -> "list[Finding]":

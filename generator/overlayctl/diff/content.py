@@ -1,12 +1,13 @@
 """What changed in a file, line by line: a unified diff as diff(1) and git write it."""
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from overlayctl.layers.change import CHANGED, DELETED, Change, Layers
-from overlayctl.layers.compare import open_layer
-from overlayctl.layers.marks import find_data
+from overlayctl.layers.held import Held
 
 # Beyond that difflib takes minutes on a small machine, and nobody reads it on a terminal.
 LONGEST = 1 << 20
@@ -54,24 +55,27 @@ def _has_content(change: Change) -> bool:
 def _read_old(change: Change) -> "bytes | None":
     if change.old is None or change.old_info is None:
         return b""
-    return _read(change.old, change.old_info)
+    with closing(Held(change.old)) as held:
+        return _read(held, change.old_info, held.open)
 
 
 def _read_new(change: Change, layers: Layers) -> "bytes | None":
     if change.real is None or change.info is None:
         return b""
-    if stat.S_ISREG(change.info.st_mode):
-        return _read(find_data(change.real, layers.lower, change.below), change.info)
-    return _read(change.real, change.info)
+    with closing(Held(change.real)) as held:
+        attributes = held.read_all_attributes()
+        return _read(held, change.info, lambda: held.open_data(attributes, layers.lower, change.below))
 
 
-def _read(path: bytes, info: os.stat_result) -> "bytes | None":
+def _read(held: Held, info: os.stat_result, open_it: "Callable[[], int]") -> "bytes | None":
     """The content of a file, the target of a link; None if it is longer than LONGEST."""
+    if stat.S_IFMT(held.info.st_mode) != stat.S_IFMT(info.st_mode):
+        raise OSError(errno.ESTALE, "it was replaced while it was read")
     if stat.S_ISLNK(info.st_mode):
-        return os.readlink(path)
-    if info.st_size > LONGEST:
+        return held.read_target()
+    if held.info.st_size > LONGEST:
         return None
-    with os.fdopen(open_layer(path), "rb") as stream:
+    with os.fdopen(open_it(), "rb") as stream:
         data = stream.read(LONGEST + 1)
     return data if len(data) <= LONGEST else None
 

@@ -112,7 +112,9 @@ def _find_arrival(target: Target) -> "int | None":
         raise Failure("--stale needs the directory of a mounted overlay: when its image came is noted there")
     arrival = stale.find_arrival(target.backing)
     if arrival is None:
-        sys.stderr.write(f"overlayctl: {target.where}: the upper layer has seen one image only: nothing is stale\n")
+        sys.stderr.write(
+            f"overlayctl: {printable(target.where)}: the upper layer has seen one image only: nothing is stale\n"
+        )
     elif stale.is_without_clock(arrival):
         raise Failure(
             f"{target.where}: this machine had no right time when its image came, so --stale can't tell what is older; "

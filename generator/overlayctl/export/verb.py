@@ -14,8 +14,10 @@ from overlayctl.layers.locate import Target, find_targets
 from overlayctl.layers.locate import add_arguments as add_layer_arguments
 from overlayctl.layers.marks import read_attributes
 from overlayctl.layers.walk import NotFound, walk
+from overlayctl.outfile import OutFile, standard_output, whole
 from overlayctl.output import printable
 from overlayctl.progress import Progress
+from overlayctl.tar import Torn
 
 VERB = "export"
 HELP = "write the changes into a tar for the next build of the image"
@@ -41,8 +43,6 @@ examples:
 exit status: 0 done, 3 it could not be done, or something was left out
 """
 
-_MODE = 0o600  # what is in /var is not for everybody
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
@@ -63,10 +63,8 @@ def run(options: argparse.Namespace) -> int:
     for name in filter(None, (options.file if options.file != "-" else "", options.deletions)):
         _refuse_inside(name, targets)
     exporter = _Exporter(options.null)
-    if options.file == "-":
-        exporter.write(targets, sys.stdout.fileno())
-    else:
-        _write_whole(options.file, lambda fd: exporter.write(targets, fd))
+    with standard_output() if options.file == "-" else whole(options.file) as out:
+        exporter.write(targets, out)
     exporter.finish(options.deletions)
     return 3 if exporter.left_out else 0
 
@@ -77,19 +75,20 @@ class _Exporter:
         self.deleted: list[bytes] = []
         self.left_out = 0
 
-    def write(self, targets: "list[Target]", fd: int) -> None:
-        """Write the tar for `targets` to the descriptor `fd`. Raises Failure, OSError."""
-        with os.fdopen(os.dup(fd), "wb") as stream:
-            archive = Archive(stream)
-            for target in targets:
-                self._add_all(archive, target)
-            archive.close()
+    def write(self, targets: "list[Target]", out: OutFile) -> None:
+        """Write the tar for `targets` to `out`. Raises Failure, OSError."""
+        archive = Archive(out)
+        for target in targets:
+            self._add_all(archive, target)
+        archive.close()
 
     def finish(self, path: "str | None") -> None:
         """Write the list of deletions to `path`, or say that there is something for it. Raises OSError."""
         if path:
             end = b"\0" if self.null else b"\n"
-            _write_whole(path, lambda fd: _write_all(fd, b"".join(name + end for name in self.deleted)))
+            with whole(path) as out:
+                for name in self.deleted:
+                    out.write(name + end)
         elif self.deleted:
             count = len(self.deleted)
             _say(f"{count} {'path has' if count == 1 else 'paths have'} to be deleted: not in the tar, see --deletions")
@@ -126,15 +125,19 @@ class _Exporter:
         if change.kind == EQUAL and change.info.st_nlink < 2:
             return
         try:
-            if not archive.add(name, change, target.layers, links):
-                _say(f"{path}: a socket can't be in a tar; left out")
+            note = archive.add(name, change, target.layers, links)
+            if note:
+                _say(f"{path}: {note}")
             for lost in _find_lost(change):
                 self._leave_out(path, f"that it has {lost} no longer can't be in a tar")
         except FileNotFoundError:
             return  # somebody has just removed it
+        except BrokenPipeError:
+            raise  # that is the tar
+        except Torn as error:
+            self.left_out += 1
+            _say(f"{path}: {error.strerror}; what could not be read is zeros in the tar")
         except OSError as error:
-            if error.filename is None:
-                raise  # that is the tar, and not the file
             self._leave_out(path, str(error.strerror))
 
     def _leave_out(self, path: str, why: str) -> None:
@@ -156,35 +159,6 @@ def _refuse_inside(name: str, targets: "list[Target]") -> None:
         for top in (target.where if target.backing else "", os.fsdecode(target.layers.upper)):
             if top and os.path.commonpath((path, top)) == top:
                 raise Failure(f"{name} lies in {top}, which is exported; write it elsewhere, or to standard output")
-
-
-def _write_whole(path: str, write: "object") -> None:
-    """Have `write` fill the file `path`, whole or not at all. Raises what it raises, OSError."""
-    assert callable(write)
-    if os.path.exists(path) and not os.path.isfile(path):
-        # A device or a pipe can't be replaced.
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            write(fd)
-        finally:
-            os.close(fd)
-        return
-    scratch = f"{path}.new"
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
-    try:
-        try:
-            write(fd)
-        finally:
-            os.close(fd)
-        os.rename(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    with os.fdopen(os.dup(fd), "wb") as stream:
-        stream.write(data)
 
 
 def _say(text: str) -> None:

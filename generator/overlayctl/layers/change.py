@@ -1,7 +1,10 @@
 """What a walk over two layers yields: one change at one path."""
 
 from os import stat_result
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from overlayctl.layers.directory import Directory
 
 ADDED, CHANGED, METADATA, EQUAL = "added", "changed", "metadata", "equal"
 DELETED, REPLACED, MOVED, OPAQUE = "deleted", "replaced", "moved", "opaque"
@@ -31,7 +34,7 @@ class Layers(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One change at `path`, which goes from the overlay's top; b"" is that itself.
+    """One change at `path`, which goes from the overlay's top; b"" is that itself. Good until the walk goes on.
 
     `what` differs: content, mode, owner, times, xattrs. `real` and `info` are what is seen now, and where it lies; of
     what is deleted `real` is the whiteout, or None, and `info` is None. `old` and `old_info` are what the image has,
@@ -46,10 +49,10 @@ class Change(NamedTuple):
     info: "stat_result | None"
     old: "bytes | None" = None
     old_info: "stat_result | None" = None
-    beside: "bytes | None" = None
+    beside: "Directory | None" = None
     source: bytes = b""
 
     @property
     def below(self) -> "bytes | None":
         """The place below it in the lower layer, whether there is something or not; None where that does not show."""
-        return None if self.beside is None else self.beside + b"/" + self.path.rpartition(b"/")[2]
+        return None if self.beside is None else self.beside.path + b"/" + self.path.rpartition(b"/")[2]

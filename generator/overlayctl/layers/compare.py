@@ -3,6 +3,8 @@
 import os
 from os import getxattr
 
+from overlayctl.layers.directory import Directory
+from overlayctl.layers.held import open_regular
 from overlayctl.layers.marks import METACOPY, PREFIX, find_data, is_shown, list_attributes
 
 _TYPE, _REGULAR, _DIRECTORY, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
@@ -11,12 +13,10 @@ _CHUNK = 1 << 18
 _COPIED_UP = [PREFIX + "origin"]
 _NONE: "list[str]" = []
 _CONTENT = ["content"]
-# Read without leaving a time of access behind: the layers stay as they are.
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NOATIME | os.O_CLOEXEC
 
 
 def find_differences(
-    real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result, lower: bytes, beside: "bytes | None"
+    real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result, lower: bytes, beside: "Directory | None"
 ) -> "tuple[str, ...]":
     """What tells the entry `real` from `old` of the same type: content, mode, owner, times, xattrs. Raises OSError.
 
@@ -26,9 +26,9 @@ def find_differences(
     names, old_names = list_attributes(real), list_attributes(old)
     if names == _COPIED_UP:
         names = _NONE
-    data = real
+    data, _held = real, None
     if names and METACOPY in names:
-        data = find_data(real, lower, None if beside is None else beside + b"/" + old.rpartition(b"/")[2])
+        data, _held = find_data(real, lower, None if beside is None else beside.path + b"/" + old.rpartition(b"/")[2])
     found = _NONE if _is_same_content(data, real, info, old, old_info) else _CONTENT
     if info.st_mode != old_info.st_mode:
         found = [*found, "mode"]
@@ -39,11 +39,6 @@ def find_differences(
     if (names or old_names) and not _has_same_attributes(real, names, old, old_names):
         found = [*found, "xattrs"]
     return tuple(found)
-
-
-def open_layer(path: bytes) -> int:
-    """A descriptor to read the regular file `path` of a layer. Raises OSError."""
-    return os.open(path, _FLAGS)
 
 
 def _is_same_content(data: bytes, real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result) -> bool:
@@ -63,9 +58,9 @@ def _is_same_content(data: bytes, real: bytes, info: os.stat_result, old: bytes,
 
 
 def _has_equal_bytes(one: bytes, other: bytes, size: int) -> bool:
-    first = open_layer(one)
+    first = open_regular(one)
     try:
-        second = open_layer(other)
+        second = open_regular(other)
         try:
             while size > 0:
                 data = os.read(first, _CHUNK)

@@ -8,6 +8,8 @@ import errno
 import os
 from os import getxattr, listxattr
 
+from overlayctl.layers.directory import Directory
+
 PREFIX = "trusted.overlay."
 _OPAQUE, _REDIRECT = PREFIX + "opaque", PREFIX + "redirect"
 METACOPY, _WHITEOUT = PREFIX + "metacopy", PREFIX + "whiteout"
@@ -43,47 +45,41 @@ def read_directory(path: bytes) -> "tuple[bool, bytes]":
     return False, b""
 
 
-def find_redirected(redirect: bytes, lower: bytes, beside: "bytes | None") -> "bytes | None":
-    """The place in the layer `lower` that a `redirect` means, None if there is none. Raises OSError.
+def find_redirected(redirect: bytes, lower: Directory, beside: "Directory | None") -> "tuple[Directory, bytes] | None":
+    """Where a `redirect` leads in the layer `lower`: a directory, and a name in it that need not be there.
 
-    `beside` is the lower directory that shows through the one that the redirected entry is in.
+    `beside` is the lower directory that shows through the one that the redirected entry is in. None if there is none.
+    As in the kernel no symbolic link is followed. Raises OSError.
     """
-    if not redirect.startswith(b"/"):
-        return None if beside is None else _descend(beside, [redirect])
-    return _descend(lower, redirect[1:].split(b"/"))
+    start = lower if redirect.startswith(b"/") else beside
+    *parts, name = redirect.lstrip(b"/").split(b"/")
+    if start is None or name in (b"", b".", b".."):
+        return None
+    directory = start.descend(parts)
+    return None if directory is None else (directory, name)
 
 
-def _descend(directory: bytes, parts: "list[bytes]") -> "bytes | None":
-    """`parts` below `directory`, None if it is not there; as the kernel, without following a symbolic link."""
-    path = directory
-    for number, part in enumerate(parts, 1):
-        if part in (b"", b".", b".."):
-            return None
-        path += b"/" + part
-        try:
-            info = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if number < len(parts) and info.st_mode & _TYPE != _DIRECTORY:
-            return None
-    return path
-
-
-def find_data(path: bytes, lower: bytes, below: "bytes | None") -> bytes:
+def find_data(path: bytes, lower: bytes, below: "bytes | None") -> "tuple[bytes, object]":
     """Where the content of the regular file `path` lies: there, or in the lower layer if metadata alone was copied.
 
-    `below` is the place below it there, None if that does not show. Raises OSError, also if the image has the content
-    no longer.
+    `below` is the place below it there, None if that does not show. The path is good for as long as the second of the
+    two is held. Raises OSError, also if the image has the content no longer.
     """
     names = list_attributes(path)
     if METACOPY not in names:
-        return path
+        return path, None
+    held: Directory | None = None
     if _REDIRECT in names:
-        beside = None if below is None else below.rpartition(b"/")[0]
-        below = find_redirected(getxattr(path, _REDIRECT, follow_symlinks=False), lower, beside)
+        redirect = getxattr(path, _REDIRECT, follow_symlinks=False)
+        if redirect.startswith(b"/"):
+            found = find_redirected(redirect, Directory.open_top(lower), None)
+            held = found[0] if found else None
+            below = found[0].path + b"/" + found[1] if found else None
+        elif below is not None:
+            below = None if b"/" in redirect else below.rpartition(b"/")[0] + b"/" + redirect
     if below is None or not os.path.lexists(below):
         raise OSError(errno.ENODATA, "its content was left in the image, which has it no longer", path)
-    return below
+    return below, held
 
 
 def read_attributes(path: bytes) -> "dict[str, bytes]":

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from overlayctl.layers.change import Change, Layers
+from overlayctl.layers.directory import Directory
 from overlayctl.layers.place import Part
 from overlayctl.layers.walk import Report, Walker
 
@@ -76,7 +77,7 @@ class _Team:
         self._helpers: list[tuple[int, int, int]] = []  # process, to it, from it
         self._given = self._taken = 0
 
-    def share(self, directory: bytes, names: "Iterator[bytes]", count: int) -> "Iterator[bytes | list[bytes]]":
+    def share(self, directory: Directory, names: "Iterator[bytes]", count: int) -> "Iterator[bytes | list[bytes]]":
         """What Walker asks for."""
         self._seen += count
         if self._size < 2 or self._seen < _WORTHWHILE or count < _PART:
@@ -157,12 +158,12 @@ class _Team:
             os._exit(0)
 
 
-def _split(directory: bytes, names: "Iterator[bytes]") -> "Iterator[bytes | list[bytes]]":
+def _split(directory: Directory, names: "Iterator[bytes]") -> "Iterator[bytes | list[bytes]]":
     """Names of directories alone, all others in lists."""
     inner: set[bytes] = set()
     # Two links: no directory in it. Where that is not so the text is the same, and a helper has more to do.
-    if os.lstat(directory).st_nlink != 2:
-        with os.scandir(directory) as entries:
+    if directory.find().st_nlink != 2:
+        with os.scandir(directory.path) as entries:
             inner = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
     part: list[bytes] = []
     size = 0

@@ -1,8 +1,9 @@
 """Directories on the way of a walk, as the directories of the layers that they are made of."""
 
 from collections.abc import Collection, Iterator
-from os import listdir
 from typing import NamedTuple
+
+from overlayctl.layers.directory import Directory
 
 _NO_NAMES: "frozenset[bytes]" = frozenset()
 
@@ -10,13 +11,13 @@ _NO_NAMES: "frozenset[bytes]" = frozenset()
 class Part(NamedTuple):
     """Names in one directory that are no directories, in place of their changes: Walker.walk_part() has these.
 
-    `upper` is the directory in the upper layer, `image` the one in the lower layer, and `present` what of `names` that
-    has.
+    `upper` leads to the directory from the top of the upper layer, `image` to the one in the lower layer, and `present`
+    is what of `names` that has.
     """
 
     path: bytes
-    upper: bytes
-    image: "bytes | None"
+    upper: "list[bytes]"
+    image: "list[bytes] | None"
     names: "list[bytes]"
     present: "list[bytes]"
 
@@ -28,31 +29,35 @@ class Place:
     the last two are the same, as nearly everywhere, only names in the upper one can have changed: `plain`.
     """
 
-    __slots__ = ("image", "in_image", "in_shown", "in_upper", "own", "path", "plain", "shown", "upper")
+    __slots__ = ("image", "in_image", "in_shown", "in_upper", "path", "plain", "shown", "upper")
 
     def __init__(
-        self, path: bytes, upper: "bytes | None", shown: "bytes | None", image: "bytes | None", indexed: bool
+        self,
+        path: bytes,
+        upper: "Directory | None",
+        shown: "Directory | None",
+        image: "Directory | None",
+        indexed: bool,
     ) -> None:
         self.path = path
         self.upper = upper
         self.shown = shown
         self.image = image
-        self.plain = shown == image and not indexed
-        self.own = upper + b"/" if upper is not None and self.plain else b""
-        own = listdir(upper) if upper is not None else []
+        self.plain = shown is image and not indexed
+        own = upper.names() if upper is not None else []
         self.in_upper: Collection[bytes] = own if self.plain else frozenset(own)
-        self.in_image = frozenset(listdir(image)) if image is not None else _NO_NAMES
-        if shown == image:
+        self.in_image = frozenset(image.names()) if image is not None else _NO_NAMES
+        if shown is image:
             self.in_shown = self.in_image
         else:
-            self.in_shown = frozenset(listdir(shown)) if shown is not None else _NO_NAMES
+            self.in_shown = frozenset(shown.names()) if shown is not None else _NO_NAMES
 
     @classmethod
-    def of_part(cls, part: Part) -> "Place":
+    def of_part(cls, part: Part, upper: Directory, image: "Directory | None") -> "Place":
         """The directory that has the names of `part` and no others."""
         place = cls.__new__(cls)
-        place.path, place.upper, place.shown, place.image = part.path, part.upper, part.image, part.image
-        place.plain, place.own, place.in_upper = True, part.upper + b"/", part.names
+        place.path, place.upper, place.shown, place.image = part.path, upper, image, image
+        place.plain, place.in_upper = True, part.names
         place.in_image = place.in_shown = frozenset(part.present)
         return place
 

@@ -1,7 +1,8 @@
 """Walks an upper layer against the lower one: each change that a user sees, without the overlay's help.
 
 The layers are read, not the mounted overlay, so it works for one that is not mounted as well. A mounted one may be
-written to meanwhile: each entry is told as it was when it was looked at. marks.py and index.py know what overlayfs
+written to meanwhile: each entry is told as it was when it was looked at, and nothing outside of the layers is read
+(directory.py). marks.py and index.py know what overlayfs
 notes in a layer, compare.py what tells two entries apart.
 
 The walk holds the names in the directories that lead to the present one and nothing else: memory does not grow with
@@ -15,6 +16,7 @@ from typing import Optional, Union, cast
 
 from overlayctl.layers.change import ADDED, CHANGED, DELETED, EQUAL, METADATA, MOVED, OPAQUE, REPLACED, Change, Layers
 from overlayctl.layers.compare import find_differences
+from overlayctl.layers.directory import Directory
 from overlayctl.layers.marks import find_redirected, is_whiteout, read_directory
 from overlayctl.layers.place import Part, Place
 
@@ -24,7 +26,7 @@ _CONTENT = ("content",)
 Report = Callable[[bytes, OSError], None]
 Entry = Optional[tuple[bytes, stat_result]]
 # Gets a directory of the upper layer, its names and their number, and puts names that are to be a part into a list.
-Shared = Callable[[bytes, "Iterator[bytes]", int], "Iterator[bytes | list[bytes]]"]
+Shared = Callable[[Directory, "Iterator[bytes]", int], "Iterator[bytes | list[bytes]]"]
 
 
 Step = Union[Change, Part]
@@ -51,6 +53,7 @@ class Walker:
         self.follow = follow
         self.report = report
         self.shared = shared
+        self.upper, self.lower = Directory.open_top(layers.upper), Directory.open_top(layers.lower)
         self.index: dict[tuple[int, bytes], bytes] = {}
         if layers.links:
             from overlayctl.layers import index
@@ -59,8 +62,7 @@ class Walker:
 
     def walk(self, start: bytes) -> "Iterator[Step]":
         """As walk() has it."""
-        lower = self.layers.lower
-        place: Place | None = Place(b"", self.layers.upper, lower, lower, bool(self.index))
+        place: Place | None = Place(b"", self.upper, self.lower, self.lower, bool(self.index))
         names = [name for name in start.split(b"/") if name]
         start = b"/".join(names)
         if not start:
@@ -72,8 +74,9 @@ class Walker:
             path = _join(path, name)
             if place.plain and name not in place.in_upper:
                 # From here on there is the image alone.
-                rest = start[len(place.path) :].lstrip(b"/")
-                if place.image is None or not os.path.lexists(place.image + b"/" + rest):
+                *parts, last = start[len(place.path) :].lstrip(b"/").split(b"/")
+                inner = place.image.descend(parts) if place.image else None
+                if inner is None or not os.path.lexists(inner.path + b"/" + last):
                     raise NotFound(start)
                 return
             changes, place = self.examine(place, name)
@@ -86,7 +89,15 @@ class Walker:
 
     def walk_part(self, part: Part) -> "Iterator[Change]":
         """The changes at the names of `part`."""
-        return cast("Iterator[Change]", self._walk_below(Place.of_part(part)))
+        try:
+            upper = self.upper.descend(part.upper)
+            image = None if part.image is None else self.lower.descend(part.image)
+        except OSError as error:
+            self.report(part.path, error)
+            return iter(())
+        if upper is None:
+            return iter(())  # somebody has just removed it
+        return cast("Iterator[Change]", self._walk_below(Place.of_part(part, upper, image)))
 
     def _names(self, place: Place) -> "Iterator[bytes | list[bytes]]":
         names = place.names()
@@ -95,10 +106,10 @@ class Walker:
         return self.shared(place.upper, names, len(place.in_upper))
 
     def _examine_top(self) -> "tuple[Change, ...]":
-        upper, lower = self.layers.upper, self.layers.lower
-        info, old_info = lstat(upper), lstat(lower)
-        what = find_differences(upper, info, lower, old_info, lower, lower)
-        return (Change(METADATA, b"", what, upper, info, lower, old_info, lower),) if what else ()
+        upper, lower = self.upper, self.lower
+        own, old = (upper.itself, upper.find()), (lower.itself, lower.find())
+        what = find_differences(*own, *old, self.layers.lower, lower)
+        return (Change(METADATA, b"", what, *own, *old, lower),) if what else ()
 
     def _walk_below(self, first: Place) -> "Iterator[Step]":
         """All changes below the directory `first`."""
@@ -107,20 +118,24 @@ class Walker:
         examine, make = self.examine, tuple.__new__
         while pending:
             place, names = pending[-1]
-            upper, in_image, shown = place.own, place.in_image, place.shown
+            try:
+                fd = -1 if place.upper is None or not place.plain else place.upper.fd
+            except OSError as error:
+                self.report(place.path, error)
+                names = iter(())
+            own = b"/proc/self/fd/%d/" % fd
+            in_image, shown = place.in_image, place.shown
             prefix = place.path and place.path + b"/"
             for name in names:
                 if isinstance(name, list):
-                    present = [one for one in name if one in in_image]
-                    yield Part(place.path, upper[:-1], place.image, name, present)
+                    yield _make_part(place, name)
                     continue
                 try:
-                    if upper and name not in in_image:
+                    if fd >= 0 and name not in in_image:
                         # The way of most entries, without a call.
-                        real = upper + name
-                        info = lstat(real)
+                        info = lstat(name, dir_fd=fd)
                         if info.st_mode & _TYPE == _REGULAR and info.st_size:
-                            yield make(Change, (ADDED, prefix + name, (), real, info, None, None, shown, b""))
+                            yield make(Change, (ADDED, prefix + name, (), own + name, info, None, None, shown, b""))
                             continue
                     changes, inner = examine(place, name)
                 except FileNotFoundError:
@@ -130,25 +145,34 @@ class Walker:
                     continue
                 yield from changes
                 if inner is not None:
-                    pending.append((inner, self._names(inner)))
+                    try:
+                        pending.append((inner, self._names(inner)))
+                    except OSError as error:
+                        self.report(prefix + name, error)
+                        continue
+                    # Of the paths of a deep tree only the last is kept: all of them are its square.
+                    place.path = b""
                     break
             else:
                 pending.pop()
+                if pending:
+                    pending[-1][0].path = place.path.rpartition(b"/")[0]
 
     def examine(self, place: Place, name: bytes) -> "tuple[tuple[Change, ...], Place | None]":
         """What changed at `name` in `place`, and the directory there if it has to be walked. Raises OSError."""
         path = _join(place.path, name)
         old = _look(place.image, name) if name in place.in_image else None
         below = old
-        if place.shown != place.image:
+        if place.shown is not place.image:
             below = _look(place.shown, name) if name in place.in_shown else None
         if place.upper is None or not (place.plain or name in place.in_upper):
-            return self._examine_lower(place, path, below, old)
-        real = place.upper + b"/" + name
-        info = lstat(real)
+            return self._examine_lower(place, name, path, below, old)
+        fd = place.upper.fd
+        real = b"/proc/self/fd/%d/%b" % (fd, name)
+        info = lstat(name, dir_fd=fd)
         kind = info.st_mode & _TYPE
         if kind == _DIRECTORY:
-            return self._examine_directory(place, path, (real, info), below, old)
+            return self._examine_directory(place, name, path, (real, info), below, old)
         # Asked here, too: a call for each entry is what the walk of a million takes its time for.
         if (kind == _CHARACTER or not info.st_size) and is_whiteout(real, info):
             return _note_deleted(path, real, old), None
@@ -157,48 +181,50 @@ class Walker:
         return self._compare(EQUAL, path, (real, info), old, place.shown), None
 
     def _examine_lower(
-        self, place: Place, path: bytes, below: Entry, old: Entry
+        self, place: Place, name: bytes, path: bytes, below: Entry, old: Entry
     ) -> "tuple[tuple[Change, ...], Place | None]":
         """The same for what the upper layer has not: it shows through a moved directory, or the index changes it."""
         if below is None:
             return _note_deleted(path, None, old), None
         real, info = self._find_linked(*below) if self.index else below
         inner = None
-        if info.st_mode & _TYPE == _DIRECTORY:
-            image = _directory_of(old)
-            if real != image or self.index:
-                inner = Place(path, None, real, image, bool(self.index))
+        if info.st_mode & _TYPE == _DIRECTORY and (below is not old or self.index):
+            image = _enter(place.image, name, old)
+            shown = image if below is old else _enter(place.shown, name, below)
+            inner = Place(path, None, shown, image, bool(self.index))
         if old and old[0] == real:
             return (), inner
         return self._compare("", path, (real, info), old, place.shown), inner
 
     def _examine_directory(
-        self, place: Place, path: bytes, own: "tuple[bytes, stat_result]", below: Entry, old: Entry
+        self, place: Place, name: bytes, path: bytes, own: "tuple[bytes, stat_result]", below: Entry, old: Entry
     ) -> "tuple[tuple[Change, ...], Place]":
         """The same for a directory of the upper layer."""
-        real, info = own
-        hides, redirect = read_directory(real)
-        shown, image = _directory_of(below), _directory_of(old)
+        hides, redirect = read_directory(own[0])
+        assert place.upper
+        upper, image = place.upper.enter(name), _enter(place.image, name, old)
+        shown = image if below is old else _enter(place.shown, name, below)
         if hides:
             shown = None
         elif redirect:
-            target = find_redirected(redirect, self.layers.lower, place.shown)
-            shown = _directory_of((target, lstat(target))) if target else None
+            target = find_redirected(redirect, self.lower, place.shown)
+            shown = target[0].descend([target[1]]) if target else None
+            if shown and shown.is_same(image):
+                shown = image
         indexed = bool(self.index)
-        if self.follow and redirect and shown is not None and shown != image:
-            source = (shown, lstat(shown))
-            what = find_differences(real, info, *source, self.layers.lower, None)
-            start = len(self.layers.lower) + 1
-            moved = Change(MOVED, path, what, real, info, *source, None, shown[start:])
-            return (*_note_deleted(path, None, old), moved), Place(path, real, shown, shown, indexed)
+        if self.follow and redirect and shown is not None and shown is not image:
+            source = (shown.itself, shown.find())
+            what = find_differences(*own, *source, self.layers.lower, None)
+            moved = Change(MOVED, path, what, *own, *source, None, b"/".join(shown.parts()))
+            return (*_note_deleted(path, None, old), moved), Place(path, upper, shown, shown, indexed)
         replaces = image is not None and shown is None and (hides or redirect)
         return (
             self._compare(OPAQUE if replaces else "", path, own, old, place.shown),
-            Place(path, real, shown, image, indexed),
+            Place(path, upper, shown, image, indexed),
         )
 
     def _compare(
-        self, unchanged: str, path: bytes, own: "tuple[bytes, stat_result]", old: Entry, beside: "bytes | None"
+        self, unchanged: str, path: bytes, own: "tuple[bytes, stat_result]", old: Entry, beside: "Directory | None"
     ) -> "tuple[Change, ...]":
         """The change from `old` to `own`; if nothing differs one of the kind `unchanged`, or none for ""."""
         if old is None:
@@ -223,18 +249,28 @@ class Walker:
         return real, info
 
 
-def _look(directory: "bytes | None", name: bytes) -> Entry:
+def _look(directory: "Directory | None", name: bytes) -> Entry:
     """What a lower `directory` has at `name`, None if nothing."""
     assert directory is not None
-    path = directory + b"/" + name
-    info = lstat(path)
+    fd = directory.fd
+    path = b"/proc/self/fd/%d/%b" % (fd, name)
+    info = lstat(name, dir_fd=fd)
     if (not info.st_size or info.st_mode & _TYPE == _CHARACTER) and is_whiteout(path, info):
         return None
     return path, info
 
 
-def _directory_of(entry: Entry) -> "bytes | None":
-    return entry[0] if entry and entry[1].st_mode & _TYPE == _DIRECTORY else None
+def _enter(directory: "Directory | None", name: bytes, entry: Entry) -> "Directory | None":
+    """The directory that `entry` of `directory` is, None if it is something else."""
+    if directory is None or not entry or entry[1].st_mode & _TYPE != _DIRECTORY:
+        return None
+    return directory.enter(name)
+
+
+def _make_part(place: Place, names: "list[bytes]") -> Part:
+    assert place.upper
+    image = None if place.image is None else place.image.parts()
+    return Part(place.path, place.upper.parts(), image, names, [name for name in names if name in place.in_image])
 
 
 def _note_deleted(path: bytes, whiteout: "bytes | None", old: Entry) -> "tuple[Change, ...]":

@@ -1,5 +1,6 @@
 """Notes what the generator reads while it makes its plan: the list of a bug report is never out of date."""
 
+import os
 import posix
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,15 @@ class _Recorder:
     def __init__(self, root: str, record: Record) -> None:
         self._root = root
         self._record = record
+        self._find = gather._place
+        self._asked: dict[str, str] = {}
+
+    def place(self, root: str, path: str, follow: bool = True) -> str:
+        """Stands in for gather's own: what was asked for is noted, not where links of the tree lead."""
+        found = self._find(root, path, follow)
+        if ".." not in path.split("/"):
+            self._asked[found] = path
+        return found
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(posix, name)
@@ -49,8 +59,9 @@ class _Recorder:
 
     def _wrap(self, real: "Callable[..., Any]", noted: "dict[str, None]") -> "Callable[..., Any]":
         def call(path: str, *arguments: object, **options: object) -> Any:
-            inside = path[len(self._root) :]
-            noted["/" + "/".join(part for part in inside.split("/") if part)] = None
+            # Never a path with "..": modules.dep may have such, and they would lead out of the case.
+            inside = os.path.normpath("/" + self._asked.get(path, path[len(self._root) :]).lstrip("/"))
+            noted[inside] = None
             return real(path, *arguments, **options)
 
         return call
@@ -59,8 +70,10 @@ class _Recorder:
 def make_plan(root: str, environ: "Mapping[str, str]") -> "tuple[Plan | None, Record]":
     """The plan for the machine at `root`, and what was read for it. Raises OSError."""
     record = Record()
+    recorder = _Recorder(root, record)
+    own = gather._place
     try:
-        vars(gather)["posix"] = _Recorder(root, record)
+        vars(gather).update(posix=recorder, _place=recorder.place)
         return boot.make_plan(root, environ), record
     finally:
-        vars(gather)["posix"] = posix
+        vars(gather).update(posix=posix, _place=own)

@@ -1,15 +1,18 @@
 """The verb save: all that the generator reads, as a case of this project's tests, in a tar for a bug report."""
 
+import io
 import os
+import subprocess
 import tarfile
 import tempfile
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from overlay_generator import __version__, boot
 from overlay_generator.dryrun import show
 from overlayctl.errors import Failure
+from overlayctl.outfile import OutFile, standard_output, whole
 from overlayctl.output import printable
-from overlayctl.save import casedir, record
+from overlayctl.save import casedir, record, replay
 from overlayctl.status import machine
 
 if TYPE_CHECKING:
@@ -58,6 +61,8 @@ def run(options: "argparse.Namespace") -> int:
         names = _list(case.top)
         try:
             _pack(options.file, case.top)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise Failure(f"{options.file}: {error.strerror}") from error
     if options.file != "-":
@@ -87,11 +92,13 @@ def _fill(case: casedir.Case, root: str, environ: "dict[str, str]", note: str) -
         text = " ".join(note.split()) or f"Saved by overlayctl {__version__}, kernel {os.uname().release}."
         case.write("README", f"{text}\n")
         tree = f"{os.path.dirname(case.top)}/tree"
-        casedir.build(case.top, tree)
+        noted = replay.build(case.top, tree)
         blotted = {key: casedir.blot(value.encode())[0].decode() for key, value in saved.items()}
-        expected = casedir.run_generator(tree, blotted)
+        expected = replay.run_generator(tree, blotted, noted)
     except OSError as error:
         raise Failure(f"it could not be collected ({error.filename}: {error.strerror})") from error
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        raise Failure(f"it could not be collected ({error})") from error
     case.write("expected", expected)
     return (
         "" if _is_same(plan, expected) else "what was saved gives other units than this machine: say so in the report"
@@ -122,25 +129,18 @@ def _list(top: str) -> "list[str]":
 
 def _pack(path: str, top: str) -> None:
     if path == "-":
-        import sys
-
-        _write(sys.stdout.buffer, top, "")
+        with standard_output() as out:
+            _write(out, top, "")
         return
-    scratch = f"{path}.new"
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as stream:
-            _write(stream, top, "gz" if path.endswith(("gz", "z")) else "")
-        os.rename(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
+    with whole(path) as out:
+        _write(out, top, "gz" if path.endswith(("gz", "z")) else "")
 
 
-def _write(stream: "IO[bytes]", top: str, compression: str) -> None:
-    mode = "w|gz" if compression else "w|"
-    with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
+def _write(out: OutFile, top: str, compression: str) -> None:
+    packed = io.BytesIO()  # of a few files; tarfile would close what can't be written with a traceback
+    with tarfile.open(fileobj=packed, mode=f"w:{compression}") as archive:  # type: ignore[call-overload]
         archive.add(top, _NAME, filter=_make_plain)
+    out.write(packed.getvalue())
 
 
 def _make_plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,18 +1,28 @@
-"""A tar of upper layers as they are, whiteouts and attributes included, made before a reset is staged."""
+"""A tar of upper layers as they are, whiteouts and attributes included, made before a reset is staged.
 
+Whoever can write to the overlay may do so meanwhile: each entry is held while it is read (layers/held.py), what has
+gone is left out, and what was written to is told.
+"""
+
+import errno
 import os
 import stat
-import tarfile
+import sys
 from collections.abc import Iterator
-from typing import IO
+from contextlib import closing
 
 from overlayctl.errors import Failure
+from overlayctl.layers.directory import Directory
+from overlayctl.layers.held import Held
+from overlayctl.layers.links import Links
 from overlayctl.mounts import read
+from overlayctl.outfile import whole
+from overlayctl.output import printable
 from overlayctl.stage.request import Place
+from overlayctl.tar import WRITTEN, Member, Tar, can_hold
 
 # References to inodes of this image: of no use in a copy, and wrong over another image.
 _LEFT_OUT = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.upper")
-_ATTRIBUTE = "SCHILY.xattr."  # as GNU tar, bsdtar and star have them; GNU tar: --xattrs --xattrs-include='*'
 
 
 def write(path: str, places: "list[Place]") -> int:
@@ -20,28 +30,14 @@ def write(path: str, places: "list[Place]") -> int:
     _verify(path, places)
     try:
         # Whole or not at all: nothing is staged without it.
-        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as stream:
-            _pack(stream, places)
-            stream.flush()
-            os.fsync(stream.fileno())
-        size = os.stat(path + ".new").st_size
-        os.rename(path + ".new", path)
-        return size
-    except OSError as error:
-        _remove(path + ".new")
-        where = error.filename or path
-        raise Failure(f"the backup could not be made ({where}: {error.strerror}); nothing is staged") from error
-    except KeyboardInterrupt:
-        _remove(path + ".new")
-        raise
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+        with whole(path) as out:
+            tar = Tar(out)
+            for place in places:
+                _pack(tar, place)
+            tar.close()
+    except Failure as error:
+        raise Failure(f"the backup could not be made ({error}); nothing is staged") from error
+    return out.size
 
 
 def _verify(path: str, places: "list[Place]") -> None:
@@ -56,50 +52,83 @@ def _verify(path: str, places: "list[Place]") -> None:
         raise Failure(f"{path} is there already and is no file")
 
 
-def _pack(stream: "IO[bytes]", places: "list[Place]") -> None:
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for place in places:
-            top = place.where.strip("/")
-            seen: dict[tuple[int, int], str] = {}
-            for source, name in _walk(place.upper, top):
-                info = os.lstat(source)
-                if stat.S_ISSOCK(info.st_mode):
-                    continue  # no tar can hold one, and its service makes it again
-                # Its own search for hard links goes by inode alone, and several file systems may come here.
-                archive.inodes.clear()  # type: ignore[attr-defined]
-                entry = archive.gettarinfo(source, name)
-                key = (info.st_dev, info.st_ino)
-                if stat.S_ISREG(info.st_mode) and info.st_nlink > 1 and key in seen:
-                    entry.type, entry.linkname, entry.size = tarfile.LNKTYPE, seen[key], 0
-                seen.setdefault(key, name)
-                entry.pax_headers = _read_attributes(source)
-                if entry.isreg():
-                    with open(source, "rb") as content:
-                        archive.addfile(entry, content)
-                else:
-                    archive.addfile(entry)
+def _pack(tar: Tar, place: Place) -> None:
+    links = Links(b"")
+    top = Directory.open_top(os.fsencode(f"{place.backing}/upper"))
+    start = os.fsencode(place.where.strip("/"))
+    tar.add(Member(start, top.find(), _read_attributes(top.itself)))
+    for directory, name, inside in _walk(top, start):
+        try:
+            if name:
+                _add(tar, directory.path + b"/" + name, inside, links)
+            else:
+                tar.add(Member(inside, directory.find(), _read_attributes(directory.itself)))
+        except FileNotFoundError:
+            continue  # somebody has just removed it
+        except OSError as error:
+            raise Failure(f"/{printable(os.fsdecode(inside))}: {error.strerror}") from error
 
 
-def _walk(source: str, name: str) -> "Iterator[tuple[str, str]]":
-    """`source` and all below it, each with its name in the tar, directories before what is in them."""
-    yield source, name
-    pending = [(source, name)]
+def _add(tar: Tar, path: bytes, name: bytes, links: Links) -> None:
+    with closing(Held(path)) as held:
+        info = held.info
+        # No tar can hold a socket, and its service makes it again. A directory has just been put there by somebody.
+        if not can_hold(info) or stat.S_ISDIR(info.st_mode):
+            return
+        first = links.find_first(name, path, info)
+        if first is not None:
+            tar.add(Member(name, info, {}, first, hard=True))
+            return
+        attributes = _choose(held.read_all_attributes())
+        if not stat.S_ISREG(info.st_mode):
+            tar.add(Member(name, info, attributes, held.read_target() if stat.S_ISLNK(info.st_mode) else b""))
+            return
+        fd = held.open()
+        try:
+            if tar.add(Member(name, info, attributes), fd):
+                sys.stderr.write(f"overlayctl: /{printable(os.fsdecode(name))}: {WRITTEN}\n")
+        finally:
+            os.close(fd)
+
+
+def _walk(top: Directory, start: bytes) -> "Iterator[tuple[Directory, bytes, bytes]]":
+    """All below `top`: the directory, the name in it, b"" for itself, and the name in the tar."""
+    # Not recursive, and of all paths only the last is kept: the depth of a user's directories is not ours to know.
+    pending = [(top, iter(sorted(top.names())))]
+    inside = start
     while pending:
-        directory, inside = pending.pop()
-        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-            yield entry.path, f"{inside}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                pending.append((entry.path, f"{inside}/{entry.name}"))
+        directory, names = pending[-1]
+        for name in names:
+            path = inside + b"/" + name
+            inner = _enter(directory, name, path)
+            if inner is None:
+                yield directory, name, path
+                continue
+            yield inner, b"", path
+            pending.append((inner, iter(sorted(inner.names()))))
+            inside = path
+            break
+        else:
+            pending.pop()
+            inside = inside.rpartition(b"/")[0]
 
 
-def _read_attributes(path: str) -> "dict[str, str]":
-    """The extended attributes of `path` as pax headers."""
+def _enter(directory: Directory, name: bytes, path: bytes) -> "Directory | None":
+    """The directory `name` of `directory`, None for anything else."""
     try:
-        names = os.listxattr(path, follow_symlinks=False)
-        return {
-            _ATTRIBUTE + name: os.getxattr(path, name, follow_symlinks=False).decode("utf-8", "surrogateescape")
-            for name in names
-            if name not in _LEFT_OUT
-        }
-    except OSError:
-        return {}
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=directory.fd).st_mode):
+            return None
+        return directory.enter(name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None  # something else now, or nothing: that is seen when it is added
+        raise Failure(f"/{printable(os.fsdecode(path))}: {error.strerror}") from error
+
+
+def _read_attributes(path: bytes) -> "dict[str, bytes]":
+    with closing(Held(path)) as held:
+        return _choose(held.read_all_attributes())
+
+
+def _choose(attributes: "dict[str, bytes]") -> "dict[str, bytes]":
+    return {name: value for name, value in attributes.items() if name not in _LEFT_OUT}

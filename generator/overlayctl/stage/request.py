@@ -1,11 +1,15 @@
 """Requests to the next boot, staged in the backing directory: what reset, restore and their --cancel share."""
 
+import fcntl
 import os
-from dataclasses import dataclass, field
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from overlay_generator import boot
 from overlay_generator.names import backing_path, is_below
-from overlay_prepare import files, resetrequest
+from overlay_prepare import folder, resetrequest
 from overlay_prepare.resetrequest import Staged
 from overlayctl import mounts
 from overlayctl.errors import Failure
@@ -14,6 +18,7 @@ from overlayctl.output import printable
 from overlayctl.status import machine
 
 _MODE = 0o600
+_PATIENCE = 10  # seconds; who stages something takes a part of one
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def read_machine() -> Machine:
             continue
         try:
             found.places[where] = Place(where, backing, machine.read_staged(backing))
-        except ValueError:
+        except (ValueError, folder.WrongKind):
             # Not understood, and nothing is done for it at a boot: what is staged now takes its place.
             found.places[where] = Place(where, backing)
     return found
@@ -99,23 +104,57 @@ def take_out(before: Staged, paths: "list[str]") -> Staged:
     return Staged(before.whole, tuple(path for path in before.paths if path not in paths), before.keep)
 
 
-def write(place: Place, request: "Staged | None") -> None:
-    """Stage `request` for `place`, or nothing; on the disk when this returns. Raises Failure."""
+def write(place: Place, make: "Callable[[Place], Staged | None]") -> "Staged | None":
+    """Stage what `make` makes of `place` as it is now, or nothing; on the disk when this returns. Raises Failure.
+
+    Nobody else stages something for it meanwhile, so that no request is lost.
+    """
     path = f"{place.backing}/{resetrequest.NAME}"
     try:
-        # As the boot will read it: what it does not understand it does not do.
-        resetrequest.parse(resetrequest.spell(request or Staged()))
-    except ValueError as error:
-        raise Failure(f"{error}; nothing is staged") from error
-    try:
-        if request is None or not (request.whole or request.paths):
-            if os.path.lexists(path):
-                os.unlink(path)
-                files.sync_directory(place.backing)
-        else:
-            files.write_whole(path, resetrequest.spell(request), _MODE, durable=True)
+        with folder.open_top(place.backing, lambda text: _note(place, text)) as opened:
+            _lock(opened.fd, place.backing)
+            try:
+                staged = machine.read_staged(place.backing)
+            except (ValueError, folder.WrongKind):
+                staged = None  # not understood, and nothing is done for it at a boot: what is staged now replaces it
+            request = make(replace(place, staged=staged))
+            _write(opened, request)
     except OSError as error:
         raise Failure(f"{path} can't be written ({error.strerror}); nothing is staged") from error
+    return request
+
+
+def _write(opened: folder.Folder, request: "Staged | None") -> None:
+    text = resetrequest.spell(request or Staged())
+    try:
+        # As the boot will read it: what it does not understand it does not do.
+        resetrequest.parse(text)
+    except ValueError as error:
+        raise Failure(f"{error}; nothing is staged") from error
+    if request is not None and (request.whole or request.paths):
+        opened.write(resetrequest.NAME, text.encode("utf-8", "surrogateescape"), _MODE)
+    elif opened.find_kind(resetrequest.NAME) == "d":
+        opened.put_aside(resetrequest.NAME, "is a directory, and no request")
+    elif opened.find_kind(resetrequest.NAME):
+        opened.remove_file(resetrequest.NAME)
+        opened.sync()
+
+
+def _lock(fd: int, backing: str) -> None:
+    """Hold what `fd` has open until it is closed. Raises Failure if somebody else does for long, OSError."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Failure(f"{backing}: another overlayctl is staging something there; try it again") from None
+            time.sleep(0.02)
+
+
+def _note(place: Place, text: str) -> None:
+    sys.stderr.write(f"overlayctl: {printable(place.where)}: {printable(text)}\n")
 
 
 def tell(place: Place, request: "Staged | None") -> str:

@@ -1,14 +1,18 @@
 """The verb reset: upper layers are empty from the next boot on, but for what is to be kept."""
 
+import functools
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from overlay_generator.names import normalise
 from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept
 from overlayctl.errors import Failure
+from overlayctl.layers.directory import Directory
 from overlayctl.output import printable
 from overlayctl.stage import request as staging
 from overlayctl.stage.request import Place
+from overlayctl.stage.restore import verify
 from overlayctl.status import machine
 from overlayctl.status.space import spell_size
 
@@ -56,14 +60,18 @@ def run(options: "argparse.Namespace") -> int:
     chosen = _choose(found, machine.resolve(options.path))
     if options.cancel:
         for place, paths in chosen:
-            rest = staging.take_out(place.staged or Staged(), paths) if paths else None
-            staging.write(place, rest)
-            options.output.write(staging.tell(place, rest))
+            left = staging.write(place, functools.partial(_cancel, paths))
+            options.output.write(staging.tell(place, left))
         return 0
-    requests = [(place, _make_request(place, paths, options.keep, len(chosen) == 1)) for place, paths in chosen]
-    _verify_globs(options.keep, [place for place, _request in requests])
+    makers = []
+    for place, paths in chosen:
+        for path in paths:
+            verify(place, path)
+        makers.append((place, functools.partial(_make_request, paths, options.keep, len(chosen) == 1)))
+    _verify_globs(options.keep, [place for place, _make in makers])
     if options.dry_run:
-        for place, request in requests:
+        for place, make in makers:
+            request = make(place)
             options.output.write(staging.tell(place, request))
             for line in _preview(place, request):
                 options.output.write(line)
@@ -71,11 +79,10 @@ def run(options: "argparse.Namespace") -> int:
     if options.backup:
         from overlayctl.stage.backup import write
 
-        size = write(options.backup, [place for place, _request in requests])
+        size = write(options.backup, [place for place, _make in makers])
         options.output.write(f"{printable(options.backup)}: {spell_size(size)}\n")
-    for place, request in requests:
-        staging.write(place, request)
-        options.output.write(staging.tell(place, request))
+    for place, make in makers:
+        options.output.write(staging.tell(place, staging.write(place, make)))
     return 0
 
 
@@ -98,14 +105,14 @@ def _choose(found: staging.Machine, paths: "list[str]") -> "list[tuple[Place, li
     return [(found.places[where], [] if where in whole else below) for where, below in chosen.items()]
 
 
-def _make_request(place: Place, paths: "list[str]", globs: "list[str]", alone: bool) -> Staged:
-    from overlayctl.stage.restore import verify
+def _cancel(paths: "list[str]", place: Place) -> "Staged | None":
+    return staging.take_out(place.staged or Staged(), paths) if paths else None
 
+
+def _make_request(paths: "list[str]", globs: "list[str]", alone: bool, place: Place) -> Staged:
     keep = tuple(normalise(glob) for glob in globs if glob.startswith("/"))
     if not alone:
         keep = tuple(glob for glob in keep if may_hold_kept(place.where, (glob,)))
-    for path in paths:
-        verify(place, path)
     return staging.merge(place.staged, Staged(not paths, tuple(paths), keep))
 
 
@@ -126,25 +133,40 @@ def _verify_globs(globs: "list[str]", places: "list[Place]") -> None:
 
 def _preview(place: Place, request: Staged) -> "Iterator[str]":
     """A line for each entry of the upper layer that the request concerns, in the order of their names."""
-    tops = [place.where] if request.whole else list(request.paths)
-    for top in tops:
-        if top != place.where and os.path.lexists(place.upper + top[len(place.where) :]):
+    upper = Directory.open_top(os.fsencode(place.upper))
+    for top in [place.where] if request.whole else request.paths:
+        parts = [os.fsencode(part) for part in top[len(place.where) :].split("/") if part]
+        above = upper.descend(parts[:-1])
+        if above is None or (parts and not os.path.lexists(above.path + b"/" + parts[-1])):
+            continue
+        if parts:
             yield _spell(top, request)
-        yield from _preview_below(place, top, request)
+        directory = above.descend(parts[-1:])
+        if directory is not None:
+            yield from _preview_below(directory, top, request)
 
 
-def _preview_below(place: Place, top: str, request: Staged) -> "Iterator[str]":
-    try:
-        entries = sorted(os.scandir(place.upper + top[len(place.where) :]), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        path = f"{top}/{entry.name}"
-        kept = is_kept(path, request.keep)
-        if entry.is_dir(follow_symlinks=False) and not kept and may_hold_kept(path, request.keep):
-            yield from _preview_below(place, path, request)
+def _preview_below(top: Directory, inside: str, request: Staged) -> "Iterator[str]":
+    # Not recursive: the depth of a user's directories is not ours to know.
+    pending = [(top, iter(sorted(top.names())))]
+    while pending:
+        directory, names = pending[-1]
+        for name in names:
+            path = f"{inside}/{os.fsdecode(name)}"
+            kept = is_kept(path, request.keep)
+            try:
+                is_directory = stat.S_ISDIR(os.lstat(name, dir_fd=directory.fd).st_mode)
+                inner = directory.enter(name) if is_directory else None
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # somebody has just removed it
+            if inner is not None and not kept and may_hold_kept(path, request.keep):
+                pending.append((inner, iter(sorted(inner.names()))))
+                inside = path
+                break
+            yield _spell(path + ("/" if is_directory else ""), request, kept)
         else:
-            yield _spell(path + ("/" if entry.is_dir(follow_symlinks=False) else ""), request, kept)
+            pending.pop()
+            inside = inside.rpartition("/")[0]
 
 
 def _spell(path: str, request: Staged, kept: "bool | None" = None) -> str:

@@ -1,13 +1,17 @@
 """The verb restore: single paths are as the image has them again, from the next boot on."""
 
+import functools
 import os
 import stat
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from overlay_generator.names import ancestors
+from overlay_generator.names import ancestors, is_below
 from overlay_prepare.resetrequest import Staged, is_kept
 from overlayctl.errors import Failure
+from overlayctl.layers.directory import Directory
 from overlayctl.layers.marks import is_whiteout, read_directory
+from overlayctl.output import printable
 from overlayctl.stage import request as staging
 from overlayctl.stage.request import Place
 from overlayctl.status import machine
@@ -46,21 +50,18 @@ def run(options: "argparse.Namespace") -> int:
     chosen: dict[str, list[str]] = {}
     for path in machine.resolve(options.path):
         chosen.setdefault(found.find(path).where, []).append(path)
-    requests = []
+    makers: list[tuple[Place, Callable[[Place], Staged | None]]] = []
     for where, paths in chosen.items():
         place = found.places[where]
-        if options.cancel:
-            requests.append((place, staging.take_out(place.staged or Staged(), paths)))
-            continue
-        for path in paths:
+        makers.append((place, functools.partial(_cancel if options.cancel else _merge, paths)))
+        for path in [] if options.cancel else paths:
             warning = verify(place, path)
             if warning:
-                options.output.write(f"warning: {warning}\n")
-        requests.append((place, _merge(place, paths)))
-    for place, request in requests:
-        if not options.dry_run:
-            staging.write(place, request)
-        options.output.write(staging.tell(place, request))
+                options.output.write(f"warning: {printable(warning)}\n")
+    # What is wrong for one of them is said before something is staged for another.
+    requests = [(place, make(place)) for place, make in makers]
+    for (place, make), (_place, request) in zip(makers, requests):
+        options.output.write(staging.tell(place, request if options.dry_run else staging.write(place, make)))
     return 0
 
 
@@ -68,48 +69,59 @@ def verify(place: Place, path: str) -> str:
     """A warning if there is nothing to restore at `path`, else "". Raises Failure if it can't be restored alone."""
     if path == place.where:
         raise Failure(f"{path} is the whole overlay; overlayctl reset {path} empties it")
-    for above in reversed([above for above in ancestors(path) if above.startswith(f"{place.where}/")]):
-        inside = above[len(place.where) :]
-        kind = _find_kind(f"{place.upper}{inside}")
-        if kind == "directory":
-            reason = _find_cut(f"{place.upper}{inside}")
-            if reason and os.path.lexists(f"{place.lower}{path[len(place.where) :]}"):
-                # Its own content hides the image's, so what is taken away below shows nothing of the image.
-                raise Failure(f"{path} can't be restored alone: {above} {reason}; restore {above}")
-        elif kind == "whiteout":
+    nothing = f"{path}: nothing was changed there, it is as the image has it"
+    parts = os.fsencode(path[len(place.where) + 1 :]).split(b"/")
+    directory = Directory.open_top(os.fsencode(place.upper))
+    for above, part in zip([path for path in reversed(ancestors(path)) if is_below(path, place.where)], parts):
+        kind = _find_kind(directory, part)
+        if not kind:
+            return nothing
+        if kind == "whiteout":
             raise Failure(f"{path} can't be restored alone: {above} was deleted; restore {above}")
-        elif kind:
+        inner = directory.descend([part]) if kind == "directory" else None
+        if inner is None:
             raise Failure(f"{path} can't be restored alone: {above} was replaced by a {kind}; restore {above}")
-        else:
-            return f"{path}: nothing was changed there, it is as the image has it"
-    if not _find_kind(f"{place.upper}{path[len(place.where) :]}"):
-        return f"{path}: nothing was changed there, it is as the image has it"
-    return ""
+        reason = _find_cut(inner)
+        if reason and _has(place.lower, parts):
+            # Its own content hides the image's, so what is taken away below shows nothing of the image.
+            raise Failure(f"{path} can't be restored alone: {above} {reason}; restore {above}")
+        directory = inner
+    return "" if _find_kind(directory, parts[-1]) else nothing
 
 
-def _merge(place: Place, paths: "list[str]") -> Staged:
+def _cancel(paths: "list[str]", place: Place) -> Staged:
+    return staging.take_out(place.staged or Staged(), paths)
+
+
+def _merge(paths: "list[str]", place: Place) -> Staged:
     kept = [path for path in paths if place.staged and is_kept(path, place.staged.keep)]
     if kept:
         raise Failure(f"{kept[0]} is kept by what is staged already: overlayctl reset --cancel {place.where}")
     return staging.merge(place.staged, Staged(paths=tuple(paths)))
 
 
-def _find_kind(path: str) -> str:
-    """What stands at `path` in an upper layer: directory, whiteout, file and so on, "" for nothing. Raises OSError."""
+def _has(lower: str, parts: "list[bytes]") -> bool:
+    """True if the image has something there."""
+    directory = Directory.open_top(os.fsencode(lower)).descend(parts[:-1])
+    return directory is not None and os.path.lexists(directory.path + b"/" + parts[-1])
+
+
+def _find_kind(directory: Directory, name: bytes) -> str:
+    """What `name` of an upper layer is: directory, whiteout, file and so on, "" for nothing. Raises OSError."""
     try:
-        info = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+        info = os.lstat(name, dir_fd=directory.fd)
+    except FileNotFoundError:
         return ""
     if stat.S_ISDIR(info.st_mode):
         return "directory"
-    if is_whiteout(os.fsencode(path), info):
+    if is_whiteout(directory.path + b"/" + name, info):
         return "whiteout"
     return "symbolic link" if stat.S_ISLNK(info.st_mode) else "file" if stat.S_ISREG(info.st_mode) else "special file"
 
 
-def _find_cut(path: str) -> str:
-    """What keeps the directory `path` of an upper layer from showing what the image has at its place, or ""."""
-    opaque, redirect = read_directory(os.fsencode(path))
+def _find_cut(directory: Directory) -> str:
+    """What keeps a directory of an upper layer from showing what the image has at its place, or ""."""
+    opaque, redirect = read_directory(directory.itself)
     if redirect:
         return "was moved there from elsewhere"
     return "was deleted and made anew" if opaque else ""

@@ -9,7 +9,7 @@ from overlay_generator.gather import read_command_line, read_entries
 from overlay_generator.model import FstabEntry, OverlayMount, Plan, Skipped, UnitFile
 from overlay_generator.names import backing_name, backing_path, is_below, mount_unit, normalise
 from overlay_generator.render import render
-from overlay_prepare import identity, resetrequest, stamp
+from overlay_prepare import folder, identity, resetrequest, stamp
 from overlay_prepare.report import BEHIND, STATE
 from overlay_prepare.resetrequest import Staged
 from overlayctl import mounts
@@ -27,6 +27,7 @@ _OVERRIDES = (
 )  # fmt: skip
 # Where PID 1 keeps what it shows its generators as CREDENTIALS_DIRECTORY (systemd 251 and later).
 _CREDENTIALS = "/run/credentials/@system"
+_LARGEST_STATE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,15 @@ def resolve(paths: "list[str]") -> "list[str]":
 
 def read_staged(backing: str) -> "Staged | None":
     """What the operator has staged in `backing`; None where nothing is. Raises OSError, ValueError."""
-    try:
-        with open(f"{backing}/{resetrequest.NAME}", encoding="utf-8", errors="surrogateescape") as stream:
-            return resetrequest.parse(stream.read())
-    except FileNotFoundError:
-        return None
+    data = read_state(backing, resetrequest.NAME)
+    return None if data is None else resetrequest.parse(data.decode("utf-8", "surrogateescape"))
+
+
+def read_state(backing: str, name: str) -> "bytes | None":
+    """The small file `name` of a backing directory, None where there is none. Raises OSError, for a FIFO as well."""
+    # Whoever can write to the disk can put anything there: nothing is followed, and nothing waited for.
+    with folder.open_top(backing, lambda _text: None) as opened:
+        return opened.read(name, _LARGEST_STATE)
 
 
 def read_fallen_back(where: str) -> str:
@@ -281,9 +286,14 @@ class Reader:
 
     def _read_image(self, backing: str) -> "tuple[str, bool | None]":
         try:
-            with open(f"{backing}/{stamp.NAME}", encoding="utf-8", errors="replace") as stream:
-                noted = stream.read().strip("\n")
+            data = read_state(backing, stamp.NAME)
+            if data is None:
+                return "", None
+            noted = data.decode("utf-8", "replace").strip("\n")
             now = identity.identify(f"{backing}/lower").strip("\n")
+        except folder.WrongKind as error:
+            self._note(f"{error.filename} {error.strerror}: which image was used last is not known")
+            return "", None
         except OSError:
             return "", None
         return noted, {identity.SAME: True, identity.OTHER: False}.get(identity.compare(noted, now))
@@ -294,8 +304,10 @@ class Reader:
         except ValueError as error:
             path = f"{backing}/{resetrequest.NAME}"
             self._note(f"{path} is not understood, and resets nothing: {error}; see overlayctl reset --cancel")
+        except folder.WrongKind as error:
+            self._note(f"{error.filename} {error.strerror}, and resets nothing; see overlayctl reset --cancel")
         except OSError:
-            pass
+            pass  # closed to all but root, which is said
         return None
 
     def _find_hidden(self, overlay: "Mount | None", backing: "Mount | None") -> "tuple[Mount, ...]":

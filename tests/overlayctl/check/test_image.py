@@ -1,5 +1,6 @@
 """Reading the tree of an image: links stay inside, nothing raises. pyfakefs stands in for the tree."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from overlay_generator import inside
 from overlayctl.check import cmdline, kernel, unitfiles
 from overlayctl.check.cmdline import CommandLine
 from overlayctl.check.image import Image
@@ -31,7 +33,8 @@ LINKS = [
 
 
 @pytest.fixture
-def image(fs: "FakeFilesystem") -> Image:
+def image(fs: "FakeFilesystem", monkeypatch: pytest.MonkeyPatch) -> Image:
+    monkeypatch.setattr(inside, "posix", os)  # which is what the fake stands in for
     fs.create_file("/image/etc/file", st_mode=0o100644, contents="of the image")
     fs.create_file("/etc/file", contents="of the machine that looks")
     fs.create_symlink("/image/lib", "usr/lib")

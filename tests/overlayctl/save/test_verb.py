@@ -1,6 +1,7 @@
 """overlayctl save: what it packs is a case of tests/cases, with which the generator does what it did on the machine."""
 
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import fakeroot
 from device import Device, needs_mounts
 from overlayctl import main
-from overlayctl.save import casedir
+from overlayctl.save import casedir, layout, replay
 from overlayctl.save import verb as save
 from product import SYSTEM_PYTHON, Run
 from runcase import CASES, read, run_in
@@ -148,7 +149,154 @@ def test_what_can_not_be_done_is_one_line(words: "list[str]", sentence: str, tmp
 def test_what_differs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "root"
     fakeroot.build(fakeroot.CASES / "20-persistent", root)
-    monkeypatch.setattr(casedir, "run_generator", lambda _root, _environ: "status 0\n")
+    monkeypatch.setattr(replay, "run_generator", lambda _root, _environ, _noted: "status 0\n")
     assert "warning: what was saved gives other units than this machine" in save_to(
         tmp_path / "r.tar", f"--root={root}"
     )
+
+
+def plant(root: Path, *links: "tuple[str, str]") -> None:
+    """A tree in which /var can be overlaid, and `links`, each a path and a target."""
+    fakeroot.build(fakeroot.CASES / "20-persistent", root)
+    for path, target in links:
+        place = root / path
+        if place.is_dir():
+            shutil.rmtree(place)
+        place.unlink(missing_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
+
+
+@pytest.mark.parametrize("path", ["var", "usr/lib/systemd/system/docker.service"])
+def test_commands_in_the_target_of_a_link_are_not_carried_out(path: str, tmp_path: Path) -> None:
+    victim, up = tmp_path / "victim", "/.." * 12
+    victim.mkdir(mode=0o700)
+    target = f"x y\\z\nd {up}{victim}/made 4777 65534 65534\nd {up}{victim} 4777 65534 65534\nL {up}{victim}/l /etc"
+    plant(tmp_path / "root", (path, target))
+    save_to(tmp_path / "report.tar", f"--root={tmp_path / 'root'}", "--cmdline=overlayfs.mounts=/var")
+    assert os.listdir(victim) == []
+    assert victim.stat().st_mode & 0o7777 == 0o700
+    # The target is in the report, as one word, and comes back.
+    saved = unpack(tmp_path / "report.tar", tmp_path)
+    lines = layout.parse((saved / "layout").read_text())
+    assert os.fsencode(target) in [layout.unescape(line.rest) for line in lines if line.kind == "L"]
+    fakeroot.build(saved, tmp_path / "again")
+    assert os.readlink(tmp_path / "again" / path) == target
+
+
+OUTSIDE = [
+    "d {up}{victim}/made", "f {up}{victim}/file text", "L {up}{victim}/link /etc", "p {up}{victim}/fifo",
+    "x {up}{victim} user.a b", "r {up}{victim}/kept", "* {up}{victim}/kept 3 x", "d {up}{victim} 0777",
+    "f /link/file text", "d /link/made", "r /link/kept", "L /link/link x", "p /link/fifo", "* /link/kept 3 x",
+    "d /link 0777 1 1", "f /deep/link/file text", "f /file-link x", "* /file-link 1 x", "x /file-link user.a b",
+    "r /link/../kept", "f \\x2f..{up}{victim}/file text", "* /many 100000000000 x", "z /unknown",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", OUTSIDE)
+def test_the_case_of_a_stranger_does_nothing_outside(line: str, tmp_path: Path) -> None:
+    victim, case = tmp_path / "victim", tmp_path / "case"
+    victim.mkdir(mode=0o700)
+    (victim / "kept").write_text("mine")
+    (case / "root/deep").mkdir(parents=True)
+    for path, target in (("link", victim), ("deep/link", victim), ("file-link", victim / "kept")):
+        (case / "root" / path).symlink_to(target)
+    (case / "layout").write_text(line.format(up="/.." * 12, victim=victim) + "\n")
+    with pytest.raises((OSError, ValueError)):
+        fakeroot.build(case, tmp_path / "tree")
+    assert os.listdir(victim) == ["kept"]
+    assert (victim / "kept").read_text() == "mine"
+    assert (victim.stat().st_mode & 0o7777, os.listxattr(victim / "kept")) == (0o700, [])
+
+
+def test_a_link_to_a_victim_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    victim, case = tmp_path / "victim", tmp_path / "case"
+    for path in (victim, case / "root/d"):
+        path.mkdir(parents=True)
+    (victim / "kept").touch()
+    (case / "root/d/link").symlink_to(victim)
+    (case / "layout").write_text("r /d\n")
+    fakeroot.build(case, tmp_path / "tree")
+    assert os.listdir(victim) == ["kept"]
+    assert not (tmp_path / "tree/d").exists()
+
+
+def test_a_name_in_modules_dep_leads_nowhere_else(tmp_path: Path) -> None:
+    """What is looked at is put into the report, by its place in the tree."""
+    root = tmp_path / "machine/with/some/depth"
+    root.parent.mkdir(parents=True)
+    fakeroot.build(fakeroot.CASES / "20-persistent", root)
+    directory = root / "usr/lib/modules/6.9"
+    directory.mkdir(parents=True)
+    name = "../../../../" + "../" * 8 + "tmp/found"
+    (directory / "modules.dep").write_text(f"{name}/overlay.ko:\n")
+    (root / "proc/sys/kernel").mkdir(parents=True, exist_ok=True)
+    (root / "proc/sys/kernel/osrelease").write_text("6.9\n")
+    (root / "tmp/found").mkdir(parents=True)
+    (root / "tmp/found/overlay.ko").write_text("x")
+    save_to(tmp_path / "report.tar", f"--root={root}")
+    saved = unpack(tmp_path / "report.tar", tmp_path)
+    assert (saved / "root/tmp/found/overlay.ko").read_text() == "# not saved\n"
+
+
+SECRET = "password-of-the-builder"
+
+
+@pytest.mark.parametrize("path", [
+    "etc/fstab", "proc/cmdline", "etc/overlay-generator.conf.d/a.conf", "etc/overlay-generator.conf",
+    "usr/lib/systemd/system/var.mount", "etc", "proc", "usr/lib/modules",
+])  # fmt: skip
+@pytest.mark.parametrize("how", ["absolute", "relative"])
+def test_links_of_a_tree_lead_nowhere_else(path: str, how: str, run: Run, tmp_path: Path) -> None:
+    """A file of the machine that looks at the tree is not in the report, nor in what is said."""
+    root, home = tmp_path / "root", tmp_path / "home"
+    home.mkdir()
+    for name in ("fstab", "cmdline", "secret", "self/mountinfo", "6.9/modules.builtin", "sys/kernel/osrelease"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(f"{SECRET} [{SECRET}\n")
+    whole = path in ("etc", "proc", "usr/lib/modules")
+    target = str(home if whole else home / "secret")
+    fakeroot.build(fakeroot.CASES / "20-persistent", root)
+    if whole:
+        subprocess.run(["rm", "-rf", root / path], check=True)
+    plant_link = root / path
+    plant_link.parent.mkdir(parents=True, exist_ok=True)
+    plant_link.unlink(missing_ok=True)
+    plant_link.symlink_to(target if how == "absolute" else "../" * 30 + target.lstrip("/"))
+    words = [f"--root={root}", "--cmdline=overlayfs.mounts=/var"]
+    save_to(tmp_path / "report.tar", *words)
+    with tarfile.open(tmp_path / "report.tar") as archive:
+        for entry in archive:
+            content = archive.extractfile(entry)
+            assert content is None or SECRET.encode() not in content.read(), entry.name
+    done = run(*words, "--print")
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_device_in_a_tree_is_not_opened(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    fakeroot.build(fakeroot.CASES / "20-persistent", root)
+    (root / "etc/fstab").unlink()
+    try:
+        os.mknod(root / "etc/fstab", 0o020600, os.makedev(1, 5))
+    except OSError as error:
+        pytest.skip(f"no devices can be made here: {error.strerror}")
+    save_to(tmp_path / "report.tar", f"--root={root}")
+    assert (tmp_path / "report.tar").stat().st_size < 1 << 20
+
+
+def test_not_as_root_the_owner_of_a_directory_is_told(tmp_path: Path) -> None:
+    """And no owner is changed for it: chown(2) is not called."""
+    root = tmp_path / "root"
+    fakeroot.build(fakeroot.CASES / "20-persistent", root)
+    (root / "var").chmod(0o2775)
+    noted = replay.build(str(make_case(tmp_path, "d /var 2775 12 34\n")), str(tmp_path / "tree"))
+    assert noted == {"/var": (0o2775, 12, 34, False)}
+    assert (tmp_path / "tree/var").stat().st_uid == os.geteuid()
+
+
+def make_case(top: Path, text: str) -> Path:
+    case = top / "made"
+    (case / "root").mkdir(parents=True)
+    (case / "layout").write_text(text)
+    return case

@@ -1,6 +1,7 @@
 """overlayctl reset and restore on real overlays: what is staged, what is refused, what the next boot makes of it."""
 
-import os
+import functools
+import posix
 import tarfile
 import time
 from pathlib import Path
@@ -111,7 +112,7 @@ REFUSED = [
     ),
     (
         "reset --backup /nowhere/backup.tar",
-        "the backup could not be made (/nowhere/backup.tar.new: No such file or directory); nothing is staged",
+        "the backup could not be made (/nowhere/backup.tar: No such file or directory); nothing is staged",
     ),
 ]
 
@@ -254,15 +255,15 @@ def test_requests_come_together(before: "Staged | None", more: Staged, after: St
 
 def test_a_full_disk_stages_nothing_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = staging.Place("/var", str(tmp_path))
-    staging.write(place, Staged(paths=("/var/a",)))
+    staging.write(place, lambda _place: Staged(paths=("/var/a",)))
 
     def refuse(*_arguments: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "unlink", refuse)
-    monkeypatch.setattr("overlay_prepare.files.write_whole", refuse)
+    for name in ("unlink", "write"):
+        monkeypatch.setattr(posix, name, refuse)
     for request in (Staged(paths=("/var/b",)), None):
         with pytest.raises(Failure, match=r"can't be written \(No space left on device\); nothing is staged"):
-            staging.write(place, request)
+            staging.write(place, functools.partial(lambda given, _place: given, request))
     assert (tmp_path / "reset").read_text() == "path /var/a\n"
     assert time.time() - (tmp_path / "reset").stat().st_mtime < 60

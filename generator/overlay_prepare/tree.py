@@ -1,0 +1,180 @@
+"""Trees below an open directory: walks through one, and removes one. Neither follows a link nor enters another mount.
+
+A user can make a tree that is deeper than any path, and wider than memory: neither the open descriptors nor what is
+kept grows with either, but for a few words for each level of depth.
+"""
+
+from overlay_prepare.folder import Folder, WrongKind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import posix
+    from collections.abc import Callable, Iterator
+
+_OPEN = 32  # levels whose descriptors are kept; a service has 1024 by default
+_NAMES = 64  # names of directories that are kept for a level
+_NONE: "list[str]" = []
+
+
+class Level:
+    """One directory of a walk: `name` in the one above it, `folder` while it is open."""
+
+    __slots__ = ("folder", "key", "left", "name", "scan", "taken")
+
+    def __init__(self, name: str, folder: Folder) -> None:
+        self.name = name
+        self.folder: Folder | None = folder
+        self.key = 0  # who it is, to know it again
+        self.left: list[str] | None = []  # directories to go to, the next one last; None: those are to be read again
+        self.scan: Iterator[str] | None = None
+        self.taken = 0  # how many were gone to
+
+
+def walk(
+    top: Folder,
+    look: "Callable[[Folder, posix.DirEntry[str]], object]",
+    leave: "Callable[[Folder, list[Level]], object]",
+) -> None:
+    """Call look() for everything below `top` that is no directory, and leave(), with the way to it, for each directory
+    once look() was called for all that is in it, `top` the first. Raises OSError, and what the two raise.
+
+    A directory comes before those in it. Neither call may make or remove entries. Other mounts are left alone.
+    """
+    way = [Level("", top)]
+    _look(way[0], look, leave, way)
+    while way:
+        level = way[-1]
+        assert level.folder is not None, "the deepest level is open"
+        name = _take_next(level, level.folder)
+        if name is None:
+            way.pop()
+            if way and way[-1].folder is None:
+                _return(way[-1], level.folder)
+            if way:
+                level.folder.close()
+            continue
+        try:
+            inner = level.folder.open(name)
+        except WrongKind:
+            continue  # another mount
+        way.append(Level(name, inner))
+        if len(way) > _OPEN + 1:
+            _rest(way[-_OPEN - 1])
+        _look(way[-1], look, leave, way)
+
+
+def _look(
+    level: Level,
+    look: "Callable[[Folder, posix.DirEntry[str]], object]",
+    leave: "Callable[[Folder, list[Level]], object]",
+    way: "list[Level]",
+) -> None:
+    assert level.folder is not None, "it was opened a moment ago"
+    left: list[str] | None = []
+    for entry in level.folder.scan():
+        if not entry.is_dir(follow_symlinks=False):
+            look(level.folder, entry)
+        elif left is not None:
+            left.append(entry.name)
+            if len(left) > _NAMES:
+                left = None
+    if left is not None:
+        left.reverse()
+    level.left = left
+    leave(level.folder, way)
+
+
+def _take_next(level: Level, folder: Folder) -> "str | None":
+    """The name of the directory to go to next, None after the last."""
+    if level.left is not None:
+        name = level.left.pop() if level.left else None
+    else:
+        if level.scan is None:
+            level.scan = (entry.name for entry in folder.scan() if entry.is_dir(follow_symlinks=False))
+            for _ in range(level.taken):
+                next(level.scan, None)
+        name = next(level.scan, None)
+    level.taken += 1
+    return name
+
+
+def _rest(level: Level) -> None:
+    """Give back what a level holds until the walk comes back to it."""
+    if level.folder is not None:
+        level.key = _identify(level.folder)
+        # One list for all that have nothing left: a chain of directories may be very long.
+        level.left, level.scan = _NONE if level.left == [] else None, None
+        level.folder.close()
+        level.folder = None
+
+
+def _return(level: Level, inner: Folder) -> None:
+    """Open `level` again, from the directory `inner` in it. Raises OSError if that is in another one now."""
+    level.folder = inner.open_parent()
+    if _identify(level.folder) != level.key:
+        raise WrongKind("was moved meanwhile", inner.path)
+
+
+def _identify(folder: Folder) -> int:
+    info = folder.stat_self()
+    return info.st_dev << 64 | info.st_ino
+
+
+def remove(folder: Folder, name: str) -> bool:
+    """Remove `name` with all that is in it; False if there is nothing. Raises OSError, also at another mount."""
+    kind = folder.find_kind(name)
+    if kind == "d":
+        with folder.open(name) as inner:
+            remove_below(inner)
+        folder.rmdir(name)
+    elif kind:
+        folder.unlink(name)
+    return bool(kind)
+
+
+def remove_below(top: Folder) -> None:
+    """Remove everything in `top`, which stays itself. Raises OSError, also at another mount."""
+    way = [("", top, _clear(top))]
+    moved = 0
+    while way:
+        name, folder, inner = way[-1]
+        if inner:
+            following = inner.pop()
+            if len(way) > _OPEN:
+                # Brought up, so that no more is open than this; `top` is looked at again at the end.
+                moved = _bring_up(folder, following, top, moved)
+                continue
+            deeper = folder.open(following)
+            way.append((following, deeper, _clear(deeper)))
+            continue
+        inner += _clear(folder)
+        if not inner:
+            way.pop()
+            if way:
+                folder.close()
+                way[-1][1].rmdir(name)
+
+
+def _clear(folder: Folder) -> "list[str]":
+    """Remove all files of `folder` that come before its next few directories; the names of these."""
+    found = []
+    for entry in folder.scan():
+        if not entry.is_dir(follow_symlinks=False):
+            folder.unlink(entry.name)
+        else:
+            found.append(entry.name)
+            if len(found) == _NAMES:
+                break
+    return found
+
+
+def _bring_up(folder: Folder, name: str, top: Folder, number: int) -> int:
+    """Move a directory to `top`, under a name with a number after `number`, which is returned."""
+    while True:
+        number += 1
+        try:
+            folder.rename(name, f".deep-{number}", top)
+            return number
+        except OSError as error:
+            if error.errno not in (17, 20, 39):  # EEXIST, ENOTDIR, ENOTEMPTY: somebody has such a name there
+                raise

@@ -1,0 +1,142 @@
+"""Directories of a layer, each held by a descriptor: users may rename what is in a layer while root reads it.
+
+A name is looked up in the very directory that was listed, and a link in its place is not followed, so nothing outside
+of the layer is ever reached. Paths begin with /proc/self/fd/N for the calls that take no descriptor of a directory.
+"""
+
+import errno
+import os
+import weakref
+from typing import Optional
+
+from overlayctl.errors import Failure
+
+# Without a time of access left behind: the layers stay as they are.
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
+_MOST_OPEN = 300  # a process may have 1024 by default, and may fork helpers
+_MOVED = "it was moved away while it was read"
+
+# All that are open, but for tops, by their descriptors: the first was opened first.
+_opened: "dict[int, weakref.ref[Directory]]" = {}
+
+
+class Directory:
+    """A directory, opened when it is needed. However deep a tree is, only some of them are open at a time.
+
+    `fd` and `path` hold until others have been opened, and the next look at them.
+    """
+
+    __slots__ = ("__weakref__", "_above", "_fd", "_inode", "_name")
+
+    def __init__(self, above: "Optional[Directory]", name: bytes) -> None:
+        """Opens it. Raises OSError, for what is no directory as well."""
+        self._above = above
+        self._name = name
+        # The way to a top is its owner's, and may lead over links.
+        flags = _FLAGS if above else _FLAGS & ~os.O_NOFOLLOW
+        self._fd = os.open(name, flags, dir_fd=above.fd if above else None)
+        info = os.fstat(self._fd)
+        self._inode = (info.st_dev, info.st_ino)
+        if above:
+            self._remember()
+
+    @classmethod
+    def open_top(cls, path: bytes) -> "Directory":
+        """The top of a layer. Raises OSError."""
+        return cls(None, path)
+
+    def __del__(self) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the descriptor; it is opened again at need."""
+        fd, self._fd = getattr(self, "_fd", -1), -1
+        if fd >= 0:
+            _opened.pop(fd, None)
+            os.close(fd)
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor. Raises OSError if it was moved away since it was closed."""
+        return self._fd if self._fd >= 0 else self._open_again()
+
+    @property
+    def path(self) -> bytes:
+        """A path to it, without a slash at its end. Raises OSError."""
+        return b"/proc/self/fd/%d" % self.fd
+
+    def names(self) -> "list[bytes]":
+        """The names in it. Raises OSError."""
+        return os.listdir(self.path)
+
+    @property
+    def itself(self) -> bytes:
+        """A path to it for calls that don't follow links: that of `path` is one to them. Raises OSError."""
+        return b"/proc/self/fd/%d/." % self.fd
+
+    def find(self) -> os.stat_result:
+        """What it is now. Raises OSError."""
+        return os.fstat(self.fd)
+
+    def is_same(self, other: "Optional[Directory]") -> bool:
+        """True if both are one directory."""
+        return other is not None and self._inode == other._inode
+
+    def enter(self, name: bytes) -> "Directory":
+        """The directory `name` in it. Raises OSError, for what is no directory as well."""
+        return Directory(self, name)
+
+    def descend(self, parts: "list[bytes]") -> "Optional[Directory]":
+        """The directory that `parts` lead to, None if it is not there. Raises OSError."""
+        current = self
+        for part in parts:
+            if part in (b"", b".", b".."):
+                return None
+            try:
+                inner = current.enter(part)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                if error.errno == errno.ELOOP:  # a link, with O_NOFOLLOW
+                    return None
+                raise
+            if current is not self:
+                # One way of many parts must not close what is being walked.
+                current.close()
+            current = inner
+        return current
+
+    def parts(self) -> "list[bytes]":
+        """The names from the top to it."""
+        names = []
+        current = self
+        while current._above:
+            names.append(current._name)
+            current = current._above
+        return names[::-1]
+
+    def _remember(self) -> None:
+        _opened[self._fd] = weakref.ref(self)
+        if len(_opened) > _MOST_OPEN:
+            oldest = _opened.pop(next(iter(_opened)))()
+            if oldest is not None:
+                oldest.close()
+
+    def _open_again(self) -> int:
+        if self._above is None:
+            raise Failure("a layer was closed while it was read")
+        closed = [self]
+        while closed[-1]._fd < 0 and closed[-1]._above:
+            closed.append(closed[-1]._above)
+        for directory in reversed(closed[:-1]):
+            above = directory._above
+            assert above
+            fd = os.open(directory._name, _FLAGS, dir_fd=above._fd)
+            info = os.fstat(fd)
+            if (info.st_dev, info.st_ino) != directory._inode:
+                os.close(fd)
+                raise OSError(errno.ESTALE, _MOVED)
+            directory._fd = fd
+            directory._remember()
+        return self._fd

@@ -1,0 +1,123 @@
+"""What would wait for itself, and by which steps. Units of cases are tried on systemd itself in test_transaction.py."""
+
+import pytest
+
+from overlay_generator.fstab import parse
+from overlay_generator.model import Backing, Inputs, Request
+from overlay_generator.names import backing_path
+from overlay_generator.ordering import find_cycle, find_suspect, parse_crypttab, read_units
+
+VAR = backing_path("/var")
+REQUEST = Request("/proc/cmdline", ("/var",))
+
+
+def look(fstab: str, crypttab: str = "", texts: "dict[str, str] | None" = None, *more: str) -> "tuple[str, str]":
+    """The steps of the cycle and of the suspicion, joined, for /var on a disk; `more` are overlays with one as well."""
+    entries, problems = parse(fstab, "fstab")
+    assert problems == []
+    mounts = tuple(entry for entry in entries if entry.where)
+    swaps = tuple(entry for entry in entries if not entry.where)
+    inputs = Inputs(REQUEST, entries=mounts, swaps=swaps, crypttab=crypttab, texts=texts)
+    accepted = {
+        where: Backing(backing_path(where), backing_path(where), False, False, True, "fstab")
+        for where in ("/var", *more)
+    }
+    return "; ".join(find_cycle(inputs, accepted, "/var")), "; ".join(find_suspect(inputs, accepted, "/var"))
+
+
+@pytest.mark.parametrize(
+    ("options", "texts", "steps"),
+    [
+        ("nofail", {}, ""),
+        ("x-systemd.requires-mounts-for=/var/x", {}, "fstab:1 says x-systemd.requires-mounts-for=/var/x"),
+        ("x-systemd.requires-mounts-for=/data", {}, ""),
+        ("x-systemd.after=/var", {}, "fstab:1 says x-systemd.after=/var"),
+        ("x-systemd.after=var.mount", {}, "fstab:1 says x-systemd.after=var.mount"),
+        ("x-systemd.after=/dev/sda", {}, ""),
+        ("x-systemd.requires=nowhere.service", {}, ""),
+        (
+            "x-systemd.requires=a.service",
+            {"a.service": "[Service]\n"},
+            "fstab:1 says x-systemd.requires=a.service; a.service comes after all local file systems",
+        ),
+        ("x-systemd.requires=a.service", {"a.service": "DefaultDependencies=no\n"}, ""),
+        (
+            "x-systemd.requires=a.service",
+            {"a.service": "DefaultDependencies=no\nStateDirectory=a\n"},
+            "fstab:1 says x-systemd.requires=a.service; a.service uses /var/lib/a",
+        ),
+        (
+            "x-systemd.after=local-fs.target",
+            {},
+            "fstab:1 says x-systemd.after=local-fs.target; local-fs.target comes after all local file systems",
+        ),
+        ("_netdev", {}, "fstab:1 waits for the network"),
+    ],
+)
+def test_options_of_the_line(options: str, texts: "dict[str, str]", steps: str) -> None:
+    assert look(f"LABEL=data {VAR} ext4 {options}\n", "", texts)[0] == steps
+
+
+@pytest.mark.parametrize(
+    ("crypttab", "steps"),
+    [
+        ("d /dev/sda3 /etc/key luks\n", ""),
+        ("d /dev/sda3 none luks\n", ""),
+        ("d /dev/sda3 /key:LABEL=usb luks\n", ""),
+        ("d /dev/sda3 /var/key luks\n", "fstab:1 is on /dev/mapper/d; /etc/crypttab:1 has its key in /var/key"),
+        ("d /var/img - luks\n", "fstab:1 is on /dev/mapper/d; /etc/crypttab:1 has its device in /var/img"),
+        ("d /dev/sda3 - header=/var/h\n", "fstab:1 is on /dev/mapper/d; /etc/crypttab:1 has its header in /var/h"),
+        (
+            "e /dev/sda3 /var/key\nd /dev/mapper/e none\n",
+            "fstab:1 is on /dev/mapper/d; /etc/crypttab:2 is on /dev/mapper/e; /etc/crypttab:1 has its key in /var/key",
+        ),
+    ],
+)
+def test_devices_of_crypttab(crypttab: str, steps: str) -> None:
+    assert look(f"/dev/mapper/d {VAR} ext4 nofail\n", crypttab)[0] == steps
+
+
+def test_a_label_may_be_on_a_volume_that_nobody_names() -> None:
+    key = "d /dev/sda3 /var/key luks\n"
+    line = f"LABEL=data {VAR} ext4 defaults\n"
+    assert look(line, key) == ("", "/etc/crypttab:1 has its key in /var/key")
+    assert look(line + "/dev/mapper/d /var/d ext4\n", key) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("swap", "steps"),
+    [
+        ("/dev/sda2", ""),
+        ("/data/swap", ""),
+        ("/var/swap", "fstab:2 takes /d; fstab:1 is a tmpfs, which comes after all swap; fstab:3 takes /var/swap"),
+    ],
+)
+def test_a_tmpfs_in_between_waits_for_swap(swap: str, steps: str) -> None:
+    assert look(f"tmpfs /d tmpfs size=1M\n/d {VAR} none bind\n{swap} none swap sw\n")[0] == steps
+
+
+def test_a_tmpfs_that_holds_the_upper_layer_does_not() -> None:
+    assert look(f"tmpfs {VAR} tmpfs size=1M\n/var/swap none swap sw\n")[0] == ""
+
+
+def test_two_overlays_may_not_wait_for_each_other() -> None:
+    home = backing_path("/home")
+    lines = f"/home/up {VAR} none bind\n/var/up {home} none bind\n"
+    assert look(lines, "", None, "/home")[0] == "fstab:1 takes /home/up; fstab:2 takes /var/up"
+    assert look(f"LABEL=x {VAR} ext4\n/var/up {home} none bind\n", "", None, "/home")[0] == ""
+
+
+def test_the_backing_of_an_inner_overlay_comes_before_the_outer_one() -> None:
+    inner = backing_path("/var/lib")
+    lines = f"LABEL=x {VAR} ext4\n/var/up {inner} none bind\n"
+    assert look(lines, "", None, "/var/lib")[0] == "fstab:2 takes /var/up"
+
+
+def test_lines_of_crypttab_that_are_none_are_left_out() -> None:
+    assert [volume.name for volume in parse_crypttab("# a b\n\nlonely\nd /dev/sda3\n")] == ["d"]
+
+
+def test_units_are_followed_through_what_they_come_after() -> None:
+    units = {"a.service": "After=b.service c.mount local-fs.target\n", "b.service": "After=a.service\n"}
+    entries, _ = parse(f"LABEL=x {VAR} ext4 x-systemd.requires=a.service\n", "fstab")
+    assert read_units(entries, lambda name: units.get(name, "")) == units

@@ -1,0 +1,20 @@
+"""What the tests of prepare share."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture
+def in_time() -> "Iterator[None]":
+    """Ends a test that waits for ever, as one for a FIFO would."""
+
+    def fail(_number: int, _frame: object) -> None:
+        pytest.fail("it waits for something")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
