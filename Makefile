@@ -22,8 +22,8 @@ interpreter ?= /usr/bin/python3
 settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir schemadir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
-.PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint fuzz bench boots cost \
-    demo clean
+.PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz bench boots \
+    cost demo clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
@@ -32,6 +32,7 @@ help:
 	@echo 'make check                                          all tests but the boots and packages-check'
 	@echo 'make check-foreign [ARCHITECTURES="s390x armhf"]    those that start no program, emulated (root)'
 	@echo 'make lint                                           the static checks among them'
+	@echo 'make crash [CRASH="--fs xfs --minutes 60"]          what disks have after power cuts, booted and judged (root)'
 	@echo 'make fuzz                                           500 and 2000 random histories (root)'
 	@echo 'make bench                                          what a boot pays, as ratios and counts'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie] [ARCHITECTURES="arm64 armhf"]   boot virtual machines (root)'
@@ -63,6 +64,9 @@ check:
 
 lint:
 	$(pytest) tests/test_lint.py
+
+crash:
+	python3 tests/crash/crash.py $(CRASH)
 
 fuzz:
 	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py

@@ -53,10 +53,12 @@ def _own(package: str, *names: str) -> "set[str]":
 
 
 OFF = _own("overlay_generator", "boot", "gather")
-ON = OFF | _own("overlay_generator", "model", "names", "cmdline", "fstab", "kernel", "decide", "render", "write")
+ON = OFF | _own(
+    "overlay_generator", "model", "names", "cmdline", "fstab", "kernel", "decide", "confine", "render", "write"
+)
 CONFIGURED = ON | _own("overlay_generator", "config", "settings")
 PERSISTENT = _own("overlay_generator", "fstab", "gather", "kernel", "model", "names") | _own(
-    "overlay_prepare", "main", "request", "fitness", "files", "identity", "layers", "normalise", "report", "upper",
+    "overlay_prepare", "main", "request", "fitness", "files", "folder", "identity", "layers", "report", "tree", "upper",
     "persistent", "reserve", "stamp",
 )  # fmt: skip
 

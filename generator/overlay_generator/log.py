@@ -16,7 +16,7 @@ def log(level: int, text: str) -> None:
         if _is_null(2):
             _write_to_kernel(level, text)
         else:
-            line = f"{_NAME}: {_WORDS[level]}: {_flatten(text)}\n"
+            line = f"{_NAME}: {_WORDS[level]}: {flatten(text)}\n"
             posix.write(2, line.encode("utf-8", "backslashreplace"))
     except OSError:
         pass
@@ -32,7 +32,7 @@ def _is_null(fd: int) -> bool:
 
 def _write_to_kernel(level: int, text: str) -> None:
     head = f"<{_DAEMON | level}>{_NAME}[{posix.getpid()}]: "
-    data = (head + _flatten(text)).encode("utf-8", "backslashreplace")
+    data = (head + flatten(text)).encode("utf-8", "backslashreplace")
     if len(data) >= _LONGEST:
         # Not in the middle of a character: what is cut off half is dropped.
         data = data[: _LONGEST - 4].decode("utf-8", "ignore").encode() + b"..."
@@ -43,7 +43,7 @@ def _write_to_kernel(level: int, text: str) -> None:
         posix.close(fd)
 
 
-def _flatten(text: str) -> str:
+def flatten(text: str) -> str:
     """`text` on one line, with control characters and bytes that are not UTF-8 spelt out."""
     return text if text.isprintable() else "".join(map(_spell, text))
 

@@ -5,6 +5,7 @@ Three languages with a quoting of their own meet here, see systemd.syntax(7): va
 nothing from outside gets into a unit by another way: no text can end its line there (`as_line`).
 """
 
+from overlay_generator.confine import ONLY_TELLS, confine
 from overlay_generator.model import Backing, OverlayMount, Plan, UnitFile, UnitLink
 from overlay_generator.names import (
     as_line,
@@ -198,7 +199,7 @@ Type=oneshot
 RemainAfterExit=yes
 Nice={_NICE}
 SyslogIdentifier=overlay-generator
-{loud}{commands}ExecStop=-/bin/umount -q {lower}
+{confine(plan.load_module)}{loud}{commands}ExecStop=-/bin/umount -q {lower}
 """
     )
 
@@ -344,7 +345,7 @@ ConditionPathIsReadWrite=!{_value(mount.where)}
 Type=oneshot
 SyslogIdentifier=overlay-generator
 StandardError=journal+console
-ExecStart={_PYTHON} {command}
+{ONLY_TELLS}ExecStart={_PYTHON} {command}
 """
     )
 
@@ -395,7 +396,7 @@ ConditionPathIsMountPoint=!{_value(backing.mount)}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/mkdir -p {quote_word(backing.mount)} {_marker(backing.mount)}
+{confine(patience="90s")}ExecStart=/bin/mkdir -p {quote_word(backing.mount)} {_marker(backing.mount)}
 ExecStart=/bin/mount -n -t tmpfs -o {quote_word(_tmpfs_options(plan, mount))} tmpfs {quote_word(backing.mount)}
 ExecStop=-/bin/rmdir {_marker(backing.mount)}
 """

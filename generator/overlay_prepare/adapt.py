@@ -7,8 +7,7 @@ disk. The unit is then passed over, as something is mounted, and PID 1 has it as
 
 from overlay_generator.render import OPTIONS_PERSISTENT
 from overlay_prepare import fitness
-from overlay_prepare.files import make_directory
-from overlay_prepare.layers import make_layers
+from overlay_prepare.layers import make_layers, open_backing
 from overlay_prepare.report import WARNING, Unusable, describe, say
 from overlay_prepare.request import Request
 
@@ -32,8 +31,8 @@ def prepare(request: Request) -> str:
             reason = _prepare_disk(request, mounted.fstype)
             is_disk = not reason
     if not is_disk:
-        make_directory(request.backing, 0o700)
-        make_layers(request)
+        with open_backing(request) as backing:
+            make_layers(request, backing)
     # A bind mount would show the lower layer at its other place as well, and keep that from being unmounted.
     fitness.run("/bin/mount", "-n", "--make-private", request.mount)
     fitness.run("/bin/mount", "-n", "-o", _BIND, request.where, f"{request.backing}/lower")
@@ -51,8 +50,8 @@ def _prepare_disk(request: Request, fstype: str) -> str:
 
     try:
         fitness.verify(fitness.find_mounted(request.mount), "")
-        make_directory(request.backing, 0o700)
-        make_persistent(request)
+        with open_backing(request) as backing:
+            make_persistent(request, backing)
     except (Unusable, OSError) as error:
         # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
         fitness.run("/bin/umount", request.mount)

@@ -10,7 +10,8 @@ from overlay_generator import boot, gather
 from overlay_generator.kernel import parse_mountinfo
 from overlay_prepare import identity, stamp
 from overlay_prepare.files import find_kind
-from overlay_prepare.report import ERROR, NOTICE, STATE, describe, say
+from overlay_prepare.folder import open_top
+from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def find_unmet(mount: "OverlayMount", mounted: "list[Mounted]") -> "list[str]":
     in_memory = not holding or holding[-1].fstype == "tmpfs"
     if "current-image" in require and not in_memory:
         backing = mount.backing.path
-        if not stamp.is_current(backing, identity.identify(f"{backing}/lower")):
-            found.append("the upper layer is not fit for the image below it")
+        with open_top(backing, lambda text: say(WARNING, text)) as folder:
+            if not stamp.is_current(folder, identity.identify(f"{backing}/lower")):
+                found.append("the upper layer is not fit for the image below it")
     if "persistent" in require:
         if in_memory:
             found.append("it is in memory")

@@ -2,8 +2,9 @@
 
 from overlay_generator.names import BACKING_ROOT
 from overlay_prepare import stamp
-from overlay_prepare.files import find_kind, list_entries, write_whole
-from overlay_prepare.report import ERROR, NOTICE, STATE, describe, say
+from overlay_prepare.files import list_entries
+from overlay_prepare.folder import Folder, open_top
+from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say
 from overlay_prepare.resetrequest import NAME, Staged, spell
 
 
@@ -11,14 +12,22 @@ def stage_all() -> int:
     """The exit status: 0, or 1 if one of them could not be asked for."""
     status = 0
     for entry in list_entries(STATE):
-        backing = f"{BACKING_ROOT}/{entry.name[:-5]}"
-        # Without an image's stamp it is in memory, and empty at the next boot anyway.
-        if not entry.name.endswith(".json") or not find_kind(f"{backing}/{stamp.NAME}"):
+        if not entry.name.endswith(".json"):
             continue
+        path = f"{BACKING_ROOT}/{entry.name[:-5]}"
         try:
-            write_whole(f"{backing}/{NAME}", spell(Staged(whole=True)), 0o600, durable=True)
-            say(NOTICE, f"{backing}: reset at the next boot")
+            with open_top(path, lambda text: say(WARNING, text)) as backing:
+                _stage(backing)
+        except FileNotFoundError:
+            pass  # in memory at another place, and empty at the next boot anyway
         except OSError as error:
-            say(ERROR, f"{backing} will not be reset: {describe(error)}")
+            say(ERROR, f"{path} will not be reset: {describe(error)}")
             status = 1
     return status
+
+
+def _stage(backing: Folder) -> None:
+    # Without an image's stamp it is in memory, and empty at the next boot anyway.
+    if backing.find_kind(stamp.NAME):
+        backing.write(NAME, spell(Staged(whole=True)).encode("utf-8", "surrogateescape"))
+        say(NOTICE, f"{backing.path}: reset at the next boot")

@@ -1,8 +1,13 @@
-"""What prepare and its steps do with files and directories."""
+"""What prepare and its steps do with files and directories by their paths: those of the image, and below /run.
+
+What lies in a backing directory is somebody else's disk, see folder.py.
+"""
 
 # Built into the interpreter: no file is opened for it. On MIPS, SPARC and Alpha most numbers are others than on x86.
 import errno
 import posix
+
+from overlay_prepare.folder import open_top
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # How the names of overlayfs's own marks begin; they belong to the layer that they are found in.
@@ -96,10 +101,14 @@ def make_directory(path: str, mode: int) -> None:
         pass
 
 
-def list_attributes(path: str) -> "list[str]":
-    """The names of the extended attributes of `path`, a symbolic link itself, without overlayfs's. Raises OSError."""
+def list_attributes(path: "str | int") -> "list[str]":
+    """The names of the extended attributes of `path`, a symbolic link itself or open, without overlayfs's.
+
+    Raises OSError.
+    """
     try:
-        return [name for name in posix.listxattr(path, follow_symlinks=False) if not name.startswith(MARKS)]
+        found = posix.listxattr(path) if isinstance(path, int) else posix.listxattr(path, follow_symlinks=False)
+        return [name for name in found if not name.startswith(MARKS)]
     except OSError as error:
         # A squashfs without a table of them says so, instead of giving an empty list (Linux 6.12).
         if error.errno == errno.EOPNOTSUPP:
@@ -117,38 +126,13 @@ def remove_file(path: str) -> None:
 
 def write_whole(path: str, text: str, mode: int, durable: bool = False) -> None:
     """Put `text` into the file `path`, whole or not at all; if `durable`, it is on the disk after. Raises OSError."""
-    fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, mode)
-    try:
-        write_all(fd, text.encode("utf-8", "surrogateescape"))
-        if durable:
-            posix.fsync(fd)
-    finally:
-        posix.close(fd)
-    posix.rename(path + ".new", path)
-    if durable:
-        sync_directory(path.rpartition("/")[0])
+    directory, _, name = path.rpartition("/")
+    with open_top(directory, keep_quiet) as folder:
+        folder.write(name, text.encode("utf-8", "surrogateescape"), mode, durable)
 
 
-def write_over(path: str, text: str, mode: int) -> None:
-    """Put `text` into the file `path`, on the disk when this returns; in between it may be torn. Raises OSError.
-
-    A full disk is no hindrance where the file was there: its blocks are used again.
-    """
-    data = text.encode("utf-8", "surrogateescape")
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, mode)
-    try:
-        write_all(fd, data)
-        posix.ftruncate(fd, len(data))
-        posix.fsync(fd)
-    finally:
-        posix.close(fd)
-    sync_directory(path.rpartition("/")[0])
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`. Raises OSError."""
-    while data:
-        data = data[posix.write(fd, data) :]
+def keep_quiet(_text: str) -> None:
+    """Tell nobody what was put aside: there is nobody to be told, or it stands there for him to see."""
 
 
 def sync_directory(path: str) -> None:

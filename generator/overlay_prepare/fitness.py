@@ -7,12 +7,14 @@ from overlay_generator.fstab import can_be_upper
 from overlay_generator.gather import read_file
 from overlay_generator.kernel import parse_mountinfo
 from overlay_generator.model import Mounted
-from overlay_prepare.files import NO_SPACE
-from overlay_prepare.normalise import remove
+from overlay_prepare.files import NO_SPACE, keep_quiet
+from overlay_prepare.folder import Folder, open_top
 from overlay_prepare.report import Unusable
+from overlay_prepare.tree import remove
 
 _WHITEOUT = 0o020000  # S_IFCHR; a character device 0:0 is what overlayfs marks a deleted file with
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
+_PROBE = "probe"
 
 
 def find_mounted(mount: str, mountinfo: str = "/proc/self/mountinfo") -> Mounted:
@@ -37,28 +39,29 @@ def verify(mounted: Mounted, wanted: str) -> None:
         raise Unusable(f"{mounted.where} is mounted read-only; see the kernel's messages on its file system")
 
 
-def probe(backing: str, options: str) -> None:
+def probe(backing: Folder, options: str) -> None:
     """Try in `backing` what an overlay with `options` needs, by making one. Raises Unusable if something is missing,
     OSError.
     """
-    scratch = f"{backing}/probe"
-    remove(scratch)  # of a boot that was cut off
+    remove(backing, _PROBE)  # of a boot that was cut off
     try:
-        posix.mkdir(scratch, 0o700)
-        _probe_attributes(scratch)
-        _probe_types(scratch)
-        _probe_overlay(scratch, options)
+        backing.mkdir(_PROBE, 0o700)
+        with backing.open(_PROBE) as scratch:
+            _probe_attributes(scratch)
+            _probe_types(scratch)
+            _probe_overlay(scratch, options)
     except OSError as error:
         # A full disk can still be read, and files on it be removed.
         if error.errno not in NO_SPACE:
             raise
     finally:
-        remove(scratch)
+        remove(backing, _PROBE)
 
 
-def keeps_acls(path: str) -> bool:
-    """True if the file system at `path` has POSIX ACLs: ubifs and squashfs have none, nor a kernel built so. Raises
-    OSError.
+def keeps_acls(path: "str | int") -> bool:
+    """True if the file system at `path`, or open, has POSIX ACLs: ubifs and squashfs have none, nor a kernel built so.
+
+    Raises OSError.
     """
     try:
         posix.getxattr(path, "system.posix_acl_access")
@@ -69,24 +72,24 @@ def keeps_acls(path: str) -> bool:
     return True
 
 
-def check_work(backing: str) -> None:
+def check_work(backing: Folder) -> None:
     """Make the directory that the kernel is about to make in `backing`/work. Raises Unusable if it could not.
 
     Where it can't, the kernel mounts the overlay read-only and reports success (Linux 6.1 to 6.18).
     """
-    inner = f"{backing}/work/work"
     try:
-        try:
-            posix.rmdir(inner)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-            remove(inner)
-        posix.mkdir(inner, 0)
+        with backing.open("work") as work:
+            try:
+                work.rmdir("work")
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ENOTEMPTY):
+                    raise
+                remove(work, "work")
+            work.mkdir("work", 0)
     except OSError as error:
-        raise Unusable(f"{backing}/work can't be used: {error.strerror}") from error
+        raise Unusable(f"{backing.path}/work can't be used: {error.strerror}") from error
 
 
 def run(*command: str) -> None:
@@ -96,49 +99,57 @@ def run(*command: str) -> None:
         raise OSError(0, f"{command[0]} failed", command[-1])
 
 
-def _probe_attributes(scratch: str) -> None:
+def _probe_attributes(scratch: Folder) -> None:
     try:
-        posix.setxattr(scratch, "trusted.overlay-generator", b"y")
+        posix.setxattr(scratch.fd, "trusted.overlay-generator", b"y")
     except OSError as error:
         if error.errno in NO_SPACE:
             raise
         raise Unusable(f"its file system has no trusted extended attributes ({error.strerror})") from error
 
 
-def _probe_types(scratch: str) -> None:
+def _probe_types(scratch: Folder) -> None:
     """overlayfs takes the type of an entry from the directory (d_type): without it, rm -r fails later on."""
-    inner = f"{scratch}/directory"
-    posix.mkdir(inner)
-    with posix.scandir(scratch) as entries:
-        found = list(entries)
-    posix.rmdir(inner)
+    scratch.mkdir("directory")
+    found = scratch.list()
+    scratch.rmdir("directory")
     # Known from the directory alone, or asked of the entry, which is no longer there.
     if not found or not found[0].is_dir(follow_symlinks=False):
         raise Unusable("its directories don't tell the type of their entries (d_type); make it anew: ext4, xfs ftype=1")
 
 
-def _probe_overlay(scratch: str, options: str) -> None:
+def _probe_overlay(scratch: Folder, options: str) -> None:
     """Remove and rename files of a small overlay, and look at the marks that this leaves in its upper layer."""
-    layers = {name: f"{scratch}/{name}" for name in ("lower", "upper", "work", "merged")}
-    for path in layers.values():
-        posix.mkdir(path, 0o700)
+    folders = {name: scratch.make(name) for name in ("lower", "upper", "work", "merged")}
     for name in ("removed", "renamed"):
-        posix.close(posix.open(f"{layers['lower']}/{name}", posix.O_WRONLY | posix.O_CREAT, 0o600))
+        posix.close(folders["lower"].create(name))
+    layers = {name: folder.find_path() for name, folder in folders.items()}
     layout = f"lowerdir={layers['lower']},upperdir={layers['upper']},workdir={layers['work']},{options}"
+    folders.pop("merged").close()
     try:
         run("/bin/mount", "-n", "-t", "overlay", "-o", layout, "overlay", layers["merged"])
     except OSError as error:
         raise Unusable("the kernel refuses it as the upper layer of an overlay; see the kernel's messages") from error
     try:
-        if posix.statvfs(layers["merged"]).f_flag & _READ_ONLY:
-            raise Unusable("an overlay on it comes up read-only; see the kernel's messages")
-        posix.unlink(f"{layers['merged']}/removed")
-        posix.rename(f"{layers['merged']}/renamed", f"{layers['merged']}/name")
+        with open_top(layers["merged"], keep_quiet) as merged:
+            if posix.statvfs(merged.fd).f_flag & _READ_ONLY:
+                raise Unusable("an overlay on it comes up read-only; see the kernel's messages")
+            merged.unlink("removed")
+            merged.rename("renamed", "name")
         for name in ("removed", "renamed"):
-            info = posix.lstat(f"{layers['upper']}/{name}")
+            info = folders["upper"].stat(name)
             if info.st_mode & 0o170000 != _WHITEOUT or info.st_rdev:
                 raise Unusable("an overlay on it can't mark deleted files")
     except PermissionError as error:
         raise Unusable(f"files of an overlay on it can't be removed ({error.strerror})") from error
     finally:
-        run("/bin/umount", layers["merged"])
+        _unmount(layers["merged"])
+
+
+def _unmount(path: str) -> None:
+    """Unmount the overlay at `path`. Raises OSError if it is still there."""
+    try:
+        run("/bin/umount", path)
+    except OSError:
+        # Whatever holds it: with it on the disk that could not be replaced by memory.
+        run("/bin/umount", "-l", path)

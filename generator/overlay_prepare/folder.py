@@ -6,6 +6,7 @@ module and tree.py are the only ones that touch anything below it. Names are sin
 with O_EXCL, what is opened is first known to be of the right kind, and is looked at again when it is open.
 """
 
+import errno
 import posix
 
 TYPE_CHECKING = False
@@ -24,7 +25,6 @@ _LONGEST_PATH = 4096  # characters; of a deeper directory a message names the on
 # O_NONBLOCK: the open of a FIFO would wait for its other end. O_DIRECTORY: nothing else is opened, not even for a look.
 _AS_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 _AS_FILE = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
-_WRONG = 117  # EUCLEAN of errno(3)
 _KINDS = {0o100000: "f", 0o040000: "d", 0o120000: "l"}  # S_IFMT of stat(2)
 _CALLED = {"f": "a file", "d": "a directory", "l": "a symbolic link", "o": "a device, a FIFO or a socket"}
 
@@ -33,7 +33,7 @@ class WrongKind(OSError):
     """What stands there is not what prepare makes there; `strerror` says in which way."""
 
     def __init__(self, reason: str, path: str) -> None:
-        super().__init__(_WRONG, reason, path)
+        super().__init__(errno.EUCLEAN, reason, path)
 
 
 class Folder:
@@ -48,7 +48,8 @@ class Folder:
         self.fd = fd
         self.path = path
         self.tell = tell
-        self.device = posix.fstat(fd).st_dev
+        info = self.stat_self()
+        self.device = info.st_dev if info else -1
 
     def __enter__(self) -> "Folder":
         """Itself."""
@@ -57,6 +58,10 @@ class Folder:
     def __exit__(self, *_arguments: object) -> None:
         """Close it."""
         self.close()
+
+    def __str__(self) -> str:
+        """Its path."""
+        return self.path
 
     def __del__(self) -> None:
         """A disk can't be unmounted as long as something on it is open."""
@@ -67,8 +72,6 @@ class Folder:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             posix.close(fd)
-
-    # Looking.
 
     def spell(self, name: str) -> str:
         """The path of `name`, for a message."""
@@ -85,16 +88,29 @@ class Folder:
         """What lstat(2) says of `name`."""
         return self._do(posix.stat, name, follow_symlinks=False)
 
-    def stat_self(self) -> "posix.stat_result":
-        """What fstat(2) says of the directory itself."""
-        return posix.fstat(self.fd)
+    def stat_self(self) -> "posix.stat_result | None":
+        """What fstat(2) says of the directory itself, None where it can't (32 bits of time)."""
+        return _look_at(lambda: posix.fstat(self.fd))
+
+    def has_mode(self, mode: int) -> bool:
+        """True if its permissions are known to be `mode`."""
+        info = self.stat_self()
+        return info is not None and info.st_mode & 0o7777 == mode
 
     def find_kind(self, name: str) -> str:
         """f, d, l or o (any other) for what stands at `name`, "" for nothing."""
         try:
-            return _KINDS.get(self.stat(name).st_mode & 0o170000, "o")
+            info = _look_at(lambda: self.stat(name))
         except FileNotFoundError:
             return ""
+        if info:
+            return _KINDS.get(info.st_mode & 0o170000, "o")
+        # The directory knows the kind, and no times.
+        for entry in self.scan():
+            if entry.name == name:
+                file = "f" if entry.is_file(follow_symlinks=False) else "o"
+                return "l" if entry.is_symlink() else "d" if entry.is_dir(follow_symlinks=False) else file
+        return ""
 
     def scan(self) -> "Iterator[posix.DirEntry[str]]":
         """Its entries, which know their names and not their paths. One scan of a folder at a time."""
@@ -106,24 +122,39 @@ class Folder:
         """Its entries at once, for those who change it."""
         return list(self.scan())
 
-    # Directories.
-
     def open(self, name: str) -> "Folder":
         """The directory `name`. Raises WrongKind if it is another mount, NotADirectoryError, FileNotFoundError."""
         fd = self._do(posix.open, name, _AS_DIRECTORY)
         folder = Folder(fd, self.spell(name), self.tell)
         # A subvolume of btrfs has a device number of its own, and is as good as a directory.
-        if folder.device != self.device and _find_mount(fd) != _find_mount(self.fd):
+        if (folder.device != self.device or folder.device < 0) and _find_mount(fd) != _find_mount(self.fd):
             folder.close()
             raise WrongKind("is another mount", folder.path)
         return folder
+
+    def descend(self, path: str) -> "Folder | None":
+        """The directory at `path` below it, "" for another handle of itself; None where a part of it is none."""
+        folder = Folder(posix.dup(self.fd), self.path, self.tell)
+        try:
+            for name in path.split("/") if path else ():
+                folder = folder.open(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return folder
+
+    def find_path(self) -> str:
+        """Its path, for mount(8), which takes nothing else. Raises WrongKind if that leads elsewhere by now."""
+        here, there = self.stat_self(), _look_at(lambda: posix.stat(self.path, follow_symlinks=False))
+        if here and there and (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            raise WrongKind("is another directory now", self.path)
+        return self.path
 
     def make(self, name: str, mode: int = 0o700) -> "Folder":
         """The directory `name`, which is made where it is missing; what stands there and is none is put aside."""
         try:
             self._do(posix.mkdir, name, mode)
         except FileExistsError:
-            self._want(name, "d", "a directory")
+            self.expect(name, "d")
             try:
                 return self.open(name)
             except FileNotFoundError:
@@ -134,15 +165,13 @@ class Folder:
         """The directory that it is in."""
         return Folder(posix.open("..", _AS_DIRECTORY, dir_fd=self.fd), self.path.rpartition("/")[0], self.tell)
 
-    # Files.
-
     def open_file(self, name: str, limit: int) -> int:
         """A descriptor to read the file `name` by, of `limit` bytes at most. Raises WrongKind for anything else."""
         # Before it is open, as the open of a device may do something by itself: a watchdog's starts it.
-        self._check_file(self.stat(name), name, limit)
+        self._check_file(_look_at(lambda: self.stat(name)), name, limit)
         fd = self._do(posix.open, name, posix.O_RDONLY | _AS_FILE)
         try:
-            self._check_file(posix.fstat(fd), name, limit)
+            self._check_file(_look_at(lambda: posix.fstat(fd)), name, limit)
         except OSError:
             posix.close(fd)
             raise
@@ -183,7 +212,7 @@ class Folder:
             return self._do(posix.open, name, flags, mode)
         except FileExistsError:
             if self.find_kind(name) == "d":
-                self.put_aside(name, "is a directory, and a file is wanted")
+                self.expect(name, "f")
             else:
                 self.remove_file(name)
         return self._do(posix.open, name, flags, mode)
@@ -205,7 +234,7 @@ class Folder:
 
     def finish(self, name: str) -> None:
         """Give what was written under create(name + NEW) its name."""
-        self._want(name, "f", "a file")
+        self.expect(name, "f")
         self.rename(name + NEW, name)
 
     def write_over(self, name: str, data: bytes, mode: int = 0o600) -> None:
@@ -221,8 +250,6 @@ class Folder:
         """A descriptor to write at the end of the file `name`, which is made where it is missing."""
         return self._open_to_write(name, posix.O_APPEND, mode)
 
-    # Names.
-
     def put_aside(self, name: str, reason: "str | None") -> str:
         """Give `name` another name, and tell of it: it `reason`. Returns the new name."""
         for number in range(_MOST_ASIDE):
@@ -232,6 +259,12 @@ class Folder:
                 self.tell(f"{self.spell(name)} {reason}: put aside as {other}")
                 return other
         raise WrongKind(f"{reason}, and there are {_MOST_ASIDE} put aside already; remove them", self.spell(name))
+
+    def expect(self, name: str, kind: str) -> None:
+        """Put `name` aside if something else than a `kind`, f or d, stands there."""
+        found = self.find_kind(name)
+        if found not in ("", kind):
+            self.put_aside(name, f"is {_CALLED[found]}, and {_CALLED[kind]} is wanted")
 
     def rename(self, name: str, other: str, to: "Folder | None" = None) -> None:
         """Give `name` the name `other`, in the folder `to` if one is given."""
@@ -280,25 +313,24 @@ class Folder:
             error.filename = self.spell(name)
             raise
 
-    def _want(self, name: str, kind: str, called: str) -> None:
-        """Put `name` aside if something else than a `kind` stands there."""
-        found = self.find_kind(name)
-        if found not in ("", kind):
-            self.put_aside(name, f"is {_CALLED[found]}, and {called} is wanted")
-
-    def _check_file(self, info: "posix.stat_result", name: str, limit: int) -> None:
-        kind = _KINDS.get(info.st_mode & 0o170000, "o")
-        if kind != "f":
-            raise WrongKind(f"is {_CALLED[kind]}, and a file is wanted", self.spell(name))
+    def _check_file(self, info: "posix.stat_result | None", name: str, limit: int) -> None:
+        if info is None:
+            self._check_kind(self.find_kind(name), name)
+            return
+        self._check_kind(_KINDS.get(info.st_mode & 0o170000, "o"), name)
         if info.st_nlink > 1 or info.st_dev != self.device:
             raise WrongKind("has another name elsewhere", self.spell(name))
         if info.st_size > limit:
             raise WrongKind(f"has {info.st_size} bytes, and {limit} are the most", self.spell(name))
 
+    def _check_kind(self, kind: str, name: str) -> None:
+        if kind != "f":
+            raise WrongKind(f"is {_CALLED[kind]}, and {_CALLED['f']} is wanted", self.spell(name))
+
     def _open_to_write(self, name: str, flags: int, mode: int) -> int:
         flags |= posix.O_WRONLY | _AS_FILE
         try:
-            self._check_file(self.stat(name), name, 1 << 62)
+            self._check_file(_look_at(lambda: self.stat(name)), name, 1 << 62)
             fd = self._do(posix.open, name, flags)
         except FileNotFoundError:
             return self._do(posix.open, name, flags | posix.O_CREAT | posix.O_EXCL, mode)
@@ -306,7 +338,7 @@ class Folder:
             self.put_aside(name, error.strerror)
             return self._do(posix.open, name, flags | posix.O_CREAT | posix.O_EXCL, mode)
         try:
-            self._check_file(posix.fstat(fd), name, 1 << 62)
+            self._check_file(_look_at(lambda: posix.fstat(fd)), name, 1 << 62)
         except OSError:
             posix.close(fd)
             raise
@@ -325,6 +357,16 @@ class Folder:
             raise
         finally:
             posix.close(fd)
+
+
+def _look_at(call: "Callable[[], posix.stat_result]") -> "posix.stat_result | None":
+    """What `call` says; None of what was last changed after 2038, where the C library's time_t has 32 bits."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            raise
+        return None
 
 
 def open_top(path: str, tell: "Tell") -> Folder:

@@ -6,7 +6,7 @@ upper layer: ConditionNeedsUpdate= (systemd.unit(5)) compares times, which repro
 are those of the past where an older image boots.
 """
 
-from overlay_prepare.files import find_kind, remove_file
+from overlay_prepare.folder import Folder
 from overlay_prepare.report import STATE, write
 
 CHANGED = "changed"
@@ -15,11 +15,11 @@ _UPDATABLE = ("/var", "/etc")
 _PLAIN = "._:+~-"
 
 
-def forget_updated(where: str, backing: str) -> None:
+def forget_updated(where: str, backing: Folder) -> None:
     """Let all services with ConditionNeedsUpdate= run once more for `where`, by the upper layer. Raises OSError."""
-    path = f"{backing}/upper/{_UPDATED}"
-    if where in _UPDATABLE and find_kind(path) not in ("", "d"):
-        remove_file(path)
+    upper = backing.descend("upper") if where in _UPDATABLE else None
+    if upper and upper.find_kind(_UPDATED) not in ("", "d"):
+        upper.remove_file(_UPDATED)
 
 
 def tell(name: str, old: str, new: str) -> None:

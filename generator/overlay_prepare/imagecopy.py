@@ -5,77 +5,112 @@ Into a tree of its own, which nobody is shown before all of it is on the disk: n
 
 import posix
 
-from overlay_prepare.files import find_kind, list_attributes, list_entries
+from overlay_prepare.files import list_attributes
+from overlay_prepare.folder import Folder
 from overlay_prepare.opaque import is_opaque
 from overlay_prepare.upper import copy_attributes
 
 _CHUNK = 1 << 20  # bytes
 
 
-def copy_missing(source: str, target: str, mine: str, linked: "dict[int, str]") -> None:
-    """Copy into the directory `target` what `source` has, but for what `mine` has or hides. Raises OSError.
+def copy_missing(source: str, target: Folder, mine: "Folder | None") -> None:
+    """Copy into the new directory `target` what the image's `source` has, but for what `mine` has or hides.
 
-    `mine` is a directory of an upper layer, "" for none. Directories that both have are made in `target` for what is
-    in them. `linked` are the files with several names so far, by inode.
+    `mine` is a directory of an upper layer. Directories that both have are made in `target` for what is in them.
+    Raises OSError.
     """
-    if mine and is_opaque(mine):
-        return
-    for entry in list_entries(source):
-        path = f"{target}/{entry.name}"
-        inner = f"{mine}/{entry.name}" if mine else ""
-        kind = find_kind(inner) if inner else ""
-        directory = entry.is_dir(follow_symlinks=False)
-        if kind and not (directory and kind == "d"):
-            continue
-        if directory:
-            posix.mkdir(path, 0o700)
-            copy_missing(entry.path, path, inner if kind else "", linked)
-            # After what is in it, which changes its times.
-            copy_attributes(entry.path, path)
-        else:
-            _copy(entry, path, linked)
+    _Copy(target).fill(source, target, mine, "")
+    copy_attributes(source, target.fd)
 
 
-def move_below(source: str, target: str) -> None:
-    """Move all from the directory `source` into `target`, which has but directories of it. Raises OSError.
+def move_below(source: Folder, target: Folder) -> None:
+    """Move all from `source` into `target`, which has but directories of it. Raises OSError.
 
     Done again after a half, it moves the rest.
     """
-    for entry in list_entries(source):
-        path = f"{target}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False) and find_kind(path) == "d":
-            move_below(entry.path, path)
+    for entry in source.list():
+        if entry.is_dir(follow_symlinks=False) and target.find_kind(entry.name) == "d":
+            with source.open(entry.name) as inner, target.open(entry.name) as other:
+                move_below(inner, other)
         else:
-            posix.rename(entry.path, path)
+            source.rename(entry.name, entry.name, target)
 
 
-def _copy(entry: "posix.DirEntry[str]", path: str, linked: "dict[int, str]") -> None:
-    info = entry.stat(follow_symlinks=False)
-    if info.st_nlink > 1 and info.st_ino in linked:
-        posix.link(linked[info.st_ino], path, follow_symlinks=False)
-        return
-    if entry.is_symlink():
-        posix.symlink(posix.readlink(entry.path), path)
-    elif entry.is_file(follow_symlinks=False):
-        _copy_content(entry.path, path)
-    else:
-        posix.mknod(path, info.st_mode, info.st_rdev)
-    posix.chown(path, info.st_uid, info.st_gid, follow_symlinks=False)
-    if not entry.is_symlink():
-        posix.chmod(path, info.st_mode & 0o7777)
-    for name in list_attributes(entry.path):
-        value = posix.getxattr(entry.path, name, follow_symlinks=False)
-        posix.setxattr(path, name, value, follow_symlinks=False)
-    posix.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
-    linked[info.st_ino] = path
+class _Copy:
+    """`linked` are the places below `top` of files that have several names, by their inode in the image."""
+
+    def __init__(self, top: Folder) -> None:
+        self.top = top
+        self.linked: dict[int, str] = {}
+
+    def fill(self, source: str, target: Folder, mine: "Folder | None", inside: str) -> None:
+        """Fill the directory `target`, which is at `inside` below the top."""
+        if mine and is_opaque(mine.fd):
+            return
+        with posix.scandir(source) as entries:
+            for entry in entries:
+                kind = mine.find_kind(entry.name) if mine else ""
+                place = f"{inside}{entry.name}"
+                if not entry.is_dir(follow_symlinks=False):
+                    if not kind:
+                        self.copy(entry, target, place)
+                elif kind in ("", "d"):
+                    target.mkdir(entry.name)
+                    with target.open(entry.name) as made:
+                        with mine.open(entry.name) if mine and kind else _Nothing() as inner:
+                            self.fill(entry.path, made, inner, f"{place}/")
+                        # After what is in it, which changes its times.
+                        copy_attributes(entry.path, made.fd)
+
+    def copy(self, entry: "posix.DirEntry[str]", target: Folder, place: str) -> None:
+        """Copy what is no directory to the `place` below the top, which is in `target`."""
+        info = entry.stat(follow_symlinks=False)
+        if info.st_nlink > 1 and info.st_ino in self.linked:
+            # All above it was made here and now, so that its path leads nowhere else.
+            posix.link(
+                self.linked[info.st_ino],
+                entry.name,
+                src_dir_fd=self.top.fd,
+                dst_dir_fd=target.fd,
+                follow_symlinks=False,
+            )
+            return
+        if entry.is_symlink():
+            posix.symlink(posix.readlink(entry.path), entry.name, dir_fd=target.fd)
+        elif entry.is_file(follow_symlinks=False):
+            _copy_content(entry.path, target.create(entry.name))
+        else:
+            target.mknod(entry.name, info.st_mode, info.st_rdev)
+        path = target.reach(entry.name)
+        posix.chown(path, info.st_uid, info.st_gid, follow_symlinks=False)
+        if not entry.is_symlink():
+            posix.chmod(path, info.st_mode & 0o7777)
+        for name in list_attributes(entry.path):
+            value = posix.getxattr(entry.path, name, follow_symlinks=False)
+            posix.setxattr(path, name, value, follow_symlinks=False)
+        posix.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
+        if info.st_nlink > 1:
+            self.linked[info.st_ino] = place
 
 
-def _copy_content(source: str, target: str) -> None:
-    reader = posix.open(source, posix.O_RDONLY | posix.O_CLOEXEC)
-    writer = posix.open(target, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+class _Nothing:
+    """Stands where the user has no directory."""
+
+    def __enter__(self) -> None:
+        """None."""
+
+    def __exit__(self, *_arguments: object) -> None:
+        """Do nothing."""
+
+
+def _copy_content(source: str, writer: int) -> None:
+    """Copy the file `source` to `writer`, which is closed."""
     try:
-        while posix.sendfile(writer, reader, None, _CHUNK):
-            pass
+        reader = posix.open(source, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            while posix.sendfile(writer, reader, None, _CHUNK):
+                pass
+        finally:
+            posix.close(reader)
     finally:
-        posix.close(reader)
         posix.close(writer)

@@ -7,56 +7,98 @@ a directory. Written when the image has changed, read when it changes the next t
 import posix
 
 from overlay_generator.names import escape_line, unescape_line
-from overlay_prepare.files import NO_SPACE, find_device, is_on, remove_file, write_whole
+from overlay_prepare.files import NO_SPACE, find_device, is_on
+from overlay_prepare.folder import WrongKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from overlay_prepare.folder import Folder
 
 NAME = "names"
+_MOST = 64 << 20  # bytes of the list: half a million names of usual length
+_LONGEST_LINE = 16 << 10  # bytes: a path of PATH_MAX with every character escaped
 
 
-def write(where: str, backing: str, more: "Iterable[str]" = ()) -> bool:
-    """Note all names below `where`, and the paths `more`; False where the disk is full. Raises OSError."""
-    path = f"{backing}/{NAME}"
+def write(where: str, backing: "Folder", more: "Iterable[str]" = ()) -> bool:
+    """Note all names below `where`, and the paths `more`; False where they don't fit. Raises OSError."""
     names = dict.fromkeys(_walk(where))
     names.update(dict.fromkeys(more))
+    data = "".join(f"{escape_line(name)}\n" for name in names).encode("utf-8", "surrogateescape")
     try:
-        write_whole(path, "".join(f"{escape_line(name)}\n" for name in names), 0o600, durable=True)
+        if len(data) > _MOST:
+            raise OSError(NO_SPACE[0], posix.strerror(NO_SPACE[0]))
+        backing.write(NAME, data)
     except OSError as error:
+        # None is better than another image's.
+        backing.remove_file(NAME)
         if error.errno not in NO_SPACE:
             raise
-        # None is better than another image's.
-        remove_file(path + ".new")
-        remove_file(path)
         return False
     return True
 
 
-def read(backing: str, directories: "dict[str, set[str]]") -> bool:
+def read(backing: "Folder", directories: "dict[str, set[str]]") -> bool:
     """Add to each of `directories`, by their paths ("" is the top), the names noted in it; False if there is no list.
 
     A directory's name has a slash at its end. Raises OSError.
     """
+
+    def take(parent: str, name: str) -> None:
+        if parent in directories:
+            directories[parent].add(name)
+
+    return _read_lines(backing, take)
+
+
+def read_below(backing: "Folder", tops: "set[str]") -> "dict[str, set[str]] | None":
+    """The names noted in the directories `tops` and all below them, by the paths of these; None if there is no list.
+
+    Raises OSError.
+    """
+    found: dict[str, set[str]] = {}
+
+    def take(parent: str, name: str) -> None:
+        above = parent
+        while above not in tops:
+            if not above:
+                return
+            above = above.rpartition("/")[0]
+        found.setdefault(parent, set()).add(name)
+
+    return found if _read_lines(backing, take) else None
+
+
+def _read_lines(backing: "Folder", take: "Callable[[str, str], object]") -> bool:
+    """Call `take` with each directory and a name in it; False if there is no list of names."""
     try:
-        fd = posix.open(f"{backing}/{NAME}", posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = backing.open_file(NAME, _MOST)
     except FileNotFoundError:
         return False
+    except WrongKind as error:
+        backing.put_aside(NAME, error.strerror)
+        return False
     try:
-        rest = b""
-        while True:
-            data = posix.read(fd, 1 << 18)
-            lines = (rest + data).split(b"\n")
-            rest = lines.pop()
-            for line in lines:
-                path = unescape_line(line.decode("utf-8", "surrogateescape"))
-                parent = path.rstrip("/").rpartition("/")[0]
-                if parent in directories:
-                    directories[parent].add(path[len(parent) + 1 if parent else 0 :])
-            if not data:
-                return True
+        return _read_all(fd, take)
     finally:
         posix.close(fd)
+
+
+def _read_all(fd: int, take: "Callable[[str, str], object]") -> bool:
+    rest = b""
+    while True:
+        data = posix.read(fd, 1 << 18)
+        lines = (rest + data).split(b"\n")
+        rest = lines.pop()
+        if len(rest) > _LONGEST_LINE:
+            return False
+        for line in lines:
+            path = unescape_line(line.decode("utf-8", "surrogateescape"))
+            parent = path.rstrip("/").rpartition("/")[0]
+            take(parent, path[len(parent) + 1 if parent else 0 :])
+        if not data:
+            return True
 
 
 def _walk(top: str) -> "Iterator[str]":

@@ -1,28 +1,42 @@
 """Makes the directories of an overlay in its backing directory, those that are there stay as they are."""
 
+from overlay_generator.names import backing_name
 from overlay_prepare.files import make_directory
+from overlay_prepare.folder import Folder, open_top
 from overlay_prepare.report import ERROR, STATE, WARNING, describe, say
 from overlay_prepare.request import Request
 from overlay_prepare.upper import make_upper
 
 
-def make_layers(request: Request) -> None:
+def open_backing(request: Request) -> Folder:
+    """The backing directory, made where the disk is mounted above it, for several. Raises OSError."""
+    folder = open_top(request.mount, lambda text: say(WARNING, text))
+    # Of that path only what is below the mount point is the disk's.
+    for name in filter(None, request.backing[len(request.mount) :].split("/")):
+        folder = folder.make(name, 0o700)
+    return folder
+
+
+def make_layers(request: Request, backing: Folder) -> None:
     """Make lower, work, upper and what is passed through. Raises OSError."""
     for name in ("lower", "work"):
-        make_directory(f"{request.backing}/{name}", 0o700)
-    for warning in make_upper(request.where, request.backing):
+        backing.make(name, 0o700).close()
+    for warning in make_upper(request.where, backing):
         say(WARNING, warning)
     for path in request.direct:
-        _make_direct(request, path)
+        _make_direct(request, backing, path)
 
 
-def _make_direct(request: Request, path: str) -> None:
+def _make_direct(request: Request, backing: Folder, path: str) -> None:
     """Make what is bound at `path`; where that fails, what is written there stays in the upper layer."""
     from overlay_prepare import passthrough
 
     try:
         make_directory(STATE, 0o755)
         passthrough.link(request.name, request.backing, STATE)
-        passthrough.make_direct(request.where, request.backing, path)
+        # The units go there by its path.
+        with backing.make(passthrough.TOP) as top:
+            top.expect(backing_name(path), "d")
+        passthrough.make_direct(request.where, backing, path)
     except (OSError, RecursionError) as error:
         say(ERROR, f"{path} is not passed through: {describe(error)}")

@@ -7,8 +7,8 @@ image said nofail, gets an upper layer in memory; either is said, and neither st
 import posix
 
 from overlay_prepare import fitness
-from overlay_prepare.files import find_kind, make_directory
-from overlay_prepare.layers import make_layers
+from overlay_prepare.folder import Folder
+from overlay_prepare.layers import make_layers, open_backing
 from overlay_prepare.report import ERROR, WARNING, Unusable, describe, leave, leave_behind, note, say
 from overlay_prepare.request import Request, parse
 
@@ -67,27 +67,29 @@ def prepare(request: Request) -> str:
         mounted = fitness.find_mounted(request.mount)
         if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
             # The fallback unit has been here: systemd could not mount the disk.
-            make_directory(request.backing, 0o700)
-            make_layers(request)
+            _make_in_memory(request)
             return f"{request.mount} could not be mounted"
         fitness.verify(mounted, request.wanted)
-        # A directory on the disk, where that is mounted above it for several.
-        make_directory(request.backing, 0o700)
         if mounted.fstype == "tmpfs":
-            make_layers(request)
+            _make_in_memory(request)
         else:
             from overlay_prepare.persistent import make_persistent
 
-            make_persistent(request)
+            with open_backing(request) as backing:
+                make_persistent(request, backing)
         return ""
     except (Unusable, OSError) as error:
         if not request.fallback:
             raise
         reason = describe(error)
     _mount_fallback(request)
-    make_directory(request.backing, 0o700)
-    make_layers(request)
+    _make_in_memory(request)
     return reason
+
+
+def _make_in_memory(request: Request) -> None:
+    with open_backing(request) as backing:
+        make_layers(request, backing)
 
 
 def _mount_fallback(request: Request) -> None:
@@ -100,54 +102,56 @@ def _mount_fallback(request: Request) -> None:
 def _work_behind(request: Request, reason: str) -> None:
     """Delete what resets have put aside, and describe a new image, in a process that the boot does not wait for."""
     leave_behind(request.name, [])  # what was said the last time, where the unit runs again
-    trash = find_kind(f"{request.backing}/trash")
-    identity = ""
-    if request.policy == "refresh" and not reason:
-        from overlay_prepare import manifest, stamp
+    with open_backing(request) as backing:
+        trash = backing.find_kind("trash")
+        identity = ""
+        if request.policy == "refresh" and not reason:
+            from overlay_prepare import manifest, stamp
 
-        identity = stamp.read_previous(request.backing)
-        if manifest.is_current(request.backing, identity):
-            identity = ""
-    if not trash and not identity:
-        return
-    # From here the image is seen also when the overlay is mounted on top.
-    posix.chdir(request.where)
-    if posix.fork() == 0:
-        try:
-            # The boot's shell has raised the priority of its session and of each process in it, see render.py.
-            posix.setsid()
-            posix.nice(39)
-            problems = []
-            if trash:
-                problems += _do_behind(request, "what a reset has put aside can't be deleted", _empty_trash)
-            if identity:
-                what = "the list of what the image has can't be made, and the next update will keep everything"
-                problems += _do_behind(request, what, _describe_image)
-            leave_behind(request.name, problems)
-        finally:
-            posix._exit(0)
+            identity = stamp.read_previous(backing)
+            if manifest.is_current(backing, identity):
+                identity = ""
+        if not trash and not identity:
+            return
+        # From here the image is seen also when the overlay is mounted on top.
+        posix.chdir(request.where)
+        if posix.fork() == 0:
+            try:
+                # The boot's shell has raised the priority of its session and of each process in it, see render.py.
+                posix.setsid()
+                posix.nice(39)
+                problems = []
+                if trash:
+                    what = "what a reset has put aside can't be deleted"
+                    problems += _do_behind(request.where, what, backing, _empty_trash)
+                if identity:
+                    what = "the list of what the image has can't be made, and the next update will keep everything"
+                    problems += _do_behind(request.where, what, backing, _describe_image)
+                leave_behind(request.name, problems)
+            finally:
+                posix._exit(0)
 
 
-def _empty_trash(request: Request) -> None:
+def _empty_trash(backing: Folder) -> None:
     from overlay_prepare.reset import empty_trash
 
-    empty_trash(request.backing)
+    empty_trash(backing)
 
 
-def _describe_image(request: Request) -> None:
+def _describe_image(backing: Folder) -> None:
     from overlay_prepare import manifest, stamp
 
-    manifest.write(request.backing, stamp.read_previous(request.backing))
+    manifest.write(backing, stamp.read_previous(backing))
 
 
-def _do_behind(request: Request, failure: str, work: "Callable[[Request], None]") -> "list[str]":
+def _do_behind(where: str, failure: str, backing: Folder, work: "Callable[[Folder], None]") -> "list[str]":
     """Do `work`; where that fails, the sentence that tells it, which is in the journal already."""
     try:
-        work(request)
+        work(backing)
     except Exception as error:
         # Nobody waits for this process, and nobody would see a traceback: also a module that Python's minimum lacks.
         text = f"{failure}: {describe(error)}"
-        say(ERROR, f"{request.where}: {text}")
+        say(ERROR, f"{where}: {text}")
         return [text]
     return []
 

@@ -10,9 +10,15 @@ import errno
 import posix
 
 from overlay_generator.names import escape_line, unescape_line
-from overlay_prepare.files import find_device, find_kind, is_on, list_attributes, write_all
+from overlay_prepare.files import find_device, find_kind, is_on, list_attributes
+from overlay_prepare.folder import NEW, WrongKind, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_prepare.folder import Folder
 
 NAME = "contents"
+_MOST = 64 << 20  # bytes
 
 
 def describe(path: str, other: str = "") -> str:
@@ -42,26 +48,30 @@ def describe(path: str, other: str = "") -> str:
     return text + _digest(path) if not other or other.startswith(text) else text
 
 
-def read(backing: str) -> "dict[str, str] | None":
-    """The descriptions by path, of the image that the upper layer was last mounted over; None if there are none."""
-    from overlay_generator.gather import read_file
+def read(backing: "Folder") -> "dict[str, str] | None":
+    """The descriptions by path, of the image that the upper layer was last mounted over; None if there are none.
+
+    Raises OSError.
+    """
     from overlay_prepare import stamp
 
-    try:
-        lines = read_file(f"{backing}/{NAME}").decode("utf-8", "surrogateescape").split("\n")
-    except OSError:
-        return None
-    if lines[0] != _name_image(stamp.read_previous(backing)):
+    data = backing.recover(NAME, _MOST)
+    image = _name_image(stamp.read_previous(backing))
+    lines = (data or b"").decode("utf-8", "surrogateescape").split("\n")
+    if lines[0] != image:
         return None
     pairs = (line.rpartition("\t") for line in lines[1:])
     return {unescape_line(path): text for path, tab, text in pairs if tab}
 
 
-def is_current(backing: str, identity: str) -> bool:
-    """True if the descriptions are there for the image of `identity`."""
+def is_current(backing: "Folder", identity: str) -> bool:
+    """True if the descriptions are there for the image of `identity`. Raises OSError."""
     try:
-        fd = posix.open(f"{backing}/{NAME}", posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = backing.open_file(NAME, _MOST)
     except FileNotFoundError:
+        return False
+    except WrongKind as error:
+        backing.put_aside(NAME, error.strerror)
         return False
     try:
         first = _name_image(identity).encode("utf-8", "surrogateescape") + b"\n"
@@ -70,10 +80,9 @@ def is_current(backing: str, identity: str) -> bool:
         posix.close(fd)
 
 
-def write(backing: str, identity: str) -> None:
+def write(backing: "Folder", identity: str) -> None:
     """Describe all below the current directory, the image's. Raises OSError."""
-    path = f"{backing}/{NAME}"
-    fd = posix.open(path + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+    fd = backing.create(NAME + NEW)
     try:
         write_all(fd, f"{_name_image(identity)}\n".encode("utf-8", "surrogateescape"))
         device = find_device(".")
@@ -89,9 +98,12 @@ def write(backing: str, identity: str) -> None:
                     if entry.is_dir(follow_symlinks=False) and is_on(entry, device):
                         pending.append(entry.path)
         posix.fsync(fd)
+    except OSError:
+        backing.remove_file(NAME + NEW)
+        raise
     finally:
         posix.close(fd)
-    posix.rename(path + ".new", path)
+    backing.finish(NAME)
 
 
 def _name_image(identity: str) -> str:

@@ -9,14 +9,16 @@ or half and then whole, comes to the same.
 import errno
 import posix
 
-from overlay_prepare.files import MARKS, find_device, find_kind, is_on
+from overlay_prepare import tree
+from overlay_prepare.files import MARKS, is_too_long, keep_quiet
+from overlay_prepare.folder import Folder, open_top
+from overlay_prepare.tree import Level, remove_below, walk
 
 OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
-_LONGEST = 2000  # bytes; PATH_MAX is 4096
 _STALE = (ORIGIN, MARKS + "impure", MARKS + "nlink", MARKS + "upper")
 
 
-def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str]]":
+def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, list[str]]":
     """Strip all of `upper` and empty `work`; the number of references taken out, and the paths below `upper` of its
     opaque directories. Raises OSError.
 
@@ -26,101 +28,66 @@ def normalise(upper: str, work: str, files: bool = True) -> "tuple[int, list[str
     """
     count = 0
     opaque = []
-    device = find_device(upper)
-    pending = [upper]
-    while pending:
-        directory = pending.pop()
+    has_whiteout = False
+
+    def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
+        nonlocal count, has_whiteout
+        if not entry.is_file(follow_symlinks=False):
+            has_whiteout = has_whiteout or is_whiteout(entry)
+        if files:
+            count += _strip(folder.reach(entry.name))
+
+    def leave(folder: Folder, way: "list[Level]") -> None:
+        nonlocal count, has_whiteout
+        found = posix.listxattr(folder.fd)
+        count += _strip_directory(folder.fd, found, has_whiteout)
         has_whiteout = False
-        try:
-            with posix.scandir(directory) as entries:
-                for entry in entries:
-                    if entry.is_file(follow_symlinks=False):
-                        if files:
-                            count += _strip(entry.path)
-                    elif entry.is_dir(follow_symlinks=False):
-                        if is_on(entry, device):
-                            pending.append(entry.path)
-                    else:
-                        has_whiteout = has_whiteout or is_whiteout(entry)
-                        if files:
-                            count += _strip(entry.path)
-        except OSError as error:
-            # Made by somebody who went there step by step; no image has anything so deep.
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            continue
-        found = posix.listxattr(directory)
-        count += _strip_directory(directory, found, has_whiteout)
-        if OPAQUE in found and posix.getxattr(directory, OPAQUE) == b"y":
-            opaque.append(directory[len(upper) + 1 :])
+        if OPAQUE in found and posix.getxattr(folder.fd, OPAQUE) == b"y":
+            path = "/".join(level.name for level in way[1:])
+            if not is_too_long(path):  # no image has anything so deep
+                opaque.append(path)
+
+    walk(upper, look, leave)
     remove_below(work)
     return count, opaque
 
 
 def remove(path: str) -> bool:
-    """Remove what stands at `path`, with all that is in it; False if there is nothing. Raises OSError."""
-    kind = find_kind(path)
-    if kind == "d":
-        remove_below(path)
-        posix.rmdir(path)
-    elif kind:
-        posix.unlink(path)
-    return bool(kind)
-
-
-def remove_below(top: str) -> None:
-    """Remove everything in the directory `top`, which stays itself. Raises OSError."""
-    # Not recursive: a work directory's depth is not ours to know.
-    pending = [top]
-    emptied: list[str] = []
-    moved = 0
-    while pending:
-        directory = pending.pop()
-        if len(directory) > _LONGEST:
-            # A path can be made longer than any system call takes: what lies deep is brought up first.
-            moved += 1
-            shorter = f"{top}/.deep-{moved}"
-            posix.rename(directory, shorter)
-            emptied.remove(directory)
-            emptied.append(shorter)
-            directory = shorter
-        # overlayfs makes work/work with mode 000, which holds root back where it lacks CAP_DAC_OVERRIDE.
-        with posix.scandir(directory) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                    emptied.append(entry.path)
-                else:
-                    posix.unlink(entry.path)
-    for directory in reversed(emptied):
-        posix.rmdir(directory)
+    """Remove what stands at `path`, see tree.remove(); its parents are trusted. Raises OSError."""
+    parent, _, name = path.rpartition("/")
+    with open_top(parent, keep_quiet) as folder:
+        return tree.remove(folder, name)
 
 
 def _strip(path: str) -> int:
+    """Strip what is no directory, and not followed."""
     found = [name for name in posix.listxattr(path, follow_symlinks=False) if name in _STALE]
     return sum(_remove(path, name) for name in found)
 
 
-def _remove(path: str, name: str) -> bool:
+def _remove(at: "str | int", name: str) -> bool:
     try:
-        posix.removexattr(path, name, follow_symlinks=False)
+        if isinstance(at, int):
+            posix.removexattr(at, name)
+        else:
+            posix.removexattr(at, name, follow_symlinks=False)
     except PermissionError:
         # An immutable file. That it may be shown wrong is no reason to have no directory at all.
         return False
     return True
 
 
-def _strip_directory(path: str, present: "list[str]", has_whiteout: bool) -> int:
+def _strip_directory(fd: int, present: "list[str]", has_whiteout: bool) -> int:
     found = [name for name in present if name in _STALE]
     # Empty means "copied up from somewhere unknown". Without any, the kernel does not look for whiteouts in a
     # directory that the new image has not: they are listed then, as names that don't exist (Linux 6.18, fs/overlayfs).
-    known = ORIGIN in found and posix.getxattr(path, ORIGIN) != b""
+    known = ORIGIN in found and posix.getxattr(fd, ORIGIN) != b""
     if known or (has_whiteout and ORIGIN not in found):
         try:
-            posix.setxattr(path, ORIGIN, b"")
+            posix.setxattr(fd, ORIGIN, b"")
         except PermissionError:
             known = False
-    return sum(_remove(path, name) for name in found if name != ORIGIN) + known
+    return sum(_remove(fd, name) for name in found if name != ORIGIN) + known
 
 
 def is_whiteout(entry: "posix.DirEntry[str]") -> bool:

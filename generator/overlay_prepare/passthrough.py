@@ -15,18 +15,11 @@ NAME          done.
 import posix
 
 from overlay_generator.names import backing_name, unflatten
-from overlay_prepare.files import (
-    MARKS,
-    find_kind,
-    is_too_long,
-    leads_to_directory,
-    list_entries,
-    make_directory,
-    sync_directory,
-)
+from overlay_prepare.files import MARKS, find_kind
+from overlay_prepare.folder import Folder
 from overlay_prepare.imagecopy import copy_missing, move_below
-from overlay_prepare.normalise import is_whiteout, remove
-from overlay_prepare.upper import copy_attributes
+from overlay_prepare.normalise import is_whiteout
+from overlay_prepare.tree import Level, remove, walk
 
 TOP = "direct"
 # A flat name has no "~". Those with a dot could be another path's, and are what 0.1.0 knows.
@@ -34,28 +27,21 @@ _FILLING, _FILLED, _FULL = "~filling", "~filled", ".full"
 _TAKEN = ".taken"  # of 0.1.0 only: the user's files and some of the image's
 
 
-def make_direct(where: str, backing: str, path: str) -> None:
+def make_direct(where: str, backing: Folder, path: str) -> None:
     """Make the directory for the absolute `path` below `where`, unless it is there already. Raises OSError."""
-    top = f"{backing}/{TOP}"
-    make_directory(top, 0o700)
-    target = f"{top}/{backing_name(path)}"
-    if not find_kind(target):
-        inner = f"{backing}/upper/{path[len(where.rstrip('/')) + 1 :]}"
-        if not find_kind(target + _FULL):
-            mine = _find_mine(f"{backing}/upper", inner, target)
-            _fill(path, target, mine)
-            if mine:
-                posix.rename(target + _FILLING, target + _FILLED)
-                # In this order also on a disk: without NAME~filled, what the image has would be missing for good.
-                posix.sync()
-                posix.rename(mine, target + _FULL)
-            else:
-                posix.rename(target + _FILLING, target)
-        if find_kind(target + _FULL):
-            _finish(target, inner)
-        sync_directory(top)
-    for leftover in (_FILLING, _FILLED):
-        remove(target + leftover)
+    with backing.make(TOP) as top:
+        name = backing_name(path)
+        for state in ("", _FILLED, _FULL, _TAKEN):
+            top.expect(name + state, "d")
+        if not top.find_kind(name):
+            inner = path[len(where.rstrip("/")) + 1 :]
+            if not top.find_kind(name + _FULL):
+                _begin(backing, top, name, inner, path)
+            if top.find_kind(name + _FULL):
+                _finish(backing, top, name, inner)
+            top.sync()
+        for leftover in (_FILLING, _FILLED):
+            remove(top, name + leftover)
 
 
 def link(name: str, backing: str, state: str) -> None:
@@ -67,82 +53,121 @@ def link(name: str, backing: str, state: str) -> None:
         pass
 
 
-def list_others(backing: str, direct: "tuple[str, ...]") -> "list[tuple[str, str]]":
+def list_kept(backing: Folder) -> "list[tuple[str, str]]":
+    """The directories that are passed through: their paths for the user and their names in TOP. Raises OSError."""
+    found = []
+    top = backing.descend(TOP)
+    for entry in top.list() if top else ():
+        if "~" not in entry.name and entry.is_dir(follow_symlinks=False):
+            try:
+                found.append((unflatten(entry.name), entry.name))
+            except ValueError:
+                pass  # of somebody else's making
+    return found
+
+
+def list_others(backing: Folder, direct: "tuple[str, ...]") -> "list[tuple[str, str]]":
     """The paths that were passed through and are not among `direct`, and the directories where what was written there
     is; but for empty ones. Raises OSError.
     """
     found = []
-    wanted = {backing_name(path) for path in direct}
-    for entry in list_entries(f"{backing}/{TOP}"):
-        name = entry.name[: -len(_FULL)] if entry.name.endswith(_FULL) else entry.name
-        if "~" in name or name in wanted or not entry.is_dir(follow_symlinks=False) or not list_entries(entry.path):
-            continue
-        try:
-            found.append((unflatten(name), entry.path))
-        except ValueError:
-            pass  # of somebody else's making
+    for path, name in list_kept(backing):
+        inner = backing.descend(f"{TOP}/{name}")
+        path = path[: -len(_FULL)] if name.endswith(_FULL) else path
+        if path not in direct and inner and next(inner.scan(), None):
+            found.append((path, inner.path))
     return found
 
 
-def _find_mine(upper: str, inner: str, target: str) -> str:
-    """The directory with what was written there before it was passed through, as nobody would find that below the
-    bind mount; "" for none.
+def _begin(backing: Folder, top: Folder, name: str, inner: str, image: str) -> None:
+    """Make NAME~filled and NAME.full, or NAME where the user has nothing there; `inner` is the path below upper."""
+    above, taken = _find_mine(backing, top, name, inner)
+    mine = above.open(taken) if above else None
+    _fill(image, top, name, mine)
+    if not above:
+        top.rename(name + _FILLING, name)
+        return
+    top.rename(name + _FILLING, name + _FILLED)
+    # In this order also on a disk: without NAME~filled, what the image has would be missing for good.
+    posix.sync()
+    above.rename(taken, name + _FULL, top)
+
+
+def _find_mine(backing: Folder, top: Folder, name: str, inner: str) -> "tuple[Folder | None, str]":
+    """Where the directory is with what was written there before it was passed through, as nobody would find that below
+    the bind mount, and its name; None where there is none.
     """
-    if find_kind(target + _TAKEN) == "d":
-        return target + _TAKEN
-    return inner if leads_to_directory(upper, inner[len(upper) + 1 :]) else ""
+    if top.find_kind(name + _TAKEN) == "d":
+        return top, name + _TAKEN
+    parent, _, last = f"upper/{inner}".rpartition("/")
+    above = backing.descend(parent)
+    return (above, last) if above and above.find_kind(last) == "d" else (None, "")
 
 
-def _fill(image: str, target: str, mine: str) -> None:
+def _fill(image: str, top: Folder, name: str, mine: "Folder | None") -> None:
     """Make NAME~filling of what `image` has and `mine` has not; it is on the disk when this returns."""
-    filling = target + _FILLING
-    remove(filling)
+    filling = name + _FILLING
+    remove(top, filling)
     # Without NAME.full beside it, the user has been at what it was compared with.
-    remove(target + _FILLED)
-    posix.mkdir(filling, 0o755)
+    remove(top, name + _FILLED)
+    top.mkdir(filling, 0o755)
     try:
         if find_kind(image) == "d":
-            copy_missing(image, filling, mine, {})
-            copy_attributes(image, filling)
+            with top.open(filling) as made:
+                copy_missing(image, made, mine)
     except (OSError, RecursionError):
         # Not passed through then, and what the user has there is seen all the same. A full disk needs the room.
-        remove(filling)
+        remove(top, filling)
         raise
     posix.sync()
 
 
-def _finish(target: str, inner: str) -> None:
+def _finish(backing: Folder, top: Folder, name: str, inner: str) -> None:
     """Make NAME of NAME.full and NAME~filled. What can't be, as on a full disk, is given back to the upper layer."""
-    full = target + _FULL
-    try:
-        if find_kind(target + _FILLED):
-            move_below(target + _FILLED, full)
-    except OSError:
-        posix.rename(full, inner)
-        raise
-    _clean(full)
+    with top.open(name + _FULL) as full:
+        try:
+            if top.find_kind(name + _FILLED):
+                with top.open(name + _FILLED) as filled:
+                    move_below(filled, full)
+        except OSError:
+            parent, _, last = f"upper/{inner}".rpartition("/")
+            above = backing.descend(parent)
+            if above:
+                top.rename(name + _FULL, last, above)
+            raise
+        _clean(full)
     # What was taken out must not be back under the last name: btrfs brings one directory to the disk without others.
     posix.sync()
-    posix.rename(full, target)
+    top.rename(name + _FULL, name)
 
 
-def _clean(top: str) -> None:
+def _clean(top: Folder) -> None:
     """Take out what only an overlay gives a meaning: whiteouts, and marks on directories and files."""
-    pending = [top]
-    while pending:
-        directory = pending.pop()
-        _strip(directory)
-        for entry in list_entries(directory):
-            if entry.is_dir(follow_symlinks=False):
-                if not is_too_long(entry.path):
-                    pending.append(entry.path)
-            elif is_whiteout(entry):
-                posix.unlink(entry.path)
-            else:
-                _strip(entry.path)
+    whiteouts: list[str] = []
+
+    def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
+        if is_whiteout(entry):
+            whiteouts.append(entry.name)
+        else:
+            _strip(folder.reach(entry.name))
+
+    def leave(folder: Folder, _way: "list[Level]") -> None:
+        _strip(folder.fd)
+        for name in whiteouts:
+            try:
+                folder.unlink(name)
+            except PermissionError:
+                pass  # an immutable directory: as it was
+        whiteouts.clear()
+
+    walk(top, look, leave)
 
 
-def _strip(path: str) -> None:
-    for name in posix.listxattr(path, follow_symlinks=False):
+def _strip(at: "str | int") -> None:
+    options = {} if isinstance(at, int) else {"follow_symlinks": False}
+    for name in posix.listxattr(at, **options):
         if name.startswith(MARKS):
-            posix.removexattr(path, name, follow_symlinks=False)
+            try:
+                posix.removexattr(at, name, **options)
+            except PermissionError:
+                pass  # immutable: outside of an overlay the mark means nothing

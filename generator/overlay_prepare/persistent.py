@@ -1,16 +1,23 @@
 """An upper layer that outlives the boot: made once, reset when asked, made fit for each new image.
 
-The order of the steps is what makes a power cut at any moment harmless.
+The order of the steps is what makes a power cut at any moment harmless. A step that fails costs the boot its writable
+directory where going on would show one file's content as another's, or what was to be reset: a reset, the note that
+the layer is being changed, the references, the UUIDs. All others are said and the boot goes on: the probe of a disk
+that was fit before, what a policy or new names ask for (tried again at the next boot), the names, the inodes that are
+set aside, and the note that all is done.
 """
 
 import posix
 
 from overlay_prepare import fitness, identity, stamp
-from overlay_prepare.files import NO_SPACE, find_kind, make_directory, remove_file, sync_directory
+from overlay_prepare.files import NO_SPACE, find_kind, remove_file
+from overlay_prepare.folder import ASIDE, Folder, WrongKind
 from overlay_prepare.layers import make_layers
 from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, spell_count, write
 from overlay_prepare.request import Request
 from overlay_prepare.reserve import keep_room
+from overlay_prepare.tree import remove
+from overlay_prepare.upper import SCRATCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,51 +26,108 @@ if TYPE_CHECKING:
 # Wanted where systemd-factory-reset-generator has found a request for it (systemd 258 and later).
 _FACTORY_RESET = "/run/systemd/generator.early/basic.target.wants/factory-reset-now.target"
 _STAGED = "reset"
+_MOST_STAGED = 1 << 20  # bytes of a request
 _FOLLOWS_NO_ZEROS = (5, 10)  # Linux, see identity.find_uuid(); a long-term version, to be on the safe side
+# What a power cut leaves half written. Each is made again where it is wanted, but perhaps not by the image booted now.
+_LITTER = ("probe", "image.new", "uuids.new", "names.new", "contents.new", "reset.new", "upper" + SCRATCH)
+_DIRECTORIES = ("upper", "work", "lower", "trash", "direct")
 _MOST_UUIDS = 64  # images, until all references are taken out once
 
 
-def make_persistent(request: Request) -> None:
+def make_persistent(request: Request, backing: Folder) -> None:
     """Make the layers, and the upper one fit for the image below, if that is another one than at the last boot."""
     image = identity.identify(request.where)
     _tell_doubt(request, image)
+    _expect_directories(backing)
+    _sweep(request, backing)
     if request.reset or find_kind(_FACTORY_RESET):
-        _reset_once(request)
-    if find_kind(f"{request.backing}/{_STAGED}"):
-        _reset_as_staged(request)
+        _reset_once(request, backing)
+    if backing.find_kind(_STAGED):
+        _reset_as_staged(request, backing)
     remove_file(f"{STATE}/{request.name}.changed")  # of the system before a soft reboot
-    if stamp.is_current(request.backing, image):
-        make_layers(request)
+    if stamp.is_current(backing, image):
+        make_layers(request, backing)
     else:
-        from overlay_generator.render import OPTIONS_PERSISTENT
-
-        fitness.probe(request.backing, OPTIONS_PERSISTENT)
-        if fitness.keeps_acls(request.where) and not fitness.keeps_acls(request.backing):
+        _probe(request, backing)
+        if fitness.keeps_acls(request.where) and not fitness.keeps_acls(backing.fd):
             # overlayfs copies nothing up whose ACL it can't keep (EOPNOTSUPP, Linux 6.12).
             say(WARNING, f"{request.where}: its disk keeps no ACLs: what has one in the image can't be changed")
-        _follow_image(request, image)
-    _check_work(request)
-    keep_room(request.backing)
+        _follow_image(request, backing, image)
+    _tell_others(request, backing)
+    _check_work(request, backing)
+    try:
+        keep_room(backing)
+    except OSError as error:
+        say(WARNING, f"{request.where}: no inodes are set aside for the overlay itself: {describe(error)}")
 
 
-def _check_work(request: Request) -> None:
+def _expect_directories(backing: Folder) -> None:
+    """Put aside what is no directory, before any of the steps goes there."""
+    for name in _DIRECTORIES:
+        backing.expect(name, "d")
+    if backing.find_kind("direct"):
+        with backing.open("direct") as top:
+            for entry in top.list():
+                if not entry.is_dir(follow_symlinks=False) and ASIDE not in entry.name:
+                    top.expect(entry.name, "d")
+
+
+def _sweep(request: Request, backing: Folder) -> None:
+    """Remove what a power cut has left, once in a boot: later the process behind may be at work on its own."""
+    if find_kind(f"{STATE}/{request.name}.json"):
+        return
+    for entry in backing.list():
+        if entry.name in _LITTER:
+            try:
+                remove(backing, entry.name)
+            except OSError:
+                pass  # in nobody's way, and the next boot tries again
+
+
+def _tell_others(request: Request, backing: Folder) -> None:
+    """Say where files are that an image with another Passthrough= has taken out of the upper layer."""
+    if not backing.find_kind("direct"):
+        return
+    from overlay_prepare.passthrough import list_others
+
+    try:
+        # Not moved back: what a container engine has there would lose its own marks on the way.
+        for path, place in list_others(backing, request.direct):
+            say(WARNING, f"{path} is not passed through by this image; what was written there is in {place}")
+    except OSError as error:
+        say(WARNING, f"{request.where}: {describe(error)}")
+
+
+def _probe(request: Request, backing: Folder) -> None:
+    """Raises Unusable where the disk can't hold an upper layer, OSError where that can't be told of a new one."""
+    from overlay_generator.render import OPTIONS_PERSISTENT
+
+    try:
+        fitness.probe(backing, OPTIONS_PERSISTENT)
+    except OSError as error:
+        if not backing.find_kind(stamp.NAME):
+            raise
+        say(WARNING, f"{request.where}: the disk could not be tried, and was fit before: {describe(error)}")
+
+
+def _check_work(request: Request, backing: Folder) -> None:
     """Raises Unusable where the work directory can't be used, nor replaced, and memory is wanted then."""
     try:
-        fitness.check_work(request.backing)
+        fitness.check_work(backing)
     except Unusable as error:
-        _replace_work(request, error)
+        _replace_work(request, backing, error)
 
 
-def _replace_work(request: Request, error: Unusable) -> None:
+def _replace_work(request: Request, backing: Folder, error: Unusable) -> None:
     """Put a work directory aside that can't be used. Raises Unusable where that is no help and memory is wanted."""
     from overlay_prepare.reset import put_aside
 
     try:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_SPACE:
             raise error  # a new one needs space as well
-        put_aside(request.backing, "work")
-        make_directory(f"{request.backing}/work", 0o700)
-        fitness.check_work(request.backing)
+        put_aside(backing, "work")
+        backing.make("work").close()
+        fitness.check_work(backing)
         say(WARNING, f"{request.where}: {error}; a new one takes its place")
     except (Unusable, OSError):
         if request.fallback:
@@ -92,43 +156,77 @@ def _choose_policy(request: Request, previous: str, image: str) -> str:
     return request.policy
 
 
-def _follow_image(request: Request, image: str) -> None:
+def _follow_image(request: Request, backing: Folder, image: str) -> None:
     """Make the upper layer fit for `image`, a text of identify(), and do what the policy for updates asks for."""
     from overlay_prepare import imagechange, imagenames
     from overlay_prepare.normalise import normalise
-    from overlay_prepare.opaque import reveal
 
-    where, backing = request.where, request.backing
-    previous = stamp.read_previous(backing)
-    policy = _choose_policy(request, previous, image)
-    if policy == "reset" and previous != image:
+    where = request.where
+    previous = _find_previous(request, backing)
+    # Nor is anything dropped for an image that it was over all the time: a change to another one was cut off, or this
+    # one's policy failed.
+    policy = _choose_policy(request, previous, image) if previous != image else "keep"
+    if policy == "reset":
         from overlay_prepare.resetrequest import Staged
 
-        _reset(request, Staged(whole=True), "another image", direct=False)
-    make_layers(request)
+        _reset(request, backing, Staged(whole=True), "another image", direct=False)
+    make_layers(request, backing)
     # In this order, so that a power cut at any moment leaves a note of the change or all of the work done.
-    stamp.mark_changing(backing)
+    stamp.mark_changing(backing, previous)
     uuids, uuid = stamp.read_uuids(backing), identity.find_uuid(where)
     every = _may_be_followed(uuids, uuid)
-    count, opaque = normalise(f"{backing}/upper", f"{backing}/work", files=every)
+    with backing.open("upper") as upper, backing.open("work") as work:
+        count, opaque = normalise(upper, work, files=every)
     # At once: on a full disk one of the notes would take the inode, and the overlay would come up read-only.
-    _check_work(request)
-    dropped = _apply_policy(request, policy, image)
-    carried = reveal(where, backing, opaque)
+    _check_work(request, backing)
+    dropped, finished = _apply_policy(request, backing, policy, image)
+    carried = _reveal(request, backing, opaque)
     if previous not in ("", image):
         imagechange.forget_updated(where, backing)
     posix.sync()
     kept = [] if every or uuids is None else uuids
     stamp.write_uuids(backing, [*kept, *([uuid] if uuid and uuid not in kept else [])])
-    imagenames.write(where, backing, carried)
-    stamp.write(backing, image)
+    if carried is not None:
+        try:
+            imagenames.write(where, backing, carried)
+        except OSError as error:
+            # The old list is gone. Without any, what the next image adds stays hidden in opaque directories.
+            say(WARNING, f"{where}: the image's names are not noted: {describe(error)}")
+    if finished and carried is not None:
+        try:
+            stamp.write(backing, image)
+        except OSError as error:
+            say(WARNING, f"{where}: all of it is done once more at the next boot: {describe(error)}")
     if previous not in ("", image):
         imagechange.tell(request.name, previous, image)
     if count or dropped:
         gone = spell_count(count, "reference to the old one was", "references to the old one were")
         entries = spell_count(dropped, "entry", "entries")
-        more = f", {entries} dropped by Policy={policy}, see {backing}/dropped" if dropped else ""
+        more = f", {entries} dropped by Policy={policy}, see {backing.path}/dropped" if dropped else ""
         say(NOTICE, f"{where}: another image; {gone} taken out of the upper layer{more}")
+
+
+def _find_previous(request: Request, backing: Folder) -> str:
+    """What the upper layer was over, "" where that can't be told, which is said."""
+    try:
+        return stamp.read_previous(backing)
+    except OSError as error:
+        policy = "" if request.policy == "keep" else f", and Policy={request.policy} is not carried out"
+        say(WARNING, f"{request.where}: nobody knows what image was there before{policy}: {describe(error)}")
+        return ""
+
+
+def _reveal(request: Request, backing: Folder, opaque: "list[str]") -> "list[str] | None":
+    """Show what the image adds in the directories `opaque`; what to note with its names, None to do it again at the
+    next boot. What fails leaves something of the image hidden, as it was.
+    """
+    from overlay_prepare.opaque import reveal
+
+    try:
+        return reveal(request.where, backing, opaque)
+    except OSError as error:
+        say(WARNING, f"{request.where}: not all that the image adds is shown, until the next boot: {describe(error)}")
+        return None
 
 
 def _may_be_followed(uuids: "list[str] | None", uuid: "str | None") -> bool:
@@ -143,55 +241,76 @@ def _may_be_followed(uuids: "list[str] | None", uuid: "str | None") -> bool:
     return uuid in uuids or (not uuid and old)
 
 
-def _apply_policy(request: Request, policy: str, image: str) -> int:
-    """The number of entries that went. What a policy can't do is said, and leaves the upper layer as it is."""
+def _apply_policy(request: Request, backing: Folder, policy: str, image: str) -> "tuple[int, bool]":
+    """The number of entries that went, and False if that was not all: then it is to be done again at the next boot.
+
+    What a policy can't do is said, and leaves the upper layer as it is.
+    """
     if policy not in ("prune", "refresh"):
-        return 0
+        return 0, True
     from overlay_prepare.policy import apply
 
     title = " ".join(line for line in image.split("\n") if line[:6] in ("IMAGE_", "BUILD_"))
     try:
-        dropped, reason = apply(policy, request.where, request.backing, title or "another image")
+        dropped, reason = apply(policy, request.where, backing, title or "another image")
     except (OSError, RecursionError) as error:
-        dropped, reason = 0, describe(error)
+        if isinstance(error, OSError) and not error.filename:
+            error.filename = backing.path  # of a write(2), which knows no names
+        say(WARNING, f"{request.where}: Policy={policy}: {describe(error)}; it is tried again at the next boot")
+        return 0, False
     if reason:
         say(WARNING, f"{request.where}: Policy={policy}: {reason}")
-    return dropped
+    return dropped, True
 
 
-def _reset_once(request: Request) -> None:
+def _reset_once(request: Request, backing: Folder) -> None:
     """Put the upper layer aside, once in a boot: the unit may run again, and must not drop what was written since."""
     from overlay_prepare.resetrequest import Staged
 
     done = f"{request.name}.reset"
     if find_kind(f"{STATE}/{done}"):
         return
-    _reset(request, Staged(whole=True), "reset as asked at boot")
+    _reset(request, backing, Staged(whole=True), "reset as asked at boot")
     write(STATE, done, "")
 
 
-def _reset_as_staged(request: Request) -> None:
-    """Do what the operator has asked for, once: the request goes when all of it is done, or it can't be done."""
-    from overlay_generator.gather import read_file
+def _reset_as_staged(request: Request, backing: Folder) -> None:
+    """Do what the operator has asked for, once: the request goes when all of it is done, or it can't be done.
+
+    And on the disk: else the request could be gone after a power cut, and the work undone (seen on btrfs).
+    """
     from overlay_prepare.resetrequest import parse
 
-    path = f"{request.backing}/{_STAGED}"
+    path = backing.spell(_STAGED)
     try:
-        _reset(request, parse(read_file(path).decode("utf-8", "surrogateescape")), "reset as asked by the operator")
-        posix.unlink(path)
-    except (ValueError, OSError, RecursionError) as error:
-        # Not tried again at each boot: a device that does not come up because of it could not be told otherwise.
-        wrong = isinstance(error, ValueError)
-        text = f"{error}; nothing is reset" if wrong else f"{describe(error)}; the rest of it is not done"
-        say(ERROR, f"{path}: {text}")
-        posix.rename(path, path + ".refused")
-    sync_directory(request.backing)
+        text = (backing.read(_STAGED, _MOST_STAGED) or b"").decode("utf-8", "surrogateescape")
+        _reset(request, backing, parse(text), "reset as asked by the operator")
+        backing.unlink(_STAGED)
+    except WrongKind as error:
+        if error.filename == path:
+            say(ERROR, f"{path}: {error.strerror}; nothing is reset")
+            backing.put_aside(_STAGED, error.strerror)
+        else:
+            _refuse(backing, path, f"{describe(error)}; the rest of it is not done")
+    except ValueError as error:
+        _refuse(backing, path, f"{error}; nothing is reset")
+    except (OSError, RecursionError) as error:
+        _refuse(backing, path, f"{describe(error)}; the rest of it is not done")
+    backing.sync()
 
 
-def _reset(request: Request, asked: "Staged", reason: str, direct: bool = True) -> None:
+def _refuse(backing: Folder, path: str, reason: str) -> None:
+    # Not tried again at each boot: a device that does not come up because of it could not be told otherwise.
+    say(ERROR, f"{path}: {reason}")
+    posix.sync()
+    backing.expect(_STAGED + ASIDE, "f")
+    backing.rename(_STAGED, _STAGED + ASIDE)
+
+
+def _reset(request: Request, backing: Folder, asked: "Staged", reason: str, direct: bool = True) -> None:
     from overlay_prepare.reset import reset
 
-    count, problems = reset(request.where, request.backing, asked, direct)
+    count, problems = reset(request.where, backing, asked, direct)
     for problem in problems:
         say(WARNING, problem)
     if count:

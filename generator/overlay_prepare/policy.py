@@ -1,17 +1,23 @@
 """What an update of the image does to the upper layer where its owner has asked for more than keeping it.
 
 prune: all that hides something of the new image goes, the user's own files stay. refresh: what is the same as in the
-image before follows the new one. What goes is listed in the file `dropped` beside the upper layer.
+image before follows the new one. What goes is listed in the file `dropped` beside the upper layer: all of it, and on
+the disk, before the first of it goes.
 """
 
-import errno
 import posix
 
 from overlay_generator.model import Value
 from overlay_generator.names import escape_line
 from overlay_prepare import manifest
-from overlay_prepare.files import NO_SPACE, find_kind, is_too_long, list_attributes, list_entries
-from overlay_prepare.normalise import OPAQUE, is_whiteout, remove
+from overlay_prepare.files import NO_SPACE, find_kind, is_too_long, list_attributes
+from overlay_prepare.folder import Folder, write_all
+from overlay_prepare.normalise import OPAQUE, is_whiteout
+from overlay_prepare.tree import Level, remove, walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LOG = "dropped"
 _LONGEST = 1 << 20  # bytes of the log before it is put aside; one older one is kept
@@ -19,18 +25,25 @@ _DEEPEST = 400  # directories; what lies deeper is kept, as nothing here may end
 
 
 class Change(Value):
-    """An upper layer under a new image: `where` shows the image, `old` what the one before had, by path."""
+    """Of an upper layer under a new image: `where` shows the image, `old` is what the one before had, by path.
 
-    __slots__ = ("log", "old", "upper", "where")
+    With a `log` what would be dropped is listed there, and nothing is changed; without (-1) it is done.
+    """
 
-    def __init__(self, where: str, upper: str, old: "dict[str, str]", log: int) -> None:
+    __slots__ = ("log", "old", "where")
+
+    def __init__(self, where: str, old: "dict[str, str]", log: int) -> None:
         self.where = where
-        self.upper = upper
         self.old = old
         self.log = log
 
+    @property
+    def is_listing(self) -> bool:
+        """True if nothing is to be changed."""
+        return self.log >= 0
 
-def apply(policy: str, where: str, backing: str, title: str) -> "tuple[int, str]":
+
+def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, str]":
     """Carry out `policy`, prune or refresh; how many entries went, and why none could, or "". Raises OSError.
 
     Doing it twice, or half and then whole, comes to the same. `title` stands above what is listed in the log.
@@ -41,128 +54,144 @@ def apply(policy: str, where: str, backing: str, title: str) -> "tuple[int, str]
         if found is None:
             return 0, "the list of what the image before had was not finished, so all of the upper layer was kept"
         old = found
-    log = _open_log(backing)
+    drop = _prune if policy == "prune" else _refresh
+    reason = ""
+    with backing.open("upper") as upper:
+        try:
+            _list(backing, f"# {policy}: {title}\n", lambda log: drop(Change(where, old, log), upper, ""))
+        except OSError as error:
+            # What goes makes room on a full disk; that it is listed is worth less.
+            if error.errno not in NO_SPACE:
+                raise
+            reason = f"the disk is full, so not all that was dropped is listed in {backing}/{_LOG}"
+        return drop(Change(where, old, -1), upper, ""), reason
+
+
+def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:
+    """Append `title` and what `work` lists to the log; it is on the disk when this returns. Raises OSError."""
+    _mend_log(backing)
+    log = backing.append(_LOG)
     try:
-        _note(log, f"# {policy}: {title}\n")
-        change = Change(where, f"{backing}/upper", old, log)
-        return (_prune if policy == "prune" else _refresh)(change, ""), ""
+        _note(log, title)
+        work(log)
+        posix.fsync(log)
     finally:
         posix.close(log)
+    backing.sync()
 
 
-def _open_log(backing: str) -> int:
-    path = f"{backing}/{_LOG}"
-    try:
-        if posix.stat(path).st_size > _LONGEST:
-            posix.rename(path, path + ".old")
-    except OSError as error:
-        # Not there yet, or last written to after 2038, which 32 bits of time can't say.
-        if error.errno not in (errno.ENOENT, errno.EOVERFLOW):
-            raise
-    try:
-        return posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
-    except OSError as error:
-        # What goes makes room on a full disk; that it is listed is worth less.
-        if error.errno not in NO_SPACE:
-            raise
-        return posix.open("/dev/null", posix.O_WRONLY | posix.O_CLOEXEC)
+def _mend_log(backing: Folder) -> None:
+    """Put a long log aside, and cut off what a power cut has left behind the last whole line: nothing of that went."""
+    if backing.find_kind(_LOG) == "f" and backing.stat(_LOG).st_size > _LONGEST:
+        backing.expect(_LOG + ".old", "f")
+        backing.rename(_LOG, _LOG + ".old")
+    data = backing.recover(_LOG, _LONGEST) or b""
+    whole = data[: data.rfind(b"\n", 0, data.find(b"\0") if b"\0" in data else len(data)) + 1]
+    if len(whole) < len(data):
+        backing.write(_LOG, whole)
 
 
 def _note(log: int, line: str) -> None:
-    try:
-        posix.write(log, line.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
+    write_all(log, line.encode("utf-8", "surrogateescape"))
 
 
-def _prune(change: Change, directory: str) -> int:
-    """Drop what hides the image in the directory of the upper layer; the number of entries."""
+def _prune(change: Change, upper: Folder, directory: str) -> int:
+    """Drop what hides the image in `upper`, which is the upper layer's `directory`; the number of entries."""
     count = 0
-    for entry in list_entries(change.upper + directory) if directory.count("/") < _DEEPEST else ():
+    for entry in upper.list() if directory.count("/") < _DEEPEST else ():
         path = f"{directory}/{entry.name}"
-        if is_too_long(entry.path):
+        if is_too_long(change.where + path):
             continue
         kind = find_kind(change.where + path)
         if not entry.is_dir(follow_symlinks=False):
             whiteout = is_whiteout(entry)
             if kind or whiteout:
                 # A whiteout of nothing hides nothing yet; it would hide what comes with a later image.
-                count += _drop(change, path, "deleted " if whiteout else "", bool(kind))
+                count += _drop(change, upper, path, "deleted " if whiteout else "", bool(kind))
         elif kind in ("", "d"):
-            if kind:
-                _open(entry.path)
-            count += _prune(change, path)
-            if kind:
-                _follow_directory(change, path)
+            with upper.open(entry.name) as inner:
+                if kind and not change.is_listing:
+                    _open(inner)
+                count += _prune(change, inner, path)
+                if kind and not change.is_listing:
+                    _follow_directory(change, upper, inner, path)
         else:
-            count += _drop_below(change, path)
+            count += _drop_below(change, upper, path)
     return count
 
 
-def _refresh(change: Change, directory: str) -> int:
+def _refresh(change: Change, upper: Folder, directory: str) -> int:
     """Drop what is as the image before had it; the number of entries."""
     count = 0
-    for entry in list_entries(change.upper + directory) if directory.count("/") < _DEEPEST else ():
+    for entry in upper.list() if directory.count("/") < _DEEPEST else ():
         path = f"{directory}/{entry.name}"
-        before = change.old.get(path[1:]) if not is_too_long(entry.path) else None
+        before = change.old.get(path[1:])
+        place = upper.reach(entry.name)
         if entry.is_dir(follow_symlinks=False):
-            # What an opaque directory would show of the image is hidden: nothing in it follows.
-            if is_too_long(entry.path) or OPAQUE in posix.listxattr(entry.path):
-                continue
-            count += _refresh(change, path)
-            if before is not None and manifest.describe(entry.path, before) == before:
-                _follow_directory(change, path)
-        elif before is not None and not is_whiteout(entry) and manifest.describe(entry.path, before) == before:
-            count += _drop(change, path)
+            with upper.open(entry.name) as inner:
+                # What an opaque directory would show of the image is hidden: nothing in it follows.
+                if is_too_long(change.where + path) or OPAQUE in posix.listxattr(inner.fd):
+                    continue
+                count += _refresh(change, inner, path)
+                if not change.is_listing and before is not None and manifest.describe(place, before) == before:
+                    _follow_directory(change, upper, inner, path)
+        elif before is not None and not is_whiteout(entry) and manifest.describe(place, before) == before:
+            count += _drop(change, upper, path)
     return count
 
 
-def _follow_directory(change: Change, path: str) -> None:
-    """Give a directory of the upper layer what the image's shows of itself; without anything in it, it goes."""
+def _follow_directory(change: Change, upper: Folder, inner: Folder, path: str) -> None:
+    """Give `inner` of the upper layer what the image's shows of itself; without anything in it, it goes."""
     from overlay_prepare.upper import copy_attributes
 
-    upper = change.upper + path
     try:
-        if not list_entries(upper):
-            posix.rmdir(upper)
+        if not next(inner.scan(), None):
+            upper.rmdir(path.rpartition("/")[2])
         elif find_kind(change.where + path) == "d":
-            for name in list_attributes(upper):
-                posix.removexattr(upper, name)
-            copy_attributes(change.where + path, upper)
+            for name in list_attributes(inner.fd):
+                posix.removexattr(inner.fd, name)
+            copy_attributes(change.where + path, inner.fd)
     except PermissionError:
         pass  # immutable: it stays as it is
 
 
-def _open(path: str) -> None:
-    if OPAQUE in posix.listxattr(path):
-        posix.removexattr(path, OPAQUE)
+def _open(directory: Folder) -> None:
+    if OPAQUE in posix.listxattr(directory.fd):
+        posix.removexattr(directory.fd, OPAQUE)
 
 
-def _drop_below(change: Change, path: str) -> int:
+def _drop_below(change: Change, upper: Folder, path: str) -> int:
     """Drop a directory with all that is in it; the number of entries."""
     count = 0
-    pending = [path]
-    while pending:
-        directory = pending.pop()
-        for entry in list_entries(change.upper + directory):
-            inner = f"{directory}/{entry.name}"
-            if not entry.is_dir(follow_symlinks=False):
-                count += _drop(change, inner)
-            elif not is_too_long(entry.path):
-                pending.append(inner)
-    try:
-        remove(change.upper + path)
-    except PermissionError:
-        pass  # something immutable is in it
+    names: list[str] = []
+
+    def look(_folder: Folder, entry: "posix.DirEntry[str]") -> None:
+        names.append(entry.name)
+
+    def leave(folder: Folder, way: "list[Level]") -> None:
+        nonlocal count
+        directory = "/".join([path, *(level.name for level in way[1:])])
+        count += sum(_drop(change, folder, f"{directory}/{name}") for name in names)
+        names.clear()
+
+    with upper.open(path.rpartition("/")[2]) as inner:
+        walk(inner, look, leave)
+    if not change.is_listing:
+        try:
+            remove(upper, path.rpartition("/")[2])
+        except PermissionError:
+            pass  # something immutable is in it
     return count
 
 
-def _drop(change: Change, path: str, note: str = "", listed: bool = True) -> int:
-    if listed:
-        _note(change.log, f"{note}{escape_line(change.where + path)}\n")
+def _drop(change: Change, upper: Folder, path: str, note: str = "", listed: bool = True) -> int:
+    """Drop the file at `path`, which is in the directory `upper`; 1, or 0 for what is not worth a line."""
+    if change.is_listing:
+        if listed:
+            _note(change.log, f"{note}{escape_line(change.where + path)}\n")
+        return int(listed)
     try:
-        posix.unlink(change.upper + path)
+        upper.unlink(path.rpartition("/")[2])
     except PermissionError:
         return 0  # immutable: it stays
     return int(listed)

@@ -16,8 +16,14 @@ class Unusable(Exception):
 
 
 def say(level: int, text: str) -> None:
-    """Write one line for the journal, with the prefix of sd-daemon(3)."""
-    sys.stderr.write(f"<{level}>{text}\n")
+    """Write one line for the journal and the console, with the prefix of sd-daemon(3).
+
+    Where it can't be written it is lost: nothing of a boot may depend on it.
+    """
+    try:
+        sys.stderr.write(f"<{level}>{_flatten(text)}\n")
+    except OSError:
+        pass
 
 
 def note(where: str, backing: str, reason: str) -> None:
@@ -36,8 +42,8 @@ def leave(where: str, backing: str, reason: str, text: str) -> None:
     write(STATE, f"{name}.json", f"{{{body}}}\n")
     if reason:
         # What overlay-not-persistent@NAME.service of the generator fails by; one line, its status text.
-        write(STATE, f"{name}.failed", " ".join(reason.split()) + "\n")
-        write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {text}\n")
+        write(STATE, f"{name}.failed", _flatten(" ".join(reason.split())) + "\n")
+        write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {_flatten(text)}\n")
     else:
         for path in (f"{STATE}/{name}.failed", f"{_MESSAGES}/overlay-generator-{name}"):
             remove_file(path)  # of the system before a soft reboot
@@ -46,7 +52,7 @@ def leave(where: str, backing: str, reason: str, text: str) -> None:
 def leave_behind(name: str, problems: "list[str]") -> None:
     """Write what the process that nobody waits for could not do, a line each; no file for none. Raises OSError."""
     if problems:
-        write(STATE, f"{name}.{BEHIND}", "".join(f"{problem}\n" for problem in problems))
+        write(STATE, f"{name}.{BEHIND}", "".join(f"{_flatten(problem)}\n" for problem in problems))
     else:
         remove_file(f"{STATE}/{name}.{BEHIND}")
 
@@ -55,6 +61,15 @@ def write(directory: str, name: str, text: str) -> None:
     """Put `text` into a file that everybody may read, in a directory that is made for it. Raises OSError."""
     make_directory(directory, 0o755)
     write_whole(f"{directory}/{name}", text, 0o644)
+
+
+def _flatten(text: str) -> str:
+    """`text` without control characters: names and lines of a disk go to terminals."""
+    if text.isascii() and text.isprintable():
+        return text
+    from overlay_generator.log import flatten
+
+    return flatten(text)
 
 
 def spell_count(count: int, one: str, many: str) -> str:

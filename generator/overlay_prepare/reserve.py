@@ -7,9 +7,9 @@ inodes say that they have none.
 
 import posix
 
-from overlay_prepare.files import find_kind, make_directory
-from overlay_prepare.normalise import remove
+from overlay_prepare.folder import Folder
 from overlay_prepare.report import Unusable
+from overlay_prepare.tree import remove
 
 _SPARE = "spare"
 _NEEDED = 4
@@ -19,32 +19,31 @@ _LOW = (16, 1 << 18)  # inodes, bytes
 _EXPENDABLE = ("contents.new", "dropped.old", "contents", "dropped", "names")
 
 
-def keep_room(backing: str) -> None:
+def keep_room(backing: Folder) -> None:
     """Set inodes aside, or give them back where there are too few. Raises Unusable if these don't do, OSError."""
     free = _count_free(backing)
-    spare = f"{backing}/{_SPARE}"
     if free is None or free >= _PLENTY:
-        if free is not None and not find_kind(spare):
-            make_directory(spare, 0o700)
-            for number in range(_NEEDED):
-                posix.close(posix.open(f"{spare}/{number}", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o600))
+        if free is not None and backing.find_kind(_SPARE) != "d":
+            with backing.make(_SPARE) as spare:
+                for number in range(_NEEDED):
+                    posix.close(spare.create(f"{number}"))
         return
-    for path in (spare, f"{backing}/trash", *(f"{backing}/{name}" for name in _EXPENDABLE)):
+    for name in (_SPARE, "trash", *_EXPENDABLE):
         if free >= _NEEDED:
             return
-        remove(path)
+        remove(backing, name)
         free = _count_free(backing) or 0
     if free < _NEEDED - 1:
-        raise Unusable(f"no inode is left on it; remove files from {backing}/upper")
+        raise Unusable(f"no inode is left on it; remove files from {backing.path}/upper")
 
 
-def is_low(backing: str) -> bool:
+def is_low(backing: Folder) -> bool:
     """True if little more than nothing fits on the disk. Raises OSError."""
-    info = posix.statvfs(backing)
+    info = posix.statvfs(backing.fd)
     inodes, size = _LOW
     return info.f_bavail * info.f_frsize < size or (bool(info.f_files) and info.f_ffree < inodes)
 
 
-def _count_free(backing: str) -> "int | None":
-    info = posix.statvfs(backing)
+def _count_free(backing: Folder) -> "int | None":
+    info = posix.statvfs(backing.fd)
     return info.f_ffree if info.f_files else None

@@ -1,141 +1,150 @@
 """Puts an upper layer, or parts of it, aside and deletes them later. Only before its overlay is mounted.
 
 By renames alone, so that it takes no time, and a power cut leaves what was there, or less of it: doing it again comes
-to the same.
+to the same. It is on the disk before anybody notes that it is done.
 """
 
 import posix
 
-from overlay_generator.names import is_below, unflatten
-from overlay_prepare import passthrough, stamp
-from overlay_prepare.files import NO_SPACE, find_kind, is_too_long, list_entries, make_directory, sync_directory
-from overlay_prepare.normalise import OPAQUE, remove
-from overlay_prepare.opaque import add_whiteouts, is_opaque, mark_whiteouts
+from overlay_generator.names import is_below
+from overlay_prepare import imagenames, passthrough, stamp
+from overlay_prepare.files import NO_SPACE, find_kind, list_entries
+from overlay_prepare.folder import Folder
+from overlay_prepare.normalise import OPAQUE
+from overlay_prepare.opaque import add_whiteouts, is_opaque
 from overlay_prepare.reserve import is_low
 from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept
+from overlay_prepare.tree import remove
 from overlay_prepare.upper import make_like
 
 TRASH = "trash"
 _DEEPEST = 300  # directories; what lies deeper is left alone, as nothing here may end in a RecursionError
 
 
-def reset(where: str, backing: str, staged: Staged, passed: bool = True) -> "tuple[int, list[str]]":
+def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "tuple[int, list[str]]":
     """Do what is `staged`; how many things were put aside, and what could not be done and why. Raises OSError.
 
     Passed-through directories are reset like the rest if `passed`.
     """
     bin_ = _Bin(backing)
-    if staged.whole:
-        if staged.keep:
-            count = _clear(bin_, f"{backing}/upper", where, staged.keep)
-            count += _clear_direct(bin_, staged.keep) if passed else 0
-        else:
-            # The stamp goes first: a new upper layer beside the old work directory is then made fit before use.
-            stamp.mark_changing(backing)
-            count = bin_.put(f"{backing}/upper") + (bin_.put(f"{backing}/{passthrough.TOP}") if passed else 0)
-        problems: list[str] = []
+    problems: list[str] = []
+    if staged.whole and staged.keep:
+        upper = backing.descend("upper")
+        count = _clear(bin_, upper, where, staged.keep, marks=True) if upper else bin_.put(backing, "upper")
+        count += _clear_direct(bin_, staged.keep) if passed else 0
+    elif staged.whole:
+        # The stamp goes first: a new upper layer beside the old work directory is then made fit before use.
+        stamp.mark_changing(backing)
+        count = bin_.put(backing, "upper") + (bin_.put(backing, passthrough.TOP) if passed else 0)
     else:
-        count, problems = 0, []
+        count = 0
         for path in staged.paths:
             done, problem = _restore(bin_, where, path, staged.keep)
             count += done
             problems += [problem] if problem else []
     if count:
-        bin_.put(f"{backing}/work")
-    sync_directory(backing)
+        bin_.put(backing, "work")
+    # All of it: a synced directory says nothing of what was renamed or opened in others (btrfs).
+    posix.sync()
     return count, problems
 
 
-def put_aside(backing: str, name: str) -> None:
+def put_aside(backing: Folder, name: str) -> None:
     """Put `name` of the backing directory aside. Raises OSError."""
-    _Bin(backing).put(f"{backing}/{name}")
-    sync_directory(backing)
+    _Bin(backing).put(backing, name)
+    backing.sync()
 
 
-def empty_trash(backing: str) -> None:
+def empty_trash(backing: Folder) -> None:
     """Delete what reset() has put aside, also by earlier boots. Raises OSError."""
-    remove(f"{backing}/{TRASH}")
+    remove(backing, TRASH)
 
 
 class _Bin:
     """A directory of this reset's own in the trash, made when the first thing goes there."""
 
-    def __init__(self, backing: str) -> None:
+    def __init__(self, backing: Folder) -> None:
         self.backing = backing
-        self.path = ""
+        self.folder: Folder | None = None
         self.count = 0
 
-    def put(self, path: str) -> int:
-        """Put aside what is at `path`; 1, or 0 if nothing is there. Raises OSError."""
-        if not self.path:
+    def put(self, folder: Folder, name: str) -> int:
+        """Put `name` of `folder` aside; 1, or 0 if nothing is there. Raises OSError."""
+        if not self.folder:
             # A full disk is when people reset. A power cut leaves less of it, and it is done again.
             if is_low(self.backing):
-                return int(remove(path))
+                return int(remove(folder, name))
             try:
-                self.path = self._make()
+                self.folder = self._make()
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                return int(remove(path))
+                return int(remove(folder, name))
         try:
-            posix.rename(path, f"{self.path}/{self.count}")
+            folder.rename(name, f"{self.count}", self.folder)
         except FileNotFoundError:
             return 0
         self.count += 1
         return 1
 
-    def _make(self) -> str:
-        trash = f"{self.backing}/{TRASH}"
-        make_directory(trash, 0o700)
-        number = 0
-        while True:
-            try:
-                posix.mkdir(f"{trash}/{number}", 0o700)
-                return f"{trash}/{number}"
-            except FileExistsError:
-                number += 1
+    def make_like(self, source: str, folder: Folder, name: str) -> None:
+        """Make the opaque directory `name` with mode, owner and so on of `source`. Raises OSError."""
+        # Here and not beside it: after a power cut the user would see what is not finished.
+        self.folder = self.folder or self._make()
+        scratch = f"{self.count}"
+        make_like(source, self.folder, scratch)
+        with self.folder.open(scratch) as made:
+            posix.setxattr(made.fd, OPAQUE, b"y")
+        self.folder.rename(scratch, name, folder)
+
+    def _make(self) -> Folder:
+        with self.backing.make(TRASH) as trash:
+            number = 0
+            while True:
+                try:
+                    trash.mkdir(f"{number}")
+                    return trash.open(f"{number}")
+                except FileExistsError:
+                    number += 1
 
 
-def _clear(bin_: _Bin, directory: str, path: str, keep: "tuple[str, ...]", depth: int = 0) -> int:
-    """Put aside all in `directory`, which the user knows as `path`, but what matches `keep`; how much that was."""
+def _clear(bin_: _Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks: bool, depth: int = 0) -> int:
+    """Put aside all in `folder`, which the user knows as `path`, but what matches `keep`; how much that was.
+
+    `marks`: it is of an upper layer. What is kept of a directory that hides the image's goes on hiding it.
+    """
     count = 0
     if depth > _DEEPEST:
         return 0
-    if find_kind(directory) == "d" and is_opaque(directory):
-        posix.removexattr(directory, OPAQUE)
-    for entry in list_entries(directory):
+    hides = marks and is_opaque(folder.fd)
+    for entry in folder.list():
         inner = f"{path.rstrip('/')}/{entry.name}"
-        if is_kept(inner, keep) or is_too_long(entry.path):
-            continue
-        if entry.is_dir(follow_symlinks=False) and may_hold_kept(inner, keep):
-            count += _clear(bin_, entry.path, inner, keep, depth + 1)
-            if list_entries(entry.path):
-                continue
-        count += bin_.put(entry.path)
+        directory = entry.is_dir(follow_symlinks=False)
+        kept = is_kept(inner, keep)
+        if directory and (kept or may_hold_kept(inner, keep)):
+            with folder.open(entry.name) as below:
+                if hides:
+                    posix.setxattr(below.fd, OPAQUE, b"y")
+                if kept:
+                    continue
+                count += _clear(bin_, below, inner, keep, marks, depth + 1)
+                if next(below.scan(), None):
+                    continue
+        if not kept:
+            count += bin_.put(folder, entry.name)
+    # Last: after a power cut what is in it has to be told once more.
+    if hides:
+        posix.removexattr(folder.fd, OPAQUE)
     return count
-
-
-def _list_direct(backing: str) -> "list[tuple[str, str]]":
-    """The directories that are passed through: their paths for the user and where they are kept."""
-    found = []
-    for entry in list_entries(f"{backing}/{passthrough.TOP}"):
-        try:
-            found.append((unflatten(entry.name), entry.path))
-        except ValueError:
-            pass  # of somebody else's making
-    return found
 
 
 def _clear_direct(bin_: _Bin, keep: "tuple[str, ...]") -> int:
     """The same for the directories that are passed through, by their paths."""
     count = 0
-    for path, place in _list_direct(bin_.backing):
-        if is_kept(path, keep):
-            continue
-        if may_hold_kept(path, keep):
-            count += _clear(bin_, place, path, keep)
-        else:
-            count += bin_.put(place)
+    top = bin_.backing.descend(passthrough.TOP)
+    for path, name in passthrough.list_kept(bin_.backing) if top else ():
+        if top and not is_kept(path, keep):
+            count += _put_but_kept(bin_, top, name, path, keep, marks=False)
     return count
 
 
@@ -143,47 +152,64 @@ def _restore(bin_: _Bin, where: str, path: str, keep: "tuple[str, ...]") -> "tup
     """Make the image's `path` visible again; how much was put aside for that, and why it can't be done, or ""."""
     if not is_below(path, where):
         return 0, f"{path} is not below {where}"
-    for top, place in _list_direct(bin_.backing):
+    if is_kept(path, keep):
+        return 0, ""
+    for top, name in passthrough.list_kept(bin_.backing):
         if path == top:
             # Made anew from the image, as at the first time.
-            return _put_but_kept(bin_, place, path, keep), ""
+            with bin_.backing.open(passthrough.TOP) as direct:
+                return _put_but_kept(bin_, direct, name, path, keep, marks=False), ""
         if is_below(path, top):
             return 0, f"{path} lies in {top}, which is passed through; that can only be restored whole"
-    upper, image = f"{bin_.backing}/upper", where.rstrip("/")
+    image, inside = where.rstrip("/"), ""
     parts = path[len(image) + 1 :].split("/")
+    upper = bin_.backing.open("upper")
     for part in parts[:-1]:
-        if is_opaque(upper):
-            _open_for(upper, image, part)
-        upper, image = f"{upper}/{part}", f"{image}/{part}"
-        kind = find_kind(upper)
+        if is_opaque(upper.fd):
+            _open_for(bin_, upper, inside, image, part)
+        inside, image = f"{inside}/{part}", f"{image}/{part}"
+        kind = upper.find_kind(part)
         if not kind:
             return 0, ""  # as the image has it, all below as well
         if kind != "d":
             return 0, f"{path}: {image} was removed or replaced; restore that"
-    if is_opaque(upper):
-        _open_for(upper, image, parts[-1], last=True)
-    return _put_but_kept(bin_, f"{upper}/{parts[-1]}", path, keep), ""
+        upper = upper.open(part)
+    if is_opaque(upper.fd):
+        _open_for(bin_, upper, inside, image, parts[-1], last=True)
+    return _put_but_kept(bin_, upper, parts[-1], path, keep, marks=True), ""
 
 
-def _put_but_kept(bin_: _Bin, place: str, path: str, keep: "tuple[str, ...]") -> int:
-    if is_kept(path, keep):
-        return 0
-    if find_kind(place) == "d" and may_hold_kept(path, keep):
-        return _clear(bin_, place, path, keep)
-    return bin_.put(place)
+def _put_but_kept(bin_: _Bin, folder: Folder, name: str, path: str, keep: "tuple[str, ...]", marks: bool) -> int:
+    if folder.find_kind(name) == "d" and may_hold_kept(path, keep):
+        with folder.open(name) as inner:
+            return _clear(bin_, inner, path, keep, marks)
+    return bin_.put(folder, name)
 
 
-def _open_for(upper: str, image: str, part: str, last: bool = False) -> None:
-    """Let the image's `part` show through the opaque directory `upper`, and nothing else that it hides."""
-    if find_kind(image) == "d":
-        names = [entry.name for entry in list_entries(image)]
-        if add_whiteouts(upper, (name for name in names if name != part)):
-            mark_whiteouts(upper)
-        inner = f"{upper}/{part}"
-        if not last and part in names and find_kind(f"{image}/{part}") == "d":
-            if not find_kind(inner):
-                make_like(f"{image}/{part}", inner)
-            if find_kind(inner) == "d":
-                # It was hidden with the rest, and is to hide what is in it.
-                posix.setxattr(inner, OPAQUE, b"y")
-    posix.removexattr(upper, OPAQUE)
+def _open_for(bin_: _Bin, upper: Folder, inside: str, image: str, part: str, last: bool = False) -> None:
+    """Let the image's `part` show through the opaque directory `upper`, which is at `inside` of the upper layer, and
+    nothing else that it hides.
+    """
+    if find_kind(image) != "d":
+        return  # nothing to show, and what it hides of other images stays hidden
+    hidden = _list_hidden(bin_.backing, inside.lstrip("/"), image)
+    # Directories of its own would show what the image has in them.
+    for entry in upper.list():
+        if entry.is_dir(follow_symlinks=False) and not (last and entry.name == part):
+            with upper.open(entry.name) as inner:
+                posix.setxattr(inner.fd, OPAQUE, b"y")
+    if not last and part in hidden and find_kind(f"{image}/{part}") == "d" and not upper.find_kind(part):
+        # It was hidden with the rest, and is to hide what is in it.
+        bin_.make_like(f"{image}/{part}", upper, part)
+    add_whiteouts(upper, sorted(name for name in hidden if name != part))
+    posix.removexattr(upper.fd, OPAQUE)
+
+
+def _list_hidden(backing: Folder, inside: str, image: str) -> "set[str]":
+    """The names that the opaque directory at `inside` of the upper layer hides: those of all images so far. One that
+    this image is the first to have was never removed. Where no list was kept, all that the image has.
+    """
+    known: dict[str, set[str]] = {inside: set()}
+    if imagenames.read(backing, known):
+        return {name.rstrip("/") for name in known[inside]}
+    return {entry.name for entry in list_entries(image)}

@@ -7,6 +7,7 @@ break and a backslash. It is read before the overlay is mounted and deleted when
 from overlay_generator.names import escape_line, unescape_line
 
 NAME = "reset"
+MOST_KEPT = 100  # globs: each is tried for each name, and a disk may be written by anybody
 _END = -1
 
 
@@ -32,6 +33,8 @@ def parse(text: str) -> Staged:
             (paths if verb == "path" else keep).append(unescape_line(value).rstrip("/") or "/")
         elif line:
             raise ValueError(f'"{line}" is no request to reset something')
+    if len(keep) > MOST_KEPT:
+        raise ValueError(f"more than {MOST_KEPT} globs of what to keep")
     return Staged(whole, tuple(paths), tuple(keep))
 
 

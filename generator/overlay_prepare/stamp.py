@@ -1,56 +1,75 @@
 """Which image an upper layer was last mounted over: a small text file beside it, compared at each boot."""
 
-import posix
+from overlay_prepare.files import NO_SPACE
 
-from overlay_prepare.files import NO_SPACE, remove_file, write_over, write_whole
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_prepare.folder import Folder
 
 NAME = "image"
 _HISTORY = "uuids"
 _CHANGING = "changing\n"
+_LONGEST = 65536  # bytes
 
 
-def is_current(backing: str, identity: str) -> bool:
+def is_current(backing: "Folder", identity: str) -> bool:
     """True if the upper layer in `backing` was last mounted over the image of `identity`, and is fit for it."""
-    return _read_note(backing) == identity
+    try:
+        return _read_note(backing) == identity
+    except OSError:
+        return False  # whoever makes it fit then asks read_previous(), which tells
 
 
-def read_previous(backing: str) -> str:
-    """The identity of the image that the upper layer was last mounted over; "" where nobody knows."""
+def read_previous(backing: "Folder") -> str:
+    """The identity of the image that the upper layer was last mounted over; "" where nobody knows. Raises OSError."""
     text = _read_note(backing)
     return text[len(_CHANGING) :] if text.startswith(_CHANGING) else text
 
 
-def mark_changing(backing: str) -> None:
-    """Note that the upper layer is about to be changed: from now on it is fit for no image. Raises OSError."""
-    write(backing, _CHANGING + read_previous(backing))
+def mark_changing(backing: "Folder", previous: "str | None" = None) -> None:
+    """Note that the upper layer is about to be changed: from now on it is fit for no image. Raises OSError.
+
+    `previous` is what read_previous() says; None: it is asked.
+    """
+    if previous is None:
+        previous = read_previous(backing)
+    write(backing, _CHANGING + previous)
 
 
-def write(backing: str, identity: str) -> None:
+def write(backing: "Folder", identity: str) -> None:
     """Note `identity`, safe on the disk when this returns, or torn where that is full. Raises OSError."""
     # Torn, also by a power cut, it is no image's identity, and the upper layer is made fit once more.
-    _write(f"{backing}/{NAME}", identity)
+    _write(backing, NAME, identity)
 
 
-def read_uuids(backing: str) -> "list[str] | None":
+def read_uuids(backing: "Folder") -> "list[str] | None":
     """The UUIDs that references in the upper layer may carry, None where that was not noted."""
     try:
-        return _read(f"{backing}/{_HISTORY}", 0, 65536).decode("ascii", "replace").split()
+        data = backing.recover(_HISTORY, _LONGEST)
     except OSError:
-        return None
+        return None  # then every file is looked at
+    return None if data is None else data.decode("ascii", "replace").split()
 
 
-def write_uuids(backing: str, uuids: "list[str]") -> None:
-    """Note `uuids`, safe on the disk when this returns, or nothing where that is full. Raises OSError."""
-    path = f"{backing}/{_HISTORY}"
-    if not _write(path, "".join(f"{uuid}\n" for uuid in uuids)):
-        remove_file(path)
+def write_uuids(backing: "Folder", uuids: "list[str]") -> None:
+    """Note `uuids`, safe on the disk when this returns, or nothing where that fails. Raises OSError if not even that.
+
+    Without one of them files would show what others have, so an old note must not stay.
+    """
+    try:
+        done = _write(backing, _HISTORY, "".join(f"{uuid}\n" for uuid in uuids))
+    except OSError:
+        done = False
+    if not done:
+        backing.remove_file(_HISTORY)
+        backing.sync()
 
 
-def _write(path: str, text: str) -> bool:
-    """Put `text` into the file `path`; False where the disk is full. Raises OSError."""
-    for write_file in (_replace, write_over):
+def _write(backing: "Folder", name: str, text: str) -> bool:
+    """Put `text` into the file `name`; False where the disk is full. Raises OSError."""
+    for write_file in (backing.write, backing.write_over):
         try:
-            write_file(path, text, 0o600)
+            write_file(name, text.encode("utf-8", "surrogateescape"))
             return True
         except OSError as error:
             # A full disk is no reason not to boot; over the blocks that it has, the file may still be written.
@@ -59,24 +78,6 @@ def _write(path: str, text: str) -> bool:
     return False
 
 
-def _replace(path: str, text: str, mode: int) -> None:
-    try:
-        write_whole(path, text, mode, durable=True)
-    except OSError:
-        remove_file(path + ".new")
-        raise
-
-
-def _read_note(backing: str) -> str:
-    try:
-        return _read(f"{backing}/{NAME}", 0, 65536).decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""
-
-
-def _read(path: str, offset: int, length: int) -> bytes:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
-    try:
-        return posix.pread(fd, length, offset)
-    finally:
-        posix.close(fd)
+def _read_note(backing: "Folder") -> str:
+    """Raises OSError."""
+    return (backing.recover(NAME, _LONGEST) or b"").decode("utf-8", "surrogateescape")

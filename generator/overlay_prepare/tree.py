@@ -4,6 +4,8 @@ A user can make a tree that is deeper than any path, and wider than memory: neit
 kept grows with either, but for a few words for each level of depth.
 """
 
+import errno
+
 from overlay_prepare.folder import Folder, WrongKind
 
 TYPE_CHECKING = False
@@ -44,7 +46,7 @@ def walk(
     _look(way[0], look, leave, way)
     while way:
         level = way[-1]
-        assert level.folder is not None, "the deepest level is open"
+        assert level.folder is not None
         name = _take_next(level, level.folder)
         if name is None:
             way.pop()
@@ -69,7 +71,7 @@ def _look(
     leave: "Callable[[Folder, list[Level]], object]",
     way: "list[Level]",
 ) -> None:
-    assert level.folder is not None, "it was opened a moment ago"
+    assert level.folder is not None
     left: list[str] | None = []
     for entry in level.folder.scan():
         if not entry.is_dir(follow_symlinks=False):
@@ -117,7 +119,7 @@ def _return(level: Level, inner: Folder) -> None:
 
 def _identify(folder: Folder) -> int:
     info = folder.stat_self()
-    return info.st_dev << 64 | info.st_ino
+    return info.st_dev << 64 | info.st_ino if info else 0
 
 
 def remove(folder: Folder, name: str) -> bool:
@@ -176,5 +178,6 @@ def _bring_up(folder: Folder, name: str, top: Folder, number: int) -> int:
             folder.rename(name, f".deep-{number}", top)
             return number
         except OSError as error:
-            if error.errno not in (17, 20, 39):  # EEXIST, ENOTDIR, ENOTEMPTY: somebody has such a name there
+            # Somebody has such a name there.
+            if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY):
                 raise

@@ -2,43 +2,53 @@
 
 import posix
 
-from overlay_prepare.files import find_kind, has_mode, list_attributes, sync_directory
+from overlay_prepare.files import list_attributes
+from overlay_prepare.folder import Folder
+from overlay_prepare.tree import remove
 
 SCRATCH = ".new-by-overlay-generator"
 
 
-def make_upper(where: str, backing: str) -> "list[str]":
+def make_upper(where: str, backing: Folder) -> "list[str]":
     """Make `backing`/upper with mode, owner, times, ACLs and labels of `where`, unless it is there already.
 
     Returns warnings about attributes that the file system can't hold. Raises OSError.
     """
-    if not has_mode(backing, 0o700):
+    if not backing.has_mode(0o700):
         # The layers hold files that their owners must not reach around the overlay.
-        posix.chmod(backing, 0o700)
-    upper = f"{backing}/upper"
-    if find_kind(upper):
-        return []
-    warnings = make_like(where, upper)
-    sync_directory(backing)
-    return warnings
-
-
-def make_like(source: str, path: str) -> "list[str]":
-    """Make the directory `path` with mode, owner, times, ACLs and labels of `source`; warnings. Raises OSError."""
-    # Complete before it has its name: after a power cut in between, this is done again.
-    scratch = path + SCRATCH
+        posix.chmod(backing.fd, 0o700)
+    backing.expect("upper", "d")
     try:
-        posix.mkdir(scratch, 0o700)
-    except FileExistsError:
-        posix.rmdir(scratch)
-        posix.mkdir(scratch, 0o700)
-    warnings = copy_attributes(source, scratch)
-    posix.rename(scratch, path)
+        backing.open("upper").close()
+        return []
+    except FileNotFoundError:
+        pass
+    warnings = make_like(where, backing, "upper")
+    backing.sync()
     return warnings
 
 
-def copy_attributes(source: str, target: str) -> "list[str]":
-    """Give the directory `target` mode, owner, attributes and times of `source`; warnings. Raises OSError."""
+def make_like(source: str, folder: Folder, name: str) -> "list[str]":
+    """Make the directory `name` with mode, owner, times, ACLs and labels of `source`; warnings. Raises OSError."""
+    # Complete before it has its name: after a power cut in between, this is done again.
+    scratch = name + SCRATCH
+    try:
+        folder.mkdir(scratch, 0o700)
+    except FileExistsError:
+        remove(folder, scratch)
+        folder.mkdir(scratch, 0o700)
+    with folder.open(scratch) as made:
+        warnings = copy_attributes(source, made.fd)
+        posix.fsync(made.fd)
+    folder.rename(scratch, name)
+    return warnings
+
+
+def copy_attributes(source: str, target: "str | int") -> "list[str]":
+    """Give the directory `target`, a path or open, mode, owner, attributes and times of `source`; warnings.
+
+    Raises OSError.
+    """
     info = posix.stat(source)
     for name in list_attributes(target):
         # Inherited from a default ACL of the backing directory.

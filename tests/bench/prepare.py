@@ -44,6 +44,7 @@ def measure_prepare(library: str, scratch: Path) -> float:
 def measure_normalise(library: str, scratch: Path) -> "list[float]":
     """With and without the files, both in this process, as the interpreter's start is not what is asked."""
     sys.path.insert(0, library)
+    from overlay_prepare.folder import open_top
     from overlay_prepare.normalise import normalise
 
     upper, work = scratch / "upper", scratch / "work"
@@ -58,7 +59,8 @@ def measure_normalise(library: str, scratch: Path) -> "list[float]":
         subprocess.run(["find", upper, "-printf", ""], check=True)
 
     def run(files: bool) -> float:
-        return seconds(lambda: normalise(str(upper), str(work), files=files)) / seconds(find)
+        layers = open_top(str(upper), print), open_top(str(work), print)
+        return seconds(lambda: normalise(*layers, files=files)) / seconds(find)
 
     find()
     return [statistics.median(run(files) for _ in range(5)) for files in (True, False)]

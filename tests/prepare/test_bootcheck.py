@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_generator import boot, gather
 from overlay_generator.model import Mounted, OverlayMount, Plan, Settings, Skipped
 from overlay_prepare import bootcheck, identity, stamp
@@ -24,7 +25,7 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OverlayMount:
         (tmp_path / name).mkdir()
     monkeypatch.setattr(bootcheck, "STATE", str(tmp_path / "state"))
     monkeypatch.setattr(identity, "identify", lambda _where: "IMAGE_VERSION=1\n")
-    stamp.write(found.backing.path, "IMAGE_VERSION=1\n")
+    stamp.write(hold(found.backing.path), "IMAGE_VERSION=1\n")
     return found
 
 
@@ -39,9 +40,9 @@ def test_a_good_boot(mount: OverlayMount) -> None:
 def test_each_requirement_has_its_reason(mount: OverlayMount, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_unmet(mount, table(mount)[:1]) == ["the overlay is not mounted"]
     assert find_unmet(mount, table(mount, "tmpfs")) == ["it is in memory"]
-    stamp.write(mount.backing.path, "IMAGE_VERSION=2\n")
+    stamp.write(hold(mount.backing.path), "IMAGE_VERSION=2\n")
     assert find_unmet(mount, table(mount)) == ["the upper layer is not fit for the image below it"]
-    stamp.write(mount.backing.path, "IMAGE_VERSION=1\n")
+    stamp.write(hold(mount.backing.path), "IMAGE_VERSION=1\n")
     (Path(mount.backing.mount) / f"state/{mount.name}.failed").write_text("why\n")
     assert find_unmet(mount, table(mount)) == ["what is written is not kept"]
     info = os.statvfs(mount.where)

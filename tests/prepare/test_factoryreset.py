@@ -63,9 +63,14 @@ def test_where_it_can_not_be_asked_for_the_others_are_and_the_status_says_so(
 ) -> None:
     bad, good = machine.add("bad"), machine.add("good")
     (bad / "reset.new").mkdir()
+    for number in range(100):
+        (bad / f"reset.new.refused{f'-{number}' if number else ''}").mkdir()
     assert main.main(["prepare", "--stage"]) == 1
     assert (good / "reset").exists()
-    assert f"<3>{bad} will not be reset: {bad}/reset.new: Is a directory" in capsys.readouterr().err
+    assert (
+        f"<3>{bad} will not be reset: {bad}/reset.new: is a directory, and a file is wanted, and there are 100"
+        in capsys.readouterr().err
+    )
 
 
 def test_on_a_machine_without_overlays_nothing_happens(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

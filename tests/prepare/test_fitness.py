@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_generator.model import Mounted
 from overlay_generator.render import OPTIONS_PERSISTENT
 from overlay_prepare import fitness
@@ -56,10 +57,13 @@ def _probe_on(tmp_path: Path, make: str, options: str = "loop") -> str:
         exec /usr/bin/python3 -c '
 import sys
 from overlay_prepare.fitness import probe
+from overlay_prepare.folder import open_top
 from overlay_generator.render import OPTIONS_PERSISTENT
 from overlay_prepare.report import Unusable
 try:
-    probe(sys.argv[1], OPTIONS_PERSISTENT); probe(sys.argv[1], OPTIONS_PERSISTENT)
+    for _ in range(2):
+        with open_top(sys.argv[1], print) as backing:
+            probe(backing, OPTIONS_PERSISTENT)
     print("fit")
 except Unusable as error:
     print(error)
@@ -98,13 +102,17 @@ def test_file_systems_that_are_not_fit(kind: str, text: str, tmp_path: Path) -> 
 def test_a_full_disk_is_fit_and_a_probe_cut_off_is_no_harm(tmp_path: Path) -> None:
     (tmp_path / "probe/directory").mkdir(parents=True)
     (tmp_path / "probe/whiteout").write_text("")
-    probe(str(tmp_path), OPTIONS_PERSISTENT)
+    probe(hold(tmp_path), OPTIONS_PERSISTENT)
     assert os.listdir(tmp_path) == []
     script = """
         set -e
         mount -t tmpfs -o size=4k,nr_inodes=4 tmpfs "$1"
         mkdir "$1/upper" "$1/work" "$1/lower" 2>/dev/null
-        exec /usr/bin/python3 -c 'import sys; from overlay_prepare.fitness import probe; probe(*sys.argv[1:])' "$@"
+        exec /usr/bin/python3 -c '
+import sys
+from overlay_prepare.fitness import probe
+from overlay_prepare.folder import open_top
+probe(open_top(sys.argv[1], print), sys.argv[2])' "$@"
     """
     environ = {**os.environ, "PYTHONPATH": str(Path(fitness.__file__).parents[1])}
     subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", tmp_path, OPTIONS_PERSISTENT], env=environ, check=True)
@@ -127,7 +135,7 @@ def test_a_work_directory_that_can_be_used_is_made_anew(left: str, backing: Path
         (inner / "#5/deep").mkdir(parents=True)
         (inner / "#6").write_text("half")
         inner.chmod(0o000 if left == "closed" else 0o700)
-    check_work(str(backing))
+    check_work(hold(backing))
     assert os.listdir(inner) == []
     assert inner.stat().st_mode & 0o777 == 0
     assert os.listdir(backing / "work") == ["work"]
@@ -150,6 +158,6 @@ def test_a_work_directory_that_can_not_be_used_is_told(name: str, backing: Path)
         pytest.skip("no file can be made immutable here")
     try:
         with pytest.raises(Unusable, match=r"^/.*/backing/work can't be used: Operation not permitted$"):
-            check_work(str(backing))
+            check_work(hold(backing))
     finally:
         subprocess.run(["chattr", "-i", backing / name], check=True)

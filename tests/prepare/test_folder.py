@@ -183,7 +183,9 @@ def test_a_directory_is_a_directory(kind: str, disk: Disk) -> None:
             disk.folder.open("upper")
     with disk.folder.make("upper", 0o750) as upper:
         assert upper.path == f"{disk.top}/upper"
-        assert os.path.samestat(upper.stat_self(), (disk.top / "upper").lstat())
+        info = upper.stat_self()
+        assert info
+        assert os.path.samestat(info, (disk.top / "upper").lstat())
     assert upper.fd == -1
     assert disk.names() == {"upper", "upper.refused"} if kind != "directory" else {"upper"}
     assert len(disk.told) == (kind != "directory")
@@ -193,7 +195,7 @@ def test_a_directory_is_a_directory(kind: str, disk: Disk) -> None:
 def test_a_directory_that_is_missing_is_made_or_said(disk: Disk) -> None:
     with pytest.raises(FileNotFoundError, match=f"{disk.top}/upper"):
         disk.folder.open("upper")
-    assert disk.folder.make("upper", 0o750).stat_self().st_mode & 0o7777 == 0o750
+    assert disk.folder.make("upper", 0o750).has_mode(0o750)
     assert disk.told == []
 
 
@@ -329,3 +331,21 @@ def test_entries_are_those_that_are_there_each_time(disk: Disk) -> None:
         }
     next(iter(disk.folder.scan()))
     assert len(disk.folder.list()) == 2
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "new"), ("longer than that", "new"), ("x", "new\udcff\n" * 1000)])
+def test_a_file_written_over_has_the_new_text_alone(before: str, after: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    if before:
+        path.write_text(before)
+    inode = path.stat().st_ino if before else 0
+    hold(tmp_path).write_over("file", os.fsencode(after), 0o640)
+    assert path.read_bytes() == os.fsencode(after)
+    assert inode in (0, path.stat().st_ino), "its blocks are used again"
+
+
+def test_what_is_written_by_parts_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = posix.write
+    monkeypatch.setattr(posix, "write", lambda fd, data: write(fd, data[:3]))
+    hold(tmp_path).write_over("file", b"0123456789")
+    assert (tmp_path / "file").read_text() == "0123456789"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import imagechange, report
 from overlay_prepare.imagechange import forget_updated, judge_step, tell
 from persistentdevice import Device, pretend
@@ -72,13 +73,13 @@ def test_the_note_of_the_disk_carries_out_nothing(state: Path) -> None:
 def test_the_mark_of_systemd_goes_from_the_upper_layer_alone(tmp_path: Path) -> None:
     (tmp_path / "upper").mkdir()
     (tmp_path / "upper/.updated").write_text("x")
-    forget_updated("/srv", str(tmp_path))
+    forget_updated("/srv", hold(tmp_path))
     assert (tmp_path / "upper/.updated").exists()
-    forget_updated("/var", str(tmp_path))
-    forget_updated("/var", str(tmp_path))
+    forget_updated("/var", hold(tmp_path))
+    forget_updated("/var", hold(tmp_path))
     assert os.listdir(tmp_path / "upper") == []
     (tmp_path / "upper/.updated").mkdir()
-    forget_updated("/var", str(tmp_path))
+    forget_updated("/var", hold(tmp_path))
     assert os.listdir(tmp_path / "upper") == [".updated"]
 
 

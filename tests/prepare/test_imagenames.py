@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import imagenames
 from powercut import cut_off
 from tree import fill
@@ -28,12 +29,12 @@ def backing(tmp_path: Path) -> Path:
 
 def read(backing: Path, *directories: str) -> "dict[str, set[str]]":
     found: dict[str, set[str]] = {path: set() for path in directories}
-    assert imagenames.read(str(backing), found)
+    assert imagenames.read(hold(backing), found)
     return found
 
 
 def test_the_names_of_a_directory_come_back(image: Path, backing: Path) -> None:
-    assert imagenames.write(str(image), str(backing))
+    assert imagenames.write(str(image), hold(backing))
     found = read(backing, "", "lib", "lib/app", "empty", "nowhere")
     assert found[""] == {"file", "lib/", "empty/"}
     assert found["lib"] == {"app/", "link", "out"}, "links are not followed"
@@ -45,7 +46,7 @@ def test_any_name_comes_back(image: Path, backing: Path) -> None:
     for name in ODD:
         fill(image / "odd", name.replace("=", ""))
         fill(image / "dirs" / name, "x")
-    assert imagenames.write(str(image), str(backing))
+    assert imagenames.write(str(image), hold(backing))
     found = read(backing, "odd", "dirs", *(f"dirs/{name}" for name in ODD))
     assert found["odd"] == set(ODD)
     assert found["dirs"] == {f"{name}/" for name in ODD}
@@ -53,19 +54,19 @@ def test_any_name_comes_back(image: Path, backing: Path) -> None:
 
 
 def test_what_earlier_images_had_is_listed_too(image: Path, backing: Path) -> None:
-    assert imagenames.write(str(image), str(backing), ["lib/gone", "lib/app/", "lib/new\nline"])
+    assert imagenames.write(str(image), hold(backing), ["lib/gone", "lib/app/", "lib/new\nline"])
     assert read(backing, "lib")["lib"] == {"app/", "link", "out", "gone", "new\nline"}
 
 
 def test_without_a_list_nothing_is_known(backing: Path) -> None:
     known: dict[str, set[str]] = {"": set()}
-    assert imagenames.read(str(backing), known) is False
+    assert imagenames.read(hold(backing), known) is False
     assert known == {"": set()}
 
 
 def test_a_list_longer_than_a_read_is_read_whole(image: Path, backing: Path) -> None:
     more = [f"lib/{number:06d}-{'x' * 40}" for number in range(12000)]
-    imagenames.write(str(image), str(backing), more)
+    imagenames.write(str(image), hold(backing), more)
     assert (backing / imagenames.NAME).stat().st_size > 2 << 18
     assert len(read(backing, "lib")["lib"]) == len(more) + 3
 
@@ -73,15 +74,15 @@ def test_a_list_longer_than_a_read_is_read_whole(image: Path, backing: Path) -> 
 def test_on_a_full_disk_none_is_better_than_another_image_s(
     image: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    imagenames.write(str(image), str(backing))
+    imagenames.write(str(image), hold(backing))
 
     def refuse(*_arguments: object) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(posix, "write", refuse)
-        assert imagenames.write(str(image), str(backing)) is False
-    assert not imagenames.read(str(backing), {})
+        assert imagenames.write(str(image), hold(backing)) is False
+    assert not imagenames.read(hold(backing), {})
 
 
 def test_any_other_error_is_told(image: Path, backing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +91,7 @@ def test_any_other_error_is_told(image: Path, backing: Path, monkeypatch: pytest
 
     monkeypatch.setattr(posix, "write", refuse)
     with pytest.raises(OSError, match="Input/output"):
-        imagenames.write(str(image), str(backing))
+        imagenames.write(str(image), hold(backing))
 
 
 def test_cut_off_at_any_call_it_is_the_old_list_or_the_new(tmp_path: Path, backing: Path) -> None:
@@ -99,13 +100,13 @@ def test_cut_off_at_any_call_it_is_the_old_list_or_the_new(tmp_path: Path, backi
 
     def prepare() -> "Callable[[], object]":
         (backing / imagenames.NAME).unlink(missing_ok=True)
-        imagenames.write(str(old), str(backing))
-        return lambda: imagenames.write(str(new), str(backing))
+        imagenames.write(str(old), hold(backing))
+        return lambda: imagenames.write(str(new), hold(backing))
 
     after = 0
     while not cut_off(prepare(), after):
         known: dict[str, set[str]] = {"": set()}
-        if imagenames.read(str(backing), known):
+        if imagenames.read(hold(backing), known):
             assert known[""] in ({"x", "y", "z"}, {"a", "b", "c", "d"}), f"cut off at call {after}"
         after += 1
     assert after >= 3

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import layers
 from overlay_prepare.layers import make_layers
 from overlay_prepare.request import Request
@@ -21,7 +22,7 @@ class Device:
 
     def make(self, *direct: str) -> None:
         paths = tuple(f"{self.where}/{path}" for path in direct)
-        make_layers(Request(str(self.where), str(self.backing), str(self.backing), direct=paths))
+        make_layers(Request(str(self.where), str(self.backing), str(self.backing), direct=paths), hold(self.backing))
 
 
 @pytest.fixture

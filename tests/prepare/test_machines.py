@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hold import hold
 from overlay_prepare import imagenames, manifest, stamp
 from overlay_prepare.files import find_kind
 from overlay_prepare.normalise import normalise
@@ -146,7 +147,7 @@ def test_one_time_after_2038_costs_no_persistence(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     os.setxattr(upper / "lib/app/file", ORIGIN, b"x")
     _date(upper)
-    assert normalise(str(upper), str(tmp_path / "work")) == (1, [])
+    assert normalise(hold(upper), hold(tmp_path / "work")) == (1, [])
     assert os.listxattr(upper / "lib/app/file") == []
     assert os.getxattr(upper / "lib", ORIGIN) == b"", "the whiteout was seen"
     assert (upper / "lib/app/file").lstat().st_mtime == LATE
@@ -167,7 +168,7 @@ def test_a_disk_that_is_all_after_2038_follows_an_update(
     _date(device.backing)
     request.getfixturevalue("short_time")
     device.boot(policy)
-    assert stamp.is_current(str(device.backing), NEW)
+    assert stamp.is_current(hold(device.backing), NEW)
     if policy in ("keep", "refresh"):
         left = {path.relative_to(device.upper) for path in device.upper.rglob("*") if path.is_file()}
         assert left == files, "what can't be looked at is like nothing that the image has"
@@ -180,10 +181,10 @@ def test_an_image_with_a_time_after_2038_is_listed_and_described(
     image, backing = fill(tmp_path / "image", "lib/app/file", "plain"), tmp_path / "backing"
     backing.mkdir()
     _date(image / "lib")
-    assert imagenames.write(str(image), str(backing))
+    assert imagenames.write(str(image), hold(backing))
     assert set((backing / "names").read_text().split()) == {"lib/", "lib/app/", "lib/app/file", "plain"}
     monkeypatch.chdir(image)
-    manifest.write(str(backing), "image")
+    manifest.write(hold(backing), "image")
     # What can't be looked at is like nothing, so no policy takes a file of the upper layer for the same.
     lines = (backing / "contents").read_text().splitlines()[1:]
     assert [line.partition("\t")[0] for line in lines] == ["plain"]

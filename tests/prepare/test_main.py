@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_generator.model import Mounted
 from overlay_prepare import factoryreset, fitness, identity, layers, main, persistent, report, stamp
 from overlay_prepare.report import Unusable
@@ -54,7 +55,7 @@ def test_the_layers_are_made_and_the_image_noted(machine: Machine) -> None:
     # "spare" where the file system has a fixed number of inodes.
     assert set(os.listdir(machine.backing)) - {"spare"} == {"image", "lower", "names", "upper", "uuids", "work"}
     assert machine.backing.stat().st_mode & 0o777 == 0o700
-    assert stamp.is_current(str(machine.backing), identity.identify(str(machine.where)))
+    assert stamp.is_current(hold(machine.backing), identity.identify(str(machine.where)))
 
 
 def test_what_nobody_waits_for_leaves_the_priority_of_the_boot(
@@ -215,7 +216,7 @@ def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_fault_of_ours_is_one_line(
     machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(persistent, "make_layers", lambda _request: 1 / 0)
+    monkeypatch.setattr(persistent, "make_layers", lambda *_arguments: 1 / 0)
     assert machine.run() == 1
     error = f"<3>{machine.where} stays as the image has it: ZeroDivisionError: division by zero\n"
     assert capsys.readouterr() == ("", error)
@@ -243,7 +244,7 @@ def test_what_a_cut_off_boot_left_is_deleted_later(machine: Machine) -> None:
 @pytest.mark.parametrize("words", [[], ["--fallback=size=25%"]])
 def test_on_a_disk_for_several_the_backing_directory_is_made(words: "list[str]", machine: Machine) -> None:
     machine.backing.rmdir()
-    assert machine.run("--type=ext4", *words, "--reset=yes") == 0
+    assert machine.run(f"--mount={machine.backing.parent}", "--type=ext4", *words, "--reset=yes") == 0
     assert machine.fallbacks == 0
     assert {"image", "upper"} <= set(os.listdir(machine.backing))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import manifest, stamp
 from powercut import cut_off
 from tree import copy, fill
@@ -18,7 +19,7 @@ IDENTITY = "IMAGE_VERSION=1\nsquashfs=0:aa\n"
 @pytest.fixture
 def backing(tmp_path: Path) -> Path:
     (tmp_path / "backing").mkdir()
-    stamp.write(str(tmp_path / "backing"), IDENTITY)
+    stamp.write(hold(tmp_path / "backing"), IDENTITY)
     return tmp_path / "backing"
 
 
@@ -27,7 +28,7 @@ def write(image: Path, backing: Path, identity: str = IDENTITY) -> None:
     before = Path.cwd()
     os.chdir(image)
     try:
-        manifest.write(str(backing), identity)
+        manifest.write(hold(backing), identity)
     finally:
         os.chdir(before)
 
@@ -114,7 +115,7 @@ def test_what_is_written_is_read(tmp_path: Path, backing: Path) -> None:
         fill(image / "odd", name)
         fill(image / f"dir {name}", "x")
     write(image, backing)
-    found = manifest.read(str(backing))
+    found = manifest.read(hold(backing))
     assert found is not None
     assert set(found) == {path.relative_to(image).as_posix() for path in image.rglob("*")}
     for path, text in found.items():
@@ -126,29 +127,29 @@ def test_nothing_but_the_image_s_own_file_system_is_described(tmp_path: Path, ba
         pytest.skip("no /proc here")
     image = fill(tmp_path / "image", "file", "out>/proc")
     write(image, backing)
-    assert set(manifest.read(str(backing)) or {}) == {"file", "out"}
+    assert set(manifest.read(hold(backing)) or {}) == {"file", "out"}
 
 
 @pytest.mark.parametrize("identity", ["IMAGE_VERSION=2\n", "", IDENTITY + "more\n", IDENTITY[:-1]])
 def test_another_image_s_are_none(identity: str, tmp_path: Path, backing: Path) -> None:
     write(fill(tmp_path / "image", "file"), backing, identity)
-    assert manifest.read(str(backing)) is None
-    assert not manifest.is_current(str(backing), IDENTITY)
-    assert manifest.is_current(str(backing), identity)
+    assert manifest.read(hold(backing)) is None
+    assert not manifest.is_current(hold(backing), IDENTITY)
+    assert manifest.is_current(hold(backing), identity)
 
 
 def test_while_the_upper_layer_is_changing_they_are_those_of_the_image_before(tmp_path: Path, backing: Path) -> None:
     write(fill(tmp_path / "image", "file"), backing)
-    stamp.mark_changing(str(backing))
-    assert set(manifest.read(str(backing)) or {}) == {"file"}
+    stamp.mark_changing(hold(backing))
+    assert set(manifest.read(hold(backing)) or {}) == {"file"}
 
 
 def test_without_any_there_are_none(backing: Path) -> None:
-    assert manifest.read(str(backing)) is None
-    assert not manifest.is_current(str(backing), IDENTITY)
+    assert manifest.read(hold(backing)) is None
+    assert not manifest.is_current(hold(backing), IDENTITY)
     (backing / manifest.NAME).touch()
-    assert manifest.read(str(backing)) is None
-    assert not manifest.is_current(str(backing), IDENTITY)
+    assert manifest.read(hold(backing)) is None
+    assert not manifest.is_current(hold(backing), IDENTITY)
 
 
 def test_cut_off_at_any_call_they_are_the_old_ones_or_the_new(tmp_path: Path, backing: Path) -> None:
@@ -158,7 +159,7 @@ def test_cut_off_at_any_call_they_are_the_old_ones_or_the_new(tmp_path: Path, ba
         write(fill(tmp_path / "old", "a"), backing, "old\n")
         if cut_off(lambda: write(image, backing), after):
             break
-        assert manifest.is_current(str(backing), "old\n") or manifest.is_current(str(backing), IDENTITY)
+        assert manifest.is_current(hold(backing), "old\n") or manifest.is_current(hold(backing), IDENTITY)
         after += 1
     assert after >= 5
-    assert set(manifest.read(str(backing)) or {}) == {"a", "b", "c", "c/d"}
+    assert set(manifest.read(hold(backing)) or {}) == {"a", "b", "c", "c/d"}

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from overlay_prepare.normalise import normalise, remove_below
+from hold import hold
+from overlay_prepare.normalise import normalise
+from overlay_prepare.tree import remove_below
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes need root")
 
@@ -42,7 +44,7 @@ def test_references_go_and_marks_stay(layers: Path) -> None:
     marked = [path for path in marked if not path.is_char_device()]
     for path in marked:
         _mark(path)
-    count, _ = normalise(str(upper), str(layers / "work"))
+    count, _ = normalise(hold(upper), hold(layers / "work"))
     inside = [path for path in marked if path.is_relative_to(upper)]
     assert count == len(inside) * len(STALE)
     for path in inside:
@@ -58,7 +60,7 @@ def test_references_go_and_marks_stay(layers: Path) -> None:
 
 def test_a_directory_with_whiteouts_is_looked_through_for_them(layers: Path) -> None:
     """Else the kernel lists them, as names that don't exist, where the new image has no such directory."""
-    normalise(str(layers / "upper"), str(layers / "work"))
+    normalise(hold(layers / "upper"), hold(layers / "work"))
     assert os.getxattr(layers / "upper/a", ORIGIN) == b""
     assert ORIGIN not in os.listxattr(layers / "upper/a/b")
 
@@ -66,19 +68,19 @@ def test_a_directory_with_whiteouts_is_looked_through_for_them(layers: Path) -> 
 def test_work_is_emptied_and_stays_itself(layers: Path) -> None:
     (layers / "work/work").chmod(0)
     inode = (layers / "work").stat().st_ino
-    normalise(str(layers / "upper"), str(layers / "work"))
+    normalise(hold(layers / "upper"), hold(layers / "work"))
     assert list((layers / "work").iterdir()) == []
     assert (layers / "work").stat().st_ino == inode
 
 
 def test_twice_is_the_same_as_once(layers: Path) -> None:
     _mark(layers / "upper/a/b/file")
-    assert normalise(str(layers / "upper"), str(layers / "work")) == (len(STALE), [])
-    assert normalise(str(layers / "upper"), str(layers / "work")) == (0, [])
+    assert normalise(hold(layers / "upper"), hold(layers / "work")) == (len(STALE), [])
+    assert normalise(hold(layers / "upper"), hold(layers / "work")) == (0, [])
 
 
 def test_a_symbolic_link_below_is_removed_and_not_followed(layers: Path) -> None:
     (layers / "work/link").symlink_to(layers / "outside")
-    remove_below(str(layers / "work"))
+    remove_below(hold(layers / "work"))
     assert (layers / "outside/file").exists()
     assert list((layers / "work").iterdir()) == []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import imagenames
 from overlay_prepare.normalise import normalise
 from overlay_prepare.opaque import add_whiteouts, is_opaque, mark_whiteouts, reveal
@@ -24,11 +25,11 @@ class Update:
             path.mkdir(parents=True)
 
     def follow(self) -> "list[str]":
-        _, opaque = normalise(str(self.upper), str(self.backing / "work"))
-        return reveal(str(self.new), str(self.backing), opaque)
+        _, opaque = normalise(hold(self.upper), hold(self.backing / "work"))
+        return reveal(str(self.new), hold(self.backing), opaque)
 
     def note(self, image: Path, carried: "list[str]") -> None:
-        assert imagenames.write(str(image), str(self.backing), carried)
+        assert imagenames.write(str(image), hold(self.backing), carried)
 
     def kinds(self) -> "dict[str, str]":
         """What is in the upper layer: opaque, merged, deleted, or file."""
@@ -125,7 +126,7 @@ def test_a_directory_that_a_policy_has_dropped_meanwhile_is_no_fault(update: Upd
     fill(update.new, "gone/news", "file/news", "merged/news")
     fill(update.upper, "file", "merged/")
     update.note(update.old, [])
-    assert reveal(str(update.new), str(update.backing), ["gone", "file", "merged"]) == []
+    assert reveal(str(update.new), hold(update.backing), ["gone", "file", "merged"]) == []
 
 
 @pytest.mark.parametrize("name", ["a\nb", "back\\slash", os.fsdecode(b"\xff")])

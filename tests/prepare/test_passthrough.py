@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from lossydisk import WAYS, cut_off_lossy
+from overlay_generator.names import backing_name
 from overlay_prepare.passthrough import TOP, link, list_others, make_direct
 from powercut import CHANGING, cut_everywhere, cut_off
 from tree import OPAQUE, ORIGIN, describe, fill, read_tree
@@ -28,7 +30,7 @@ class Device:
         self.where.mkdir()
 
     def make(self) -> None:
-        make_direct(str(self.where), str(self.backing), str(self.path))
+        make_direct(str(self.where), hold(self.backing), str(self.path))
 
     @property
     def made(self) -> Path:
@@ -184,6 +186,29 @@ def test_odd_names(name: str, device: Device) -> None:
     assert name in {path.name for path in device.made.rglob("*")}
 
 
+@pytest.mark.parametrize("state", ["", "~filling", "~filled", ".full", ".taken"])
+@pytest.mark.parametrize("what", ["link", "file", "fifo", "dangling"])
+def test_somebody_else_s_thing_in_the_place_of_a_directory_is_put_aside(
+    state: str, what: str, device: Device, tmp_path: Path
+) -> None:
+    """A link would lead out of the disk: what is there would lose its marks, or get the image's files."""
+    victim = fill(tmp_path, "victim/dir/ opaque", "victim/file") / "victim"
+    before = read_tree(victim)
+    fill(device.path, "image")
+    fill(device.upper, "mine")
+    place = fill(device.backing, "direct/") / "direct" / (backing_name(str(device.path)) + state)
+    if what == "fifo":
+        os.mkfifo(place)
+    elif what == "file":
+        place.touch()
+    else:
+        place.symlink_to(victim if what == "link" else "nowhere")
+    device.make()
+    assert read_tree(victim) == before
+    made = device.backing / "direct" / backing_name(str(device.path))
+    assert sorted(os.listdir(made)) == ["image", "mine"]
+
+
 def test_the_units_find_it_by_a_link(tmp_path: Path) -> None:
     for _ in range(2):
         link("var", "/run/buildroot/mounts/var", str(tmp_path))
@@ -253,7 +278,7 @@ def test_after_a_cut_and_back_on_the_other_image_it_is_no_mixture(way: str, pass
             assert found in ({"mine", "1"}, {"mine", "2"}), f"cut off at call {after}"
             top = device.made
         else:
-            others = list_others(str(device.backing), ())
+            others = list_others(hold(device.backing), ())
             top = device.upper if device.upper.exists() else Path(others[0][1])
             assert device.upper.exists() or [path for path, _ in others] == [str(device.path)]
         assert ((top / "changed").read_text(), (top / "dir/own").read_text()) == ("mine", "mine")
@@ -266,10 +291,10 @@ def test_a_path_that_is_no_longer_passed_through_is_told(device: Device) -> None
     fill(device.path, "image")
     device.make()
     backing, where = str(device.backing), str(device.where)
-    assert list_others(backing, ()) == [(str(device.path), str(device.made))]
-    assert list_others(backing, (str(device.path),)) == []
-    make_direct(where, backing, f"{where}/empty")
-    assert [path for path, _ in list_others(backing, ())] == [str(device.path)]
+    assert list_others(hold(backing), ()) == [(str(device.path), str(device.made))]
+    assert list_others(hold(backing), (str(device.path),)) == []
+    make_direct(where, hold(backing), f"{where}/empty")
+    assert [path for path, _ in list_others(hold(backing), ())] == [str(device.path)]
 
 
 @pytest.mark.parametrize("mine", [True, False])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
+from lossydisk import WAYS, cut_off_lossy
 from overlay_generator.names import backing_name
 from overlay_prepare import fitness, stamp
 from overlay_prepare.report import Unusable
@@ -57,7 +59,7 @@ def test_an_update_does_what_the_policy_says(policy: str, device: Device, capsys
     files = {path.relative_to(device.upper).as_posix() for path in device.upper.rglob("*") if not path.is_dir()}
     assert files == LEFT[policy]
     assert not [path for path in device.upper.rglob("*") if path.is_file() and ORIGIN in os.listxattr(path)]
-    assert stamp.is_current(str(device.backing), NEW)
+    assert stamp.is_current(hold(device.backing), NEW)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith(f"<5>{device.where}: another image; ")
@@ -82,7 +84,7 @@ def test_on_a_guess_nothing_is_dropped(policy: str, device: Device, capsys: pyte
     # An opaque directory is opened for what is new in the image, by whiteouts.
     assert before <= {path.relative_to(device.upper).as_posix() for path in device.upper.rglob("*")}
     assert not (device.backing / "dropped").exists()
-    assert stamp.is_current(str(device.backing), "on=overlay\n")
+    assert stamp.is_current(hold(device.backing), "on=overlay\n")
     told = [line for line in said if f"whether this is another image can't be told, so Policy={policy} drops" in line]
     assert len(told) == (policy != "keep")
     device.boot(policy)
@@ -118,8 +120,15 @@ def test_a_policy_that_fails_is_told_and_the_boot_goes_on(
     monkeypatch.setattr("overlay_prepare.policy._prune", refuse)
     device.update()
     device.boot("prune")
-    assert f"<4>{device.where}: Policy=prune: /x: Input/output error\n" in capsys.readouterr().err
-    assert stamp.is_current(str(device.backing), NEW)
+    again = "it is tried again at the next boot"
+    assert f"<4>{device.where}: Policy=prune: /x: Input/output error; {again}\n" in capsys.readouterr().err
+    assert not stamp.is_current(hold(device.backing), NEW)
+    monkeypatch.undo()
+    pretend(device.where.parent, monkeypatch)
+    Device.identity = NEW
+    device.boot("prune")
+    assert not (device.upper / "conf").exists()
+    assert stamp.is_current(hold(device.backing), NEW)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -152,13 +161,68 @@ def test_back_on_the_old_image_after_a_cut_nothing_of_the_user_s_is_lost(tmp_pat
         shutil.rmtree(device.where)
         fill(device.where, "conf=1", "lib/app/one=1", "lib/app/two=1", "o/x=1")
         Device.identity = OLD
-        touched = not stamp.is_current(str(device.backing), OLD)
+        touched = not stamp.is_current(hold(device.backing), OLD)
         device.boot()
         assert (device.upper / "lib/app/one").read_text() == "mine"
         assert (device.upper / "lib/app/two").is_char_device()
         assert (device.upper / "o/own").read_text() == "mine"
         assert touched is (ORIGIN not in os.listxattr(device.upper / "lib/app/one"))
-        assert stamp.is_current(str(device.backing), OLD)
+        assert stamp.is_current(hold(device.backing), OLD)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_update_whose_unsynced_half_is_lost_comes_to_the_same(policy: str, way: str, tmp_path: Path) -> None:
+    made: list[Device] = []
+
+    def prepare() -> "Callable[[], object]":
+        Device.identity = OLD
+        made.append(Device(tmp_path / str(len(made))))
+        made[-1].boot(policy)
+        made[-1].use()
+        made[-1].update()
+        return lambda: made[-1].boot(policy)
+
+    def look() -> object:
+        log = made[-1].backing / "dropped"
+        lines = log.read_text().splitlines() if log.exists() else []
+        assert not [line for line in lines if not line.startswith(("# ", "/", "deleted /"))], "torn"
+        return made[-1].layers(), {line.replace(str(made[-1].where), "") for line in lines}
+
+    assert cut_everywhere(prepare, look, lambda step, after: cut_off_lossy(step, after, way, tmp_path)) > 15
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_back_on_the_old_image_nothing_is_dropped_for_that_one(policy: str, device: Device) -> None:
+    """Power was cut when the change had been noted, and the new image is not booted again."""
+    stamp.mark_changing(hold(device.backing))
+    before = {path: what[:4] for path, what in read_tree(device.upper).items()}
+    device.boot(policy)
+    assert {path: what[:4] for path, what in read_tree(device.upper).items()} == before
+    assert stamp.is_current(hold(device.backing), OLD)
+
+
+def test_what_a_power_cut_left_half_written_goes(device: Device, tmp_path: Path) -> None:
+    litter = {"probe", "image.new", "names.new", "uuids.new", "contents.new", "upper.new-by-overlay-generator"}
+    fill(device.backing, *(name if name.endswith(".new") else f"{name}/in/it" for name in litter))
+    before = set(os.listdir(device.backing)) - litter
+    device.boot()
+    assert set(os.listdir(device.backing)) == before
+    fill(device.backing, "contents.new")
+    fill(tmp_path, "state/var.json")
+    device.boot()
+    assert (device.backing / "contents.new").exists(), "of a process that is still at work"
+
+
+def test_files_that_an_image_no_longer_passes_through_are_told(
+    device: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device.boot(direct=("lib/docker",))
+    assert capsys.readouterr().err == ""
+    device.boot()
+    (made,) = (device.backing / "direct").iterdir()
+    said = f"is not passed through by this image; what was written there is in {made}"
+    assert capsys.readouterr().err == f"<4>{device.where}/lib/docker {said}\n"
 
 
 @pytest.mark.parametrize("fallback", ["", "size=25%"])
@@ -200,7 +264,7 @@ def test_a_tree_deeper_than_any_path_costs_no_boot(policy: str, device: Device) 
     device.update()
     try:
         device.boot(policy)
-        assert stamp.is_current(str(device.backing), NEW)
+        assert stamp.is_current(hold(device.backing), NEW)
     finally:
         os.system(f"rm -rf '{device.backing}'")  # what shutil can't
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lossydisk import WAYS, cut_off_lossy
 from overlay_prepare import persistent
 from persistentdevice import OLD, Device, pretend
 from powercut import cut_everywhere
@@ -62,6 +63,32 @@ def test_a_staged_reset_cut_off_at_any_call_comes_to_the_same(kind: str, updated
         assert (made[-1].upper / "mine").read_text() == "mine"
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_a_staged_reset_whose_unsynced_half_is_lost_is_done_again(
+    kind: str, low: bool, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request must not be gone before its work is on the disk; `low`: where nothing can be put aside."""
+    monkeypatch.setattr("overlay_prepare.reset.is_low", lambda _backing: low)
+    made: list[Device] = []
+
+    def prepare() -> "Callable[[], object]":
+        Device.identity = OLD
+        made.append(Device(tmp_path / str(len(made))))
+        made[-1].boot()
+        made[-1].use()
+        made[-1].boot(direct=("lib/docker",))
+        made[-1].stage(REQUESTS[kind])
+        return lambda: made[-1].boot()
+
+    def look() -> object:
+        assert not (made[-1].backing / "reset").exists(), "it is done once"
+        return {name: what for name, what in made[-1].layers().items() if name != "work"}
+
+    assert cut_everywhere(prepare, look, lambda step, after: cut_off_lossy(step, after, way, tmp_path)) > 5
+
+
 @pytest.mark.parametrize("content", [b"nonsense\n", b"all\npath ../x\n", b"\0\0\0\0"])
 def test_a_request_that_is_not_understood_resets_nothing_and_is_put_away(
     content: bytes, device: Device, capsys: pytest.CaptureFixture[str]
@@ -83,7 +110,10 @@ def test_a_directory_in_the_place_of_a_request_stops_no_boot(
 ) -> None:
     (device.backing / "reset").mkdir()
     device.boot()
-    assert f"<3>{device.backing}/reset: Is a directory; " in capsys.readouterr().err
+    assert (
+        f"<3>{device.backing}/reset: is a directory, and a file is wanted; nothing is reset\n"
+        in capsys.readouterr().err
+    )
     assert (device.upper / "mine").exists()
 
 

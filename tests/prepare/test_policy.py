@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import manifest, policy, stamp
 from powercut import cut_everywhere
 from tree import OPAQUE, copy, dig, fill, read_tree
@@ -28,10 +29,10 @@ class Update:
     def note_image(self, *entries: str) -> None:
         """The first version, and its description."""
         fill(self.where, *entries)
-        stamp.write(str(self.backing), OLD)
+        stamp.write(hold(self.backing), OLD)
         before = Path.cwd()
         os.chdir(self.where)
-        manifest.write(str(self.backing), OLD)
+        manifest.write(hold(self.backing), OLD)
         os.chdir(before)
 
     def change_image(self, *entries: str) -> None:
@@ -46,7 +47,7 @@ class Update:
             copy(self.where / path, self.upper / path)
 
     def apply(self, word: str) -> "tuple[int, str]":
-        return policy.apply(word, str(self.where), str(self.backing), "IMAGE_VERSION=2")
+        return policy.apply(word, str(self.where), hold(self.backing), "IMAGE_VERSION=2")
 
     def dropped(self) -> "list[str]":
         """The paths in the log, below the overlaid directory."""
@@ -244,14 +245,40 @@ def test_a_file_that_can_not_be_removed_hinders_no_other(update: Update, monkeyp
     fill(update.upper, *"abc")
     unlink = posix.unlink
 
-    def refuse(path: str) -> None:
-        if path.endswith("/b"):
+    def refuse(path: str, **options: int) -> None:
+        if path == "b":
             raise PermissionError(1, "Operation not permitted", path)
-        unlink(path)
+        unlink(path, **options)
 
     monkeypatch.setattr(posix, "unlink", refuse)
     update.apply("prune")
     assert update.kinds() == {"b": "file"}
+
+
+@pytest.mark.parametrize("left", ["", "\0\0\0", "/var/half", "/var/a\0\0\n/var/b\n"])
+def test_what_a_power_cut_has_left_in_the_log_goes(left: str, update: Update) -> None:
+    fill(update.where, "conf=2")
+    fill(update.upper, "conf=mine")
+    (update.backing / "dropped").write_text(f"# before\n{update.where}/old\n{left}")
+    update.apply("prune")
+    assert update.dropped() == ["old", "conf"]
+
+
+@pytest.mark.parametrize("word", ["prune", "refresh"])
+def test_on_a_full_disk_what_goes_makes_room_and_that_is_told(
+    word: str, update: Update, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update.note_image("conf=1")
+    update.copy_up("conf")
+    update.change_image("conf=2")
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("overlay_prepare.policy._note", refuse)
+    count, reason = update.apply(word)
+    assert (count, update.kinds()) == (1, {})
+    assert reason == f"the disk is full, so not all that was dropped is listed in {update.backing}/dropped"
 
 
 @pytest.mark.parametrize("word", ["prune", "refresh"])

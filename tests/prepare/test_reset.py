@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import stamp
 from overlay_prepare.passthrough import TOP
 from overlay_prepare.reset import empty_trash
@@ -28,8 +29,8 @@ def test_upper_and_work_are_put_aside_together(device: Device) -> None:
     assert sorted(os.listdir(device.backing)) == ["image", "lower", "trash"]
     assert (device.backing / "trash/0/0/lib/mine").read_text() == "lib/mine"
     assert (device.backing / "trash/0/1/work/#1").exists()
-    assert not stamp.is_current(str(device.backing), IMAGE)
-    assert stamp.read_previous(str(device.backing)) == IMAGE
+    assert not stamp.is_current(hold(device.backing), IMAGE)
+    assert stamp.read_previous(hold(device.backing)) == IMAGE
 
 
 @pytest.mark.parametrize("passed", [True, False])
@@ -52,7 +53,7 @@ def test_the_trash_is_emptied_and_nothing_else(device: Device) -> None:
     fill(device.upper, "lib/mine", f"out>{device.backing}/lower")
     fill(device.backing, "lower/file")
     device.reset()
-    empty_trash(str(device.backing))
+    empty_trash(hold(device.backing))
     assert sorted(os.listdir(device.backing)) == ["image", "lower"]
     assert (device.backing / "lower/file").exists()
 
@@ -60,7 +61,7 @@ def test_the_trash_is_emptied_and_nothing_else(device: Device) -> None:
 def test_trash_deeper_than_any_path_is_emptied(device: Device) -> None:
     dig(device.upper, 60)
     device.reset()
-    empty_trash(str(device.backing))
+    empty_trash(hold(device.backing))
     assert not (device.backing / "trash").exists()
 
 
@@ -123,7 +124,7 @@ def test_on_a_disk_without_any_room_it_is_done_all_the_same(
 ) -> None:
     fill(device.upper, "lib/app/conf=mine", "lib/app/key=mine")
 
-    def refuse(*_arguments: object) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(posix, "mkdir", refuse)
@@ -166,7 +167,7 @@ def test_cut_off_at_any_call_it_comes_to_the_same(kind: str, tmp_path: Path) -> 
         direct = made[-1].backing / TOP
         passed = {name.partition("/")[2]: what for name, what in read_tree(direct).items()}
         view = made[-1].view() if made[-1].upper.exists() else {}
-        return view, passed, stamp.is_current(str(made[-1].backing), IMAGE)
+        return view, passed, stamp.is_current(hold(made[-1].backing), IMAGE)
 
     assert cut_everywhere(prepare, look) >= 6
 
@@ -180,6 +181,6 @@ def test_cut_off_at_any_call_a_whole_reset_leaves_an_old_layer_or_none(tmp_path:
             break
         assert not device.upper.exists() or set(os.listdir(device.upper / "lib")) == {"mine", "more"}
         # A layer that is gone is never taken for one that fits the image.
-        assert device.upper.exists() or not stamp.is_current(str(device.backing), IMAGE)
+        assert device.upper.exists() or not stamp.is_current(hold(device.backing), IMAGE)
         after += 1
     assert after >= 5

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from overlay_prepare import stamp
+from hold import hold
+from overlay_prepare import imagenames, stamp
 from overlay_prepare.reset import reset
 from overlay_prepare.resetrequest import Staged
 from resetdevice import IMAGE, Device
-from tree import describe, fill, read_tree
+from tree import OPAQUE, ORIGIN, describe, fill, read_tree
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
 
@@ -39,6 +40,11 @@ PATHS = [
     (["lib/ opaque", "lib/app/mine=mine"], "lib/app/conf",
      {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/app/mine": "mine", "lib/other/file": ""}),
     (["lib/ opaque"], "lib/app", {"lib/app/conf": "lib/app/conf", "lib/other/file": ""}),
+    # The same, and directories in it go on hiding what was removed with the rest; also in what else is kept of it.
+    (["lib/ opaque", "lib/app/mine=mine"], "lib/other", {"lib/app/conf": "", "lib/app/data": "",
+     "lib/app/mine": "mine", "lib/other/file": "lib/other/file"}),
+    (["lib/ opaque", "lib/app/mine=mine", "lib/other/own/x=mine"], "lib/app/conf",
+     {"lib/app/conf": "lib/app/conf", "lib/other/file": "", "lib/other/own/x": "mine"}),
     # Nothing there, in either.
     ([], "conf", {"conf": "conf"}),
     (["lib/mine=mine"], "lib/app/none/at/all", {"lib/mine": "mine", "lib/app/conf": "lib/app/conf"}),
@@ -58,7 +64,7 @@ def test_a_path_shows_what_the_image_has_and_nothing_else_changes(
     assert {name: shown.get(name, "") for name in expected} == expected
     others = {name for name in before.keys() | shown.keys() if name != path and not name.startswith(path + "/")}
     assert {name: shown.get(name) for name in others} == {name: before.get(name) for name in others}
-    assert stamp.is_current(str(device.backing), IMAGE), "nothing of the other files has to be looked at"
+    assert stamp.is_current(hold(device.backing), IMAGE), "nothing of the other files has to be looked at"
 
 
 def test_a_path_may_keep_some_of_what_is_in_it(device: Device) -> None:
@@ -66,6 +72,68 @@ def test_a_path_may_keep_some_of_what_is_in_it(device: Device) -> None:
     device.reset("lib/app", keep=("lib/app/*.key", "lib/app/key"))
     shown = device.view("lib")
     assert (shown["app/conf"], shown["app/key"], shown["mine"]) == ("lib/app/conf", "mine", "mine")
+
+
+@pytest.mark.parametrize("path", ["lib/none/x", "lib/other"])
+def test_names_that_are_new_in_the_image_are_not_hidden(path: str, device: Device) -> None:
+    """In the boot of an update: the user can't have removed what no image had so far."""
+    assert imagenames.write(str(device.where), hold(device.backing))
+    fill(device.upper, "lib/ opaque", "lib/app/mine=mine", "lib/other/mine")
+    fill(device.where, "lib/new", "lib/newdir/x", "lib/none/x")
+    assert device.reset(path)[1] == []
+    shown = device.view("lib")
+    assert {name for name in shown if not name.startswith("other/")} == {"app/mine", "new", "newdir/x", "none/x"}
+
+
+def test_where_the_image_has_no_such_directory_what_is_hidden_of_others_stays_hidden(device: Device) -> None:
+    fill(device.upper, "own/ opaque", "own/x=mine", "own/y")
+    device.reset("own/x")
+    fill(device.where, "own/x=image", "own/z")
+    assert device.view("own") == {"y": "own/y"}
+
+
+def test_what_is_kept_of_a_directory_that_hides_the_image_s_goes_on_hiding(device: Device) -> None:
+    fill(device.where, "lib/app/keys/old", "lib/app/deep/keys/old")
+    fill(device.upper, "lib/ opaque", "lib/app/keys/mine", "lib/app/deep/keys/mine", "lib/app/x=mine")
+    device.reset("lib", keep=("lib/app/**/keys",))
+    shown = device.view("lib/app")
+    assert {name for name in shown if "keys" in name} == {"keys/mine", "deep/keys/mine"}
+    assert (shown["conf"], shown["data"], "x" in shown) == ("lib/app/conf", "lib/app/data", False)
+
+
+def test_a_path_that_is_kept_is_left_as_it_is(device: Device) -> None:
+    fill(device.upper, "lib/app/ opaque", "lib/app/conf/=", "lib/app/mine=mine")
+    before = read_tree(device.upper)
+    assert device.reset("lib/app/conf", keep=("lib/app/conf",)) == (0, [])
+    assert read_tree(device.upper) == before
+
+
+def test_marks_in_what_is_passed_through_are_its_owner_s(device: Device) -> None:
+    """A container engine has overlays of its own there."""
+    made = fill(device.pass_through("lib/docker"), "layer/dir/ opaque", "layer/dir/keep", "layer/dir/x")
+    device.reset("lib/docker", keep=("lib/docker/layer/dir/keep",))
+    assert os.listdir(made / "layer/dir") == ["keep"]
+    assert os.getxattr(made / "layer/dir", OPAQUE) == b"y"
+
+
+@pytest.mark.parametrize("failing", range(1, 4))
+def test_an_error_on_the_way_lists_no_name_that_does_not_exist(
+    failing: int, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whiteout without the mark on its directory is listed by the kernel; the mark comes first."""
+    fill(device.where, *(f"lib/app/file{number}" for number in range(4)))
+    fill(device.upper, "lib/app/ opaque", "lib/app/mine")
+    real, calls = os.mknod, iter(range(100))
+
+    def mknod(*arguments: object, **options: object) -> None:
+        if next(calls) == failing:
+            raise OSError(28, "No space left on device")
+        real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("posix.mknod", mknod)
+    with pytest.raises(OSError):
+        device.reset("lib/app/file1")
+    assert ORIGIN in os.listxattr(device.upper / "lib/app")
 
 
 def test_a_directory_made_anew_for_a_path_is_as_the_image_s(device: Device) -> None:
@@ -96,7 +164,7 @@ def test_what_is_in_the_way_is_named(upper: "list[str]", path: str, named: str, 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/", "/variable"])
 def test_a_path_elsewhere_is_told(path: str, device: Device) -> None:
-    count, problems = reset(str(device.where), str(device.backing), Staged(paths=(path,)))
+    count, problems = reset(str(device.where), hold(device.backing), Staged(paths=(path,)))
     assert (count, problems) == (0, [f"{path} is not below {device.where}"])
 
 

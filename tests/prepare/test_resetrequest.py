@@ -97,3 +97,11 @@ def test_what_is_kept_is_looked_for(parts: "list[str]", glob: "list[str]") -> No
     if is_kept(path, pattern):
         above = ["/" + "/".join(parts[:end]) for end in range(1, len(parts))]
         assert all(is_kept(directory, pattern) or may_hold_kept(directory, pattern) for directory in above)
+
+
+def test_what_is_to_be_kept_is_bounded() -> None:
+    """Each glob is tried for each name of the upper layer, and the disk may be anybody's."""
+    most = "".join(f"keep /var/{number}\n" for number in range(100))
+    assert len(parse(most).keep) == 100
+    with pytest.raises(ValueError, match="more than 100 globs"):
+        parse(most + "keep /var/one/more\n")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import stamp
 from powercut import cut_off
 
 
 def test_the_stamp_is_current_only_for_its_image(tmp_path: Path) -> None:
-    backing = str(tmp_path)
+    backing = hold(tmp_path)
     assert not stamp.is_current(backing, "one\n")
     stamp.write(backing, "one\n")
     assert stamp.is_current(backing, "one\n")
@@ -28,20 +29,20 @@ def test_a_stamp_cut_off_in_mid_write_is_no_image_s(tmp_path: Path) -> None:
 
     def prepare() -> "Callable[[], object]":
         (tmp_path / stamp.NAME).write_text(old)
-        return lambda: stamp.write(str(tmp_path), new)
+        return lambda: stamp.write(hold(tmp_path), new)
 
     after = 0
     while not cut_off(prepare(), after):
         text = (tmp_path / stamp.NAME).read_text()
-        assert text in (old, new) or not stamp.is_current(str(tmp_path), old)
-        assert text == new or not stamp.is_current(str(tmp_path), new)
+        assert text in (old, new) or not stamp.is_current(hold(tmp_path), old)
+        assert text == new or not stamp.is_current(hold(tmp_path), new)
         after += 1
     assert after >= 4
-    assert stamp.is_current(str(tmp_path), new)
+    assert stamp.is_current(hold(tmp_path), new)
 
 
 def test_who_it_was_is_known_while_it_changes(tmp_path: Path) -> None:
-    backing = str(tmp_path)
+    backing = hold(tmp_path)
     assert stamp.read_previous(backing) == ""
     stamp.write(backing, "one\n")
     for _ in range(3):
@@ -51,21 +52,21 @@ def test_who_it_was_is_known_while_it_changes(tmp_path: Path) -> None:
 
 
 def test_the_uuids_are_read_as_they_were_written(tmp_path: Path) -> None:
-    assert stamp.read_uuids(str(tmp_path)) is None
+    assert stamp.read_uuids(hold(tmp_path)) is None
     for uuids in (["aa", "bb"], [], ["00"]):
-        stamp.write_uuids(str(tmp_path), uuids)
-        assert stamp.read_uuids(str(tmp_path)) == uuids
+        stamp.write_uuids(hold(tmp_path), uuids)
+        assert stamp.read_uuids(hold(tmp_path)) == uuids
     (tmp_path / "uuids").write_bytes(b"\xff\xfe torn")
-    assert stamp.read_uuids(str(tmp_path)) != ["torn"]
+    assert stamp.read_uuids(hold(tmp_path)) != ["torn"]
 
 
 def test_on_a_full_disk_no_uuids_are_better_than_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stamp.write_uuids(str(tmp_path), ["aa"])
+    stamp.write_uuids(hold(tmp_path), ["aa"])
 
     def refuse(*_arguments: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(posix, "write", refuse)
-    stamp.write_uuids(str(tmp_path), ["aa", "bb"])
-    assert stamp.read_uuids(str(tmp_path)) is None
-    stamp.write(str(tmp_path), "one\n")
+    stamp.write_uuids(hold(tmp_path), ["aa", "bb"])
+    assert stamp.read_uuids(hold(tmp_path)) is None
+    stamp.write(hold(tmp_path), "one\n")

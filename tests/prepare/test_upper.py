@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare.upper import make_upper
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -62,7 +63,7 @@ def test_mode_owner_and_times_are_taken_over(mode: int, where: Path, backing: Pa
     os.chown(where, 1234, 2345)
     where.chmod(mode)
     os.utime(where, ns=(1_000_000_007, 2_000_000_009))
-    assert make_upper(str(where), str(backing)) == []
+    assert make_upper(str(where), hold(backing)) == []
     assert all_of(backing / "upper") == all_of(where)
     assert stat.S_IMODE((backing / "upper").stat().st_mode) == mode
     assert os.listdir(backing) == ["upper"]
@@ -73,7 +74,7 @@ def test_no_umask_changes_it(umask: int, where: Path, backing: Path) -> None:
     where.chmod(0o775)
     before = os.umask(umask)
     try:
-        make_upper(str(where), str(backing))
+        make_upper(str(where), hold(backing))
     finally:
         os.umask(before)
     assert stat.S_IMODE((backing / "upper").stat().st_mode) == 0o775
@@ -93,7 +94,7 @@ def test_no_umask_changes_it(umask: int, where: Path, backing: Path) -> None:
 def test_attributes_and_acls_are_taken_over(name: str, value: bytes, where: Path, backing: Path) -> None:
     as_root()
     set_attribute(where, name, value)
-    assert make_upper(str(where), str(backing)) == []
+    assert make_upper(str(where), hold(backing)) == []
     assert attributes(backing / "upper") == attributes(where)
     assert all_of(backing / "upper")[:3] == all_of(where)[:3]
     assert name in attributes(backing / "upper")
@@ -104,7 +105,7 @@ def test_an_acl_beside_set_group_id_leaves_both(where: Path, backing: Path) -> N
     os.chown(where, 1234, 2345)
     set_attribute(where, ACCESS, acl(5))
     where.chmod(0o2750)
-    make_upper(str(where), str(backing))
+    make_upper(str(where), hold(backing))
     assert all_of(backing / "upper")[:3] == all_of(where)[:3]
     assert attributes(backing / "upper") == attributes(where)
 
@@ -112,7 +113,7 @@ def test_an_acl_beside_set_group_id_leaves_both(where: Path, backing: Path) -> N
 def test_a_default_acl_of_the_backing_directory_gets_nowhere(where: Path, backing: Path) -> None:
     as_root()
     set_attribute(backing, DEFAULT, acl(7))
-    make_upper(str(where), str(backing))
+    make_upper(str(where), hold(backing))
     assert attributes(backing / "upper") == {}
 
 
@@ -121,18 +122,18 @@ def test_the_marks_of_overlayfs_stay_where_they_are(where: Path, backing: Path) 
     set_attribute(where, "trusted.overlay.opaque", b"y")
     set_attribute(where, "trusted.overlay.origin", b"x")
     set_attribute(where, "trusted.overlayed", b"z")
-    assert make_upper(str(where), str(backing)) == []
+    assert make_upper(str(where), hold(backing)) == []
     assert attributes(backing / "upper") == {"trusted.overlayed": b"z"}
 
 
 def test_an_upper_that_is_there_keeps_all_it_has(where: Path, backing: Path) -> None:
-    make_upper(str(where), str(backing))
+    make_upper(str(where), hold(backing))
     (backing / "upper/file").write_text("kept")
     (backing / "upper").chmod(0o711)
     os.utime(backing / "upper", ns=(5, 6))
     before = all_of(backing / "upper")
     where.chmod(0o777)
-    assert make_upper(str(where), str(backing)) == []
+    assert make_upper(str(where), hold(backing)) == []
     assert all_of(backing / "upper") == before
     assert (backing / "upper/file").read_text() == "kept"
     assert os.listdir(backing) == ["upper"]
@@ -142,7 +143,7 @@ def test_what_a_power_cut_left_is_made_anew(where: Path, backing: Path) -> None:
     (backing / "upper.new-by-overlay-generator").mkdir(0o777)
     set_attribute(backing / "upper.new-by-overlay-generator", "user.half", b"done")
     where.chmod(0o750)
-    assert make_upper(str(where), str(backing)) == []
+    assert make_upper(str(where), hold(backing)) == []
     assert all_of(backing / "upper") == all_of(where)
     assert os.listdir(backing) == ["upper"]
 
@@ -150,10 +151,10 @@ def test_what_a_power_cut_left_is_made_anew(where: Path, backing: Path) -> None:
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o2700, 0o000, 0o700])
 def test_the_backing_directory_is_closed_to_others(mode: int, where: Path, backing: Path) -> None:
     backing.chmod(mode)
-    make_upper(str(where), str(backing))
+    make_upper(str(where), hold(backing))
     assert stat.S_IMODE(backing.stat().st_mode) == 0o700
     backing.chmod(0o777)
-    make_upper(str(where), str(backing))
+    make_upper(str(where), hold(backing))
     assert stat.S_IMODE(backing.stat().st_mode) == 0o700
 
 
@@ -167,7 +168,7 @@ def test_what_the_file_system_can_not_hold_is_a_warning(
 
     monkeypatch.setattr(posix, "setxattr", refuse)
     warning = f"the upper layer of {where} can't have its user.colour: Operation not supported"
-    assert make_upper(str(where), str(backing)) == [warning]
+    assert make_upper(str(where), hold(backing)) == [warning]
     assert (backing / "upper").is_dir()
 
 
@@ -179,11 +180,11 @@ def test_a_directory_that_can_not_have_attributes_has_none(
 
     monkeypatch.setattr(posix, "listxattr", refuse)
     where.chmod(0o2751)
-    assert make_upper(str(where), str(backing)) == []
+    assert make_upper(str(where), hold(backing)) == []
     assert (backing / "upper").stat().st_mode & 0o7777 == 0o2751
 
 
 def test_a_missing_directory_is_named(tmp_path: Path, backing: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        make_upper(str(tmp_path / "var"), str(backing))
+        make_upper(str(tmp_path / "var"), hold(backing))
     assert caught.value.filename == str(tmp_path / "var")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hold import hold
 from overlay_prepare.normalise import normalise
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def make_history(overlay: "Overlay", chance: random.Random) -> None:
         if number:
             overlay.change_options()
         if chance.random() < 0.2:
-            normalise(str(overlay.upper), str(overlay.work))
+            normalise(hold(overlay.upper), hold(overlay.work))
             # With nfs_export the kernel merges no directory whose origin it does not know; we never mount with both.
             overlay.normalised = True
             overlay.options["nfs_export"] = "off"

@@ -20,8 +20,10 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "generator"))
+from hold import hold
 from overlay_generator import render
 from overlay_prepare import manifest, persistent, stamp
+from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers
 from overlay_prepare.request import Request
 
@@ -60,10 +62,10 @@ def main() -> int:
     return 0
 
 
-def keep_references(request: Request, image: str) -> None:
+def keep_references(request: Request, backing: Folder, image: str) -> None:
     """In place of what makes the upper layer fit for `image`."""
     del image
-    make_layers(request)
+    make_layers(request, backing)
 
 
 def run(*command: object) -> None:
@@ -123,10 +125,10 @@ def with_image(top: Path, kind: str, policy: str, tree: str, then: object) -> No
     run(*MAKE[kind].format(tree=top / tree, image=image).split())
     run("mount", "-o", "loop,ro", image, at)
     request = Request(str(at), str(base), str(base), policy=policy or "keep")
-    persistent.make_persistent(request)
+    persistent.make_persistent(request, hold(request.backing))
     if policy == "refresh":
         os.chdir(at)
-        manifest.write(str(base), stamp.read_previous(str(base)))
+        manifest.write(hold(base), stamp.read_previous(hold(base)))
         os.chdir("/")
     run("mount", "-o", "bind,private,ro", at, base / "lower")
     layers = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"

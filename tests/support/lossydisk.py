@@ -145,21 +145,21 @@ class _Disk:
     def _unlink(self, path: str, *, dir_fd: "int | None" = None) -> None:
         place, parents = self._at(path, dir_fd)
         if not os.path.lexists(place) or (os.path.isdir(place) and not os.path.islink(place)):
-            return self.real["unlink"](path, dir_fd=dir_fd)
+            self.real["unlink"](path, dir_fd=dir_fd)
+            return
         kept = self._keep(place)
         self.real["unlink"](path, dir_fd=dir_fd)
         self._note(parents, self.real["rename"], kept, place)
-        return None
 
     def _rmdir(self, path: str, *, dir_fd: "int | None" = None) -> None:
         place, parents = self._at(path, dir_fd)
         if not os.path.isdir(place) or os.listdir(place):
-            return self.real["rmdir"](path, dir_fd=dir_fd)
+            self.real["rmdir"](path, dir_fd=dir_fd)
+            return
         self.kept += 1
         kept = f"{self.room}/{self.kept}"
         self.real["rename"](place, kept)
         self._note(parents, self.real["rename"], kept, place)
-        return None
 
     def _rename(
         self, source: str, path: str, *, src_dir_fd: "int | None" = None, dst_dir_fd: "int | None" = None

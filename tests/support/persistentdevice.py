@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hold import hold
 from overlay_prepare import fitness, identity, layers, manifest, persistent, report, stamp
+from overlay_prepare.layers import open_backing
 from overlay_prepare.persistent import make_persistent
 from overlay_prepare.request import Request
 from tree import ORIGIN, copy, fill, read_tree
@@ -30,7 +32,9 @@ class Device:
     ) -> None:
         paths = tuple(f"{self.where}/{path}" for path in direct)
         where, backing = str(self.where), str(self.backing)
-        make_persistent(Request(where, backing, backing, "ext4", fallback, reset, policy, paths))
+        request = Request(where, backing, backing, "ext4", fallback, reset, policy, paths)
+        with open_backing(request) as folder:
+            make_persistent(request, folder)
 
     def use(self) -> None:
         """What a user leaves behind, and the process that describes the image."""
@@ -48,7 +52,7 @@ class Device:
         fill(self.backing, "work/work/#1=half")
         before = Path.cwd()
         os.chdir(self.where)
-        manifest.write(str(self.backing), stamp.read_previous(str(self.backing)))
+        manifest.write(hold(self.backing), stamp.read_previous(hold(self.backing)))
         os.chdir(before)
 
     def update(self) -> None:

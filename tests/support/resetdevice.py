@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from hold import hold
 from overlay_generator.names import backing_name
 from overlay_prepare import stamp
 from overlay_prepare.passthrough import TOP
@@ -21,12 +22,12 @@ class Device:
         self.upper = self.backing / "upper"
         fill(self.where, "conf", "lib/app/conf", "lib/app/data", "lib/other/file")
         fill(self.backing, "upper/", "work/work/#1", "lower/")
-        stamp.write(str(self.backing), IMAGE)
+        stamp.write(hold(self.backing), IMAGE)
 
     def reset(self, *paths: str, keep: "tuple[str, ...]" = (), passed: bool = True) -> "tuple[int, list[str]]":
         """By `paths` below the directory, all without any; the globs `keep` are below it too."""
         asked = Staged(not paths, tuple(f"{self.where}/{p}" for p in paths), tuple(f"{self.where}/{g}" for g in keep))
-        count, problems = reset(str(self.where), str(self.backing), asked, passed)
+        count, problems = reset(str(self.where), hold(self.backing), asked, passed)
         return count, [problem.replace(f"{self.where}/", "") for problem in problems]
 
     def pass_through(self, path: str) -> Path:

@@ -6,6 +6,7 @@ may not either.
 
 import json
 
+from overlay_generator.confine import confine
 from overlay_generator.model import UnitFile
 from overlay_generator.names import backing_name, mount_unit, prepare_unit
 from overlayctl.render import flags
@@ -131,7 +132,13 @@ def make_trash(mount: "OverlayMount", prepare: "Sections") -> "Sections":
     # simple: nobody waits for it, and after a power cut the next boot goes on with it.
     return {
         "Unit": unit,
-        "Service": ["Type=simple", "Nice=19", "IOSchedulingClass=idle", f"ExecStart=/bin/rm -rf {trash}"],
+        "Service": [
+            "Type=simple",
+            "Nice=19",
+            "IOSchedulingClass=idle",
+            *confine(patience="90s").splitlines(),
+            f"ExecStart=/bin/rm -rf {trash}",
+        ],
     }
 
 
@@ -173,7 +180,9 @@ def _name_message(mount: "OverlayMount") -> str:
 
 
 def _oneshot(unit: "list[str]", *commands: str) -> "Sections":
-    service = ["Type=oneshot", "SyslogIdentifier=overlay-generator", *(f"ExecStart={command}" for command in commands)]
+    confined = confine().splitlines()
+    run = (f"ExecStart={command}" for command in commands)
+    service = ["Type=oneshot", "SyslogIdentifier=overlay-generator", *confined, *run]
     return {"Unit": unit, "Service": service}
 
 
