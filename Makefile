@@ -22,8 +22,8 @@ interpreter ?= /usr/bin/python3
 settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir schemadir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
-.PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz bench boots \
-    cost demo clean
+.PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz mutants bench \
+    boots cost demo clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
@@ -34,6 +34,7 @@ help:
 	@echo 'make lint                                           the static checks among them'
 	@echo 'make crash [CRASH="--fs xfs --minutes 60"]          what disks have after power cuts, booted and judged (root)'
 	@echo 'make fuzz                                           500 and 2000 random histories (root)'
+	@echo 'make mutants [COUNT=30]                             small changes by chance, and which no test notices (root)'
 	@echo 'make bench                                          what a boot pays, as ratios and counts'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie] [ARCHITECTURES="arm64 armhf"]   boot virtual machines (root)'
 	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
@@ -71,6 +72,9 @@ crash:
 fuzz:
 	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py
 	HISTORIES=2000 $(pytest) tests/overlayctl/layers/test_walk.py -k mounted_view
+
+mutants:
+	$(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3) tests/mutate.py --count $(or $(COUNT),30)
 
 bench:
 	python3 tests/bench/boot.py

@@ -21,7 +21,7 @@ GENERATOR = REPOSITORY / "generator"
 PURE = (
     "overlay_generator.model", "overlay_generator.names", "overlay_generator.cmdline", "overlay_generator.fstab",
     "overlay_generator.kernel", "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config",
-    "overlay_generator.settings", "overlay_generator.ordering", "overlay_prepare.request",
+    "overlay_generator.settings", "overlay_generator.ordering", "overlay_generator.confine", "overlay_prepare.request",
     "overlay_prepare.resetrequest",
 )  # fmt: skip
 # For people, never at boot.

@@ -3,11 +3,11 @@
 Never at boot: there the root is the machine's own.
 """
 
+import errno
 import posix
 
 MOST_LINKS = 40  # as the kernel: path_resolution(7)
 
-_CIRCLE, _NO_DEVICE = 40, 6  # ELOOP, ENXIO
 
 _TYPE_BITS, _CHARACTER, _BLOCK = 0o170000, 0o020000, 0o060000  # S_IFMT, S_IFCHR and S_IFBLK of stat(2)
 
@@ -37,7 +37,7 @@ def resolve(root: str, path: str, follow: bool = True) -> str:
             continue
         links += 1
         if links > MOST_LINKS:
-            raise OSError(_CIRCLE, "too many symbolic links", root + path)
+            raise OSError(errno.ELOOP, "too many symbolic links", root + path)
         done = [] if target.startswith("/") else done[:-1]
         pending += reversed(target.split("/"))
     return f"/{'/'.join(done)}"
@@ -54,4 +54,4 @@ def find(root: str, path: str, follow: bool = True) -> str:
 def refuse_device(place: str, info: "posix.stat_result") -> None:
     """Raises OSError if `info` of `place` is that of a device: its content would be this machine's."""
     if info.st_mode & _TYPE_BITS in (_CHARACTER, _BLOCK):
-        raise OSError(_NO_DEVICE, "it is a device, which is not opened in a tree", place)
+        raise OSError(errno.ENXIO, "it is a device, which is not opened in a tree", place)

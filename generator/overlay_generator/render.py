@@ -1,8 +1,7 @@
 """The units of a plan as text. Pure.
 
 Three languages with a quoting of their own meet here, see systemd.syntax(7): values with specifiers
-(`_value`), words of ExecStart= (`quote_word`) and lists of paths (`_paths`). Nothing is quoted anywhere else, and
-nothing from outside gets into a unit by another way: no text can end its line there (`as_line`).
+(`_value`), words of ExecStart= (`quote_word`) and lists of paths (`_paths`). Nothing gets into a unit by another way.
 """
 
 from overlay_generator.confine import ONLY_TELLS, confine
@@ -119,8 +118,7 @@ def _paths(*paths: str) -> str:
 
 def write_head(description: str, source: str) -> str:
     """The first lines of a unit, up to what it depends on; `source` is the file that asked for it."""
-    # The name of a drop-in may have what no line can hold.
-    place = f"SourcePath={_value(source)}\n" if can_be_value(source) else ""
+    place = f"SourcePath={_value(source)}\n" if can_be_value(source) else ""  # the name of a drop-in may be anything
     return f"{_HEADER}Description={_value(description)}\nDocumentation=man:overlay-generator(8)\n{place}"
 
 
@@ -382,8 +380,7 @@ def _marker(mount: str) -> str:
 def _fallback_service(plan: Plan, mount: OverlayMount) -> str:
     backing = mount.backing
     unit = mount_unit(backing.mount)
-    # ExecStop=: /run outlives a soft reboot, and the disk may be there after it.
-    # Says nothing: the prepare service finds the tmpfs, and tells for each directory that it is not persistent.
+    # ExecStop=: /run outlives a soft reboot, and the disk may be there then. It is prepare that tells of the memory.
     return (
         write_head(f"Memory in place of the missing file system at {backing.mount}", backing.source)
         + f"""DefaultDependencies=no

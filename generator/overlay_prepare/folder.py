@@ -90,7 +90,7 @@ class Folder:
 
     def stat_self(self) -> "posix.stat_result | None":
         """What fstat(2) says of the directory itself, None where it can't (32 bits of time)."""
-        return _look_at(lambda: posix.fstat(self.fd))
+        return look_at(lambda: posix.fstat(self.fd))
 
     def has_mode(self, mode: int) -> bool:
         """True if its permissions are known to be `mode`."""
@@ -100,17 +100,12 @@ class Folder:
     def find_kind(self, name: str) -> str:
         """f, d, l or o (any other) for what stands at `name`, "" for nothing."""
         try:
-            info = _look_at(lambda: self.stat(name))
+            info = look_at(lambda: self.stat(name))
         except FileNotFoundError:
             return ""
-        if info:
-            return _KINDS.get(info.st_mode & 0o170000, "o")
-        # The directory knows the kind, and no times.
-        for entry in self.scan():
-            if entry.name == name:
-                file = "f" if entry.is_file(follow_symlinks=False) else "o"
-                return "l" if entry.is_symlink() else "d" if entry.is_dir(follow_symlinks=False) else file
-        return ""
+        # Without times, the directory itself knows the kind.
+        kinds = (_tell_kind(entry) for entry in self.scan() if entry.name == name)
+        return _KINDS.get(info.st_mode & 0o170000, "o") if info else next(kinds, "")
 
     def scan(self) -> "Iterator[posix.DirEntry[str]]":
         """Its entries, which know their names and not their paths. One scan of a folder at a time."""
@@ -144,7 +139,7 @@ class Folder:
 
     def find_path(self) -> str:
         """Its path, for mount(8), which takes nothing else. Raises WrongKind if that leads elsewhere by now."""
-        here, there = self.stat_self(), _look_at(lambda: posix.stat(self.path, follow_symlinks=False))
+        here, there = self.stat_self(), look_at(lambda: posix.stat(self.path, follow_symlinks=False))
         if here and there and (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
             raise WrongKind("is another directory now", self.path)
         return self.path
@@ -168,10 +163,10 @@ class Folder:
     def open_file(self, name: str, limit: int) -> int:
         """A descriptor to read the file `name` by, of `limit` bytes at most. Raises WrongKind for anything else."""
         # Before it is open, as the open of a device may do something by itself: a watchdog's starts it.
-        self._check_file(_look_at(lambda: self.stat(name)), name, limit)
+        self._check_file(look_at(lambda: self.stat(name)), name, limit)
         fd = self._do(posix.open, name, posix.O_RDONLY | _AS_FILE)
         try:
-            self._check_file(_look_at(lambda: posix.fstat(fd)), name, limit)
+            self._check_file(look_at(lambda: posix.fstat(fd)), name, limit)
         except OSError:
             posix.close(fd)
             raise
@@ -283,6 +278,10 @@ class Folder:
         """Make the device or FIFO `name`, see mknod(2)."""
         self._do(posix.mknod, name, mode, device)
 
+    def touch(self, name: str) -> None:
+        """Give `name` the present time."""
+        self._do(posix.utime, name, follow_symlinks=False)
+
     def unlink(self, name: str) -> None:
         """Remove `name`, which is no directory."""
         self._do(posix.unlink, name)
@@ -314,23 +313,20 @@ class Folder:
             raise
 
     def _check_file(self, info: "posix.stat_result | None", name: str, limit: int) -> None:
-        if info is None:
-            self._check_kind(self.find_kind(name), name)
+        kind = _KINDS.get(info.st_mode & 0o170000, "o") if info else self.find_kind(name)
+        if kind != "f":
+            raise WrongKind(f"is {_CALLED[kind]}, and {_CALLED['f']} is wanted", self.spell(name))
+        if not info:
             return
-        self._check_kind(_KINDS.get(info.st_mode & 0o170000, "o"), name)
         if info.st_nlink > 1 or info.st_dev != self.device:
             raise WrongKind("has another name elsewhere", self.spell(name))
         if info.st_size > limit:
             raise WrongKind(f"has {info.st_size} bytes, and {limit} are the most", self.spell(name))
 
-    def _check_kind(self, kind: str, name: str) -> None:
-        if kind != "f":
-            raise WrongKind(f"is {_CALLED[kind]}, and {_CALLED['f']} is wanted", self.spell(name))
-
     def _open_to_write(self, name: str, flags: int, mode: int) -> int:
         flags |= posix.O_WRONLY | _AS_FILE
         try:
-            self._check_file(_look_at(lambda: self.stat(name)), name, 1 << 62)
+            self._check_file(look_at(lambda: self.stat(name)), name, 1 << 62)
             fd = self._do(posix.open, name, flags)
         except FileNotFoundError:
             return self._do(posix.open, name, flags | posix.O_CREAT | posix.O_EXCL, mode)
@@ -338,7 +334,7 @@ class Folder:
             self.put_aside(name, error.strerror)
             return self._do(posix.open, name, flags | posix.O_CREAT | posix.O_EXCL, mode)
         try:
-            self._check_file(_look_at(lambda: posix.fstat(fd)), name, 1 << 62)
+            self._check_file(look_at(lambda: posix.fstat(fd)), name, 1 << 62)
         except OSError:
             posix.close(fd)
             raise
@@ -359,7 +355,7 @@ class Folder:
             posix.close(fd)
 
 
-def _look_at(call: "Callable[[], posix.stat_result]") -> "posix.stat_result | None":
+def look_at(call: "Callable[[], posix.stat_result]") -> "posix.stat_result | None":
     """What `call` says; None of what was last changed after 2038, where the C library's time_t has 32 bits."""
     try:
         return call()
@@ -367,6 +363,11 @@ def _look_at(call: "Callable[[], posix.stat_result]") -> "posix.stat_result | No
         if error.errno != errno.EOVERFLOW:
             raise
         return None
+
+
+def _tell_kind(entry: "posix.DirEntry[str]") -> str:
+    file = "f" if entry.is_file(follow_symlinks=False) else "o"
+    return "l" if entry.is_symlink() else "d" if entry.is_dir(follow_symlinks=False) else file
 
 
 def open_top(path: str, tell: "Tell") -> Folder:
@@ -387,11 +388,11 @@ def _check(name: str) -> str:
     return name
 
 
-def _find_mount(fd: int) -> str:
+def _find_mount(fd: int) -> bytes:
     """The mount that `fd` is on, by the kernel's number of it (proc(5), fdinfo)."""
     info = posix.open(f"/proc/self/fdinfo/{fd}", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        text = posix.read(info, 4096).decode("ascii", "replace")
+        lines = posix.read(info, 4096).split(b"\n")
     finally:
         posix.close(info)
-    return next((line for line in text.split("\n") if line.startswith("mnt_id:")), "")
+    return next((line for line in lines if line.startswith(b"mnt_id:")), b"")

@@ -9,9 +9,8 @@ or half and then whole, comes to the same.
 import errno
 import posix
 
-from overlay_prepare import tree
-from overlay_prepare.files import MARKS, is_too_long, keep_quiet
-from overlay_prepare.folder import Folder, open_top
+from overlay_prepare.files import MARKS, is_too_long
+from overlay_prepare.folder import Folder
 from overlay_prepare.tree import Level, remove_below, walk
 
 OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
@@ -33,7 +32,7 @@ def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, li
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
         nonlocal count, has_whiteout
         if not entry.is_file(follow_symlinks=False):
-            has_whiteout = has_whiteout or is_whiteout(entry)
+            has_whiteout = has_whiteout or is_whiteout(folder, entry)
         if files:
             count += _strip(folder.reach(entry.name))
 
@@ -50,13 +49,6 @@ def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, li
     walk(upper, look, leave)
     remove_below(work)
     return count, opaque
-
-
-def remove(path: str) -> bool:
-    """Remove what stands at `path`, see tree.remove(); its parents are trusted. Raises OSError."""
-    parent, _, name = path.rpartition("/")
-    with open_top(parent, keep_quiet) as folder:
-        return tree.remove(folder, name)
 
 
 def _strip(path: str) -> int:
@@ -90,8 +82,8 @@ def _strip_directory(fd: int, present: "list[str]", has_whiteout: bool) -> int:
     return sum(_remove(fd, name) for name in found if name != ORIGIN) + known
 
 
-def is_whiteout(entry: "posix.DirEntry[str]") -> bool:
-    """True if `entry` of an upper layer marks a deleted file. Raises OSError."""
+def is_whiteout(folder: Folder, entry: "posix.DirEntry[str]") -> bool:
+    """True if `entry` of `folder`, in an upper layer, marks a deleted file. Raises OSError."""
     if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink():
         return False
     try:
@@ -100,6 +92,6 @@ def is_whiteout(entry: "posix.DirEntry[str]") -> bool:
         if error.errno != errno.EOVERFLOW:
             raise
         # See find_kind(). Nobody asks a device or a whiteout for its time: it gets the present one.
-        posix.utime(entry.path, follow_symlinks=False)
-        info = posix.lstat(entry.path)
+        folder.touch(entry.name)
+        info = folder.stat(entry.name)
     return info.st_mode & 0o170000 == 0o020000 and info.st_rdev == 0

@@ -7,8 +7,8 @@ each new directory. What the user has removed stays removed: as a whiteout for e
 import posix
 
 from overlay_prepare import imagenames
-from overlay_prepare.files import NO_SPACE, keep_quiet, leads_to_directory
-from overlay_prepare.folder import Folder, open_top
+from overlay_prepare.files import NO_SPACE, leads_to_directory
+from overlay_prepare.folder import Folder
 from overlay_prepare.normalise import OPAQUE, ORIGIN
 from overlay_prepare.report import WARNING, say
 
@@ -105,22 +105,21 @@ def _open(upper: Folder, paths: "list[str]", known: "dict[str, set[str]]") -> bo
     return True
 
 
-def add_whiteouts(directory: "Folder | str", names: "Iterable[str]") -> int:
-    """Mark `names` as deleted in a directory of an upper layer, but those that it has; how many. Raises OSError."""
-    folder = open_top(directory, keep_quiet) if isinstance(directory, str) else directory
+def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
+    """Mark `names` as deleted in `folder` of an upper layer, but those that it has; how many. Raises OSError."""
     count = 0
     for name in names:
         if not folder.find_kind(name):
             if not count:
                 # First: without it they are listed, as names that don't exist, should anything fail here.
-                mark_whiteouts(folder.fd)
+                mark_whiteouts(folder)
             folder.mknod(name, _WHITEOUT, 0)
             count += 1
     return count
 
 
-def mark_whiteouts(directory: "str | int") -> None:
-    """Let the kernel look for whiteouts in `directory`, also where the image has none of that name. Raises OSError."""
+def mark_whiteouts(folder: Folder) -> None:
+    """Let the kernel look for whiteouts in `folder`, also where the image has none of that name. Raises OSError."""
     # See normalise.py: "copied up from somewhere unknown".
-    if ORIGIN not in posix.listxattr(directory):
-        posix.setxattr(directory, ORIGIN, b"")
+    if ORIGIN not in posix.listxattr(folder.fd):
+        posix.setxattr(folder.fd, ORIGIN, b"")

@@ -146,7 +146,7 @@ def _clean(top: Folder) -> None:
     whiteouts: list[str] = []
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
-        if is_whiteout(entry):
+        if is_whiteout(folder, entry):
             whiteouts.append(entry.name)
         else:
             _strip(folder.reach(entry.name))

@@ -288,7 +288,7 @@ def _reset_as_staged(request: Request, backing: Folder) -> None:
         backing.unlink(_STAGED)
     except WrongKind as error:
         if error.filename == path:
-            say(ERROR, f"{path}: {error.strerror}; nothing is reset")
+            say(ERROR, f"{describe(error)}; nothing is reset")
             backing.put_aside(_STAGED, error.strerror)
         else:
             _refuse(backing, path, f"{describe(error)}; the rest of it is not done")

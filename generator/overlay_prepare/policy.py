@@ -11,7 +11,7 @@ from overlay_generator.model import Value
 from overlay_generator.names import escape_line
 from overlay_prepare import manifest
 from overlay_prepare.files import NO_SPACE, find_kind, is_too_long, list_attributes
-from overlay_prepare.folder import Folder, write_all
+from overlay_prepare.folder import Folder, look_at, write_all
 from overlay_prepare.normalise import OPAQUE, is_whiteout
 from overlay_prepare.tree import Level, remove, walk
 
@@ -82,7 +82,8 @@ def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:
 
 def _mend_log(backing: Folder) -> None:
     """Put a long log aside, and cut off what a power cut has left behind the last whole line: nothing of that went."""
-    if backing.find_kind(_LOG) == "f" and backing.stat(_LOG).st_size > _LONGEST:
+    info = look_at(lambda: backing.stat(_LOG)) if backing.find_kind(_LOG) == "f" else None
+    if info and info.st_size > _LONGEST:
         backing.expect(_LOG + ".old", "f")
         backing.rename(_LOG, _LOG + ".old")
     data = backing.recover(_LOG, _LONGEST) or b""
@@ -104,7 +105,7 @@ def _prune(change: Change, upper: Folder, directory: str) -> int:
             continue
         kind = find_kind(change.where + path)
         if not entry.is_dir(follow_symlinks=False):
-            whiteout = is_whiteout(entry)
+            whiteout = is_whiteout(upper, entry)
             if kind or whiteout:
                 # A whiteout of nothing hides nothing yet; it would hide what comes with a later image.
                 count += _drop(change, upper, path, "deleted " if whiteout else "", bool(kind))
@@ -135,7 +136,7 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
                 count += _refresh(change, inner, path)
                 if not change.is_listing and before is not None and manifest.describe(place, before) == before:
                     _follow_directory(change, upper, inner, path)
-        elif before is not None and not is_whiteout(entry) and manifest.describe(place, before) == before:
+        elif before is not None and not is_whiteout(upper, entry) and manifest.describe(place, before) == before:
             count += _drop(change, upper, path)
     return count
 

@@ -201,7 +201,7 @@ class Rig:
         """Ask for what a scenario wants, as overlayctl does."""
         lines = [line.partition(" ") for line in scenario.staged]
         text = "".join(f"{verb} {self.where}/{path}\n" if path else f"{verb}\n" for verb, _, path in lines)
-        request.write(self.place, parse(text))
+        request.write(self.place, lambda _place: parse(text))
 
     def save(self) -> None:
         """A backup as overlayctl makes it, on the disk but outside of what is reset."""
@@ -237,7 +237,8 @@ def patch(rig: Rig, pace: str, fault: str) -> None:
         setattr(posix, "sync", lambda: None)  # noqa: B010
         setattr(posix, "fsync", lambda _fd: None)  # noqa: B010
     elif fault == "stamp-early":
-        stamp.mark_changing = lambda backing, _previous=None: stamp.write(backing, identity.identify(str(rig.where)))
+        image = identity.identify(str(rig.where))
+        setattr(stamp, "mark_changing", lambda backing, _previous=None: stamp.write(backing, image))  # noqa: B010
     elif fault == "request-early":
         _forget_early(rig)
     if pace == "commits":

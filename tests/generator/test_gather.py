@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from overlay_generator import entries, gather
+from overlay_generator import entries, gather, inside
 from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Unit
 
 BACKING = "/run/buildroot/mounts/var"
@@ -20,6 +20,7 @@ MODULES = f"/usr/lib/modules/{RELEASE}"
 def machine(fs: FakeFilesystem, monkeypatch: pytest.MonkeyPatch) -> FakeFilesystem:
     """An empty machine. gather uses posix where the fake has os; what the fake lacks stands in for it here."""
     monkeypatch.setattr(gather, "posix", os)
+    monkeypatch.setattr(inside, "posix", os)
     monkeypatch.setattr(entries, "posix", os)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=RELEASE, machine="x86_64"))
     monkeypatch.setattr(os, "listxattr", lambda path: ["user.x"] if path.endswith("labelled") else [])

@@ -215,6 +215,16 @@ def test_kickstart_files_are_where_every_release_takes_them(tmp_path: Path) -> N
     assert found == [f"{tmp_path}/files/wic", str(KICKSTART.parent)]
 
 
+def test_the_layer_says_whom_to_write_to() -> None:
+    """Also where it is looked at without the tree around it: yocto-check-layer wants both files."""
+    address = "maintainers@users.noreply.r-seed-7cf0e7b4.example"
+    for path in (LAYER / "README.md", LAYER / "SECURITY.md", REPOSITORY / "SECURITY.md", REPOSITORY / "MAINTAINERS"):
+        assert address in path.read_text(), path
+    text = (LAYER / "README.md").read_text().lower()
+    assert "maintainer" in text
+    assert "patch" in text
+
+
 # The image class
 
 

@@ -164,8 +164,12 @@ def test_legal_info_has_the_product(output: Output) -> None:
     rows = list(csv.reader((where / "manifest.csv").read_text().splitlines()))
     assert ["overlay-generator", overlay_generator.__version__, "LGPL-2.1+", "LICENSE"] in [row[:4] for row in rows]
     assert (where / "licenses" / NAME / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
-    with tarfile.open(where / "sources" / NAME / f"{NAME}.tar.gz") as archive:
-        assert f"{NAME}/generator/overlay_generator/boot.py" in archive.getnames()
+    # Releases before saved no sources of a package that lies in a directory. Years and months compare as text.
+    if output.make("print-version").split()[-1] >= "2024.08":
+        with tarfile.open(where / "sources" / NAME / f"{NAME}.tar.gz") as archive:
+            assert f"{NAME}/generator/overlay_generator/boot.py" in archive.getnames()
+    else:
+        assert not (where / "sources").exists()
     assert output.make("overlay-generator-show-version").strip() == overlay_generator.__version__
 
 

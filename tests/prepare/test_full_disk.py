@@ -53,6 +53,9 @@ sys.exit(main.main(["prepare", *sys.argv[1:]]))
     script = f"""
 mount -t tmpfs tmpfs /run
 set -e
+# An image with a name: whether one without is another one can't be told, and nothing would be dropped.
+echo IMAGE_VERSION=2 >/run/os-release
+mount --bind /run/os-release /etc/os-release
 boot() {{ python3 -c '{code.replace("'", '"')}' --mount="{backing}" --policy={policy} "{where}" "{backing}"; }}
 mount -t tmpfs -o size=512k,nr_inodes=128 tmpfs "{backing}"
 boot

@@ -16,7 +16,7 @@ from overlay_prepare.normalise import normalise
 from persistentdevice import NEW, Device, pretend
 from preparens import run_prepare
 from product import REPOSITORY, SYSTEM_PYTHON
-from tree import ORIGIN, fill
+from tree import ORIGIN, dig, fill
 
 LATE = 4070908800  # 2099-01-01
 # As the kernel's arch/mips/include/uapi/asm/errno.h has them.
@@ -26,6 +26,7 @@ errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.EOPNOTSUPP, errno.EDQUOT = 78, 93, 12
 import posix, sys
 sys.path.insert(0, sys.argv[1])
 from overlay_prepare import files, fitness, normalise
+from overlay_prepare.folder import open_top
 from overlay_prepare.report import Unusable
 
 def fail(number):
@@ -51,7 +52,7 @@ def test_only_a_full_disk_is_taken_for_one(number: int, said: str, tmp_path: Pat
     script = f"""
 posix.setxattr = fail({number})
 try:
-    fitness.probe(sys.argv[2], "")
+    fitness.probe(open_top(sys.argv[2], print), "")
     print("full")
 except Unusable as error:
     print(error)
@@ -63,24 +64,29 @@ def test_what_is_left_in_the_work_directory_is_removed_whatever_the_number_of_th
     fill(tmp_path, "work/work/left")
     script = """
 rmdir = posix.rmdir
-def refuse_once(path):
+def refuse_once(path, dir_fd=None):
     posix.rmdir = rmdir
     raise OSError(93, "Directory not empty")
 posix.rmdir = refuse_once
-fitness.check_work(sys.argv[2])
+fitness.check_work(open_top(sys.argv[2], print))
 """
     assert _run_on_mips(script, str(tmp_path)) == ""
     assert os.listdir(tmp_path / "work/work") == []
 
 
-def test_what_no_path_reaches_is_left_out_whatever_the_number_of_the_error(tmp_path: Path) -> None:
-    fill(tmp_path, "upper/deep/", "work/")
+def test_a_name_that_is_taken_is_passed_over_whatever_the_number_of_the_error(tmp_path: Path) -> None:
+    fill(tmp_path, "upper/", "work/")
+    dig(tmp_path / "work", 60, "d")
     script = """
-scandir = posix.scandir
-posix.scandir = lambda path: fail(78)() if path.endswith("deep") else scandir(path)
-print(normalise.normalise(sys.argv[2] + "/upper", sys.argv[2] + "/work"))
+rename = posix.rename
+def refuse_once(*names, **folders):
+    posix.rename = rename
+    raise OSError(93, "Directory not empty")
+posix.rename = refuse_once
+print(normalise.normalise(*(open_top(f"{sys.argv[2]}/{name}", print) for name in ("upper", "work"))))
 """
     assert _run_on_mips(script, str(tmp_path)) == "(0, [])"
+    assert os.listdir(tmp_path / "work") == []
 
 
 class Entry:

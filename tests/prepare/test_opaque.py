@@ -177,11 +177,11 @@ def test_cut_off_at_any_call_it_comes_to_the_same(tmp_path: Path) -> None:
 
 def test_whiteouts_are_made_once(tmp_path: Path) -> None:
     fill(tmp_path, "file", "directory/")
-    assert add_whiteouts(str(tmp_path), ["file", "directory", "gone"]) == 1
-    assert add_whiteouts(str(tmp_path), ["file", "directory", "gone"]) == 0
+    assert add_whiteouts(hold(tmp_path), ["file", "directory", "gone"]) == 1
+    assert add_whiteouts(hold(tmp_path), ["file", "directory", "gone"]) == 0
     assert (tmp_path / "gone").is_char_device()
-    mark_whiteouts(str(tmp_path))
+    mark_whiteouts(hold(tmp_path))
     assert os.getxattr(tmp_path, ORIGIN) == b""
     os.setxattr(tmp_path, ORIGIN, b"x")
-    mark_whiteouts(str(tmp_path))
+    mark_whiteouts(hold(tmp_path))
     assert os.getxattr(tmp_path, ORIGIN) == b"x"

@@ -21,6 +21,8 @@ RDEPENDS:${PN} = "\
     python3-core \
     python3-ctypes \
     python3-difflib \
+    python3-fcntl \
+    python3-io \
     python3-json \
     python3-psutil \
     python3-pyudev \
