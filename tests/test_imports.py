@@ -20,8 +20,8 @@ GENERATOR = REPOSITORY / "generator"
 # The generator's own, without I/O; the two of prepare that read and spell words alone.
 PURE = (
     "overlay_generator.model", "overlay_generator.names", "overlay_generator.cmdline", "overlay_generator.fstab",
-    "overlay_generator.kernel", "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config",
-    "overlay_generator.settings", "overlay_generator.ordering", "overlay_generator.confine", "overlay_prepare.request",
+    "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config", "overlay_generator.settings",
+    "overlay_generator.ordering", "overlay_generator.confine", "overlay_generator.found", "overlay_prepare.request",
     "overlay_prepare.resetrequest",
 )  # fmt: skip
 # For people, never at boot.
@@ -54,12 +54,14 @@ def _own(package: str, *names: str) -> "set[str]":
 
 OFF = _own("overlay_generator", "boot", "gather")
 ON = OFF | _own(
-    "overlay_generator", "model", "names", "cmdline", "fstab", "kernel", "decide", "confine", "render", "write"
+    "overlay_generator", "model", "names", "cmdline", "fstab", "look", "decide", "confine", "render", "write"
 )
+# Built in: no file is looked for.
+ON |= {"errno"}
 CONFIGURED = ON | _own("overlay_generator", "config", "settings")
-PERSISTENT = _own("overlay_generator", "fstab", "gather", "kernel", "model", "names") | _own(
-    "overlay_prepare", "main", "request", "fitness", "files", "folder", "identity", "layers", "report", "tree", "upper",
-    "persistent", "reserve", "stamp",
+PERSISTENT = _own("overlay_generator", "fstab", "gather", "look", "model", "names") | _own(
+    "overlay_prepare", "main", "request", "fitness", "files", "folder", "identity", "labels", "layers", "report",
+    "tree", "upper", "persistent", "reserve", "stamp",
 )  # fmt: skip
 
 

@@ -89,10 +89,12 @@ def report(plan: "Plan") -> int:
     """Log what was wrong in `plan` and what is left alone; 1 if something was wrong, else 0."""
     status = _log_problems(plan.problems)
     loud = [skipped for skipped in plan.skipped if skipped.level != "quiet"]
-    if not loud and not plan.hints:
+    if not loud and not plan.hints and not plan.warnings:
         return status
-    from overlay_generator.log import ERROR, NOTICE, log
+    from overlay_generator.log import ERROR, NOTICE, WARNING, log
 
+    for warning in plan.warnings:
+        log(WARNING, warning)
     for hint in plan.hints:
         log(NOTICE, hint)
     for skipped in loud:

@@ -10,7 +10,7 @@ For each directory asked for, the first rule that holds leaves it alone:
  6. A unit of ours is masked, or an administrator's or vendor's unit mounts something there.
  7. Something is mounted there already, by the initrd or a container manager: PID 1 would take our unit for mounted.
  8. It is missing, no directory, or reached through a symbolic link, where mount units refuse to work.
- 9. The kernel has no overlayfs.
+ 9. The kernel has no overlayfs, or SELinux lets nobody use what is mounted.
 10. What should hold the upper layer can't.
 """
 
@@ -19,7 +19,6 @@ from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, Over
 from overlay_generator.names import (
     BACKING_ROOT,
     EARLY_UNITS,
-    ENGINES,
     VOLATILE_ROOT,
     ancestors,
     backing_name,
@@ -31,6 +30,10 @@ from overlay_generator.names import (
     parent_of,
     unit_names,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_generator.found import Storage
 
 _READ_BEFORE = "PID 1 has read it before anything can be mounted"
 _API = "it is a file system of the kernel or of PID 1, and writable already"
@@ -85,7 +88,14 @@ def decide(inputs: Inputs) -> Plan:
         size=max(1, min(_ONE_SIZE, _ALL_SIZES // max(1, in_memory))),
         load_module=inputs.kernel == "module",
         library=inputs.library,
-        hints=(*hints, *_find_engines(inputs, mounts), *(_describe_swap(path, where) for path, where in swaps)),
+        hints=(
+            *inputs.unseen,
+            *hints,
+            *_find_on_overlays(inputs, mounts, False),
+            *(_describe_swap(path, where) for path, where in swaps),
+        ),
+        warnings=tuple(_find_on_overlays(inputs, mounts, True)),
+        mounter=inputs.mounter,
         early=_find_early_units(inputs, accepted),
         shell=inputs.shell,
         swaps=swaps,
@@ -156,22 +166,26 @@ def _find_early_units(inputs: Inputs, accepted: "dict[str, Backing]") -> "tuple[
     return tuple(name for name in EARLY_UNITS if name in inputs.units and inputs.units[name].kind != "mask")
 
 
-def _find_engines(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "list[str]":
-    """A hint for each container engine of the image whose storage would lie on one of the overlays."""
+def _find_on_overlays(inputs: Inputs, mounts: "tuple[OverlayMount, ...]", fails: bool) -> "list[str]":
+    """A hint for each storage of the image that would lie on one of the overlays, of those that fail there or not."""
     hints = []
-    for name, path in ENGINES.items():
-        unit = inputs.units.get(name)
-        if unit is None or unit.kind == "mask":
-            continue
-        for mount in mounts:
-            aside = [entry.where for entry in inputs.entries] + [word.text for word in mount.settings.passthrough]
-            covered = any(path == other or is_below(path, other) for other in aside if is_below(other, mount.where))
-            if is_below(path, mount.where) and not covered:
-                hints.append(
-                    f"{unit.path}: its storage in {path} can't work on an overlay; "
-                    f"pass it through: Passthrough={path} in the section [{mount.where}] of the configuration"
-                )
+    for storage in inputs.storage:
+        mount = _find_mount_of(inputs, storage, mounts) if storage.fails == fails else None
+        if mount:
+            hints.append(
+                f"{storage.source}: {storage.path} lies on the overlay, and {storage.effect}; before its first use "
+                f"pass it through: Passthrough={storage.path} in the section [{mount.where}] of the configuration"
+            )
     return list(dict.fromkeys(hints))
+
+
+def _find_mount_of(inputs: Inputs, storage: "Storage", mounts: "tuple[OverlayMount, ...]") -> "OverlayMount | None":
+    for mount in sorted(mounts, key=lambda mount: -len(mount.where)):
+        if is_below(storage.path, mount.where):
+            aside = [entry.where for entry in inputs.entries] + [word.text for word in mount.settings.passthrough]
+            inside = (other for other in aside if is_below(other, mount.where))
+            return None if any(storage.path == other or is_below(storage.path, other) for other in inside) else mount
+    return None
 
 
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
@@ -268,6 +282,8 @@ def _find_misfit(inputs: Inputs, where: str) -> "Skipped | None":
         kernel = f"kernel {inputs.release}" if inputs.release else "the kernel"
         reason = f"{kernel} has overlayfs neither built in nor as a module; build it with CONFIG_OVERLAY_FS"
         return Skipped(where, reason, "error")
+    if inputs.mounter and inputs.mounter.fault:
+        return Skipped(where, f"SELinux: {inputs.mounter.fault}; see docs/security-modules.md", "error")
     return None
 
 

@@ -6,8 +6,16 @@ what they tell of. Their status text is the reason (StatusText of systemctl show
 """
 
 from overlay_generator.model import OverlayMount, Plan, Skipped, UnitFile, UnitLink
-from overlay_generator.names import find_fault, missing_unit, mount_unit, prepare_unit, unkept_unit, verify_unit
-from overlay_generator.render import quote_word, write_head
+from overlay_generator.names import (
+    find_fault,
+    missing_unit,
+    mount_unit,
+    prepare_unit,
+    quote_word,
+    unkept_unit,
+    verify_unit,
+)
+from overlay_generator.render import write_head
 
 # Seen on systemd 247 and 257: systemd-notify waits until PID 1 has taken the text, before its own process is gone.
 _SERVICE = "Type=oneshot\nNotifyAccess=all\nSyslogIdentifier=overlay-generator\n"

@@ -8,24 +8,16 @@ import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Settings, Unit
-
-# systemd's src/libsystemd/sd-path/path-lookup.c, 247 to 262: what outranks a generator's normal directory,
-# and what it outranks itself.
-_ABOVE_US = (
-    "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
-    "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system", "/run/systemd/system.attached",
-)  # fmt: skip
-# Where packages put units, and masks for them; a look into all directories costs more than it tells.
-_PACKAGED = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-_BELOW_US = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+    from overlay_generator.found import Mounter, Storage
+    from overlay_generator.look import Look
+    from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Settings
 
 _GENERATORS = ("/usr/lib/systemd/system-generators", "/lib/systemd/system-generators")
 
-# S_IFMT, S_IFLNK, S_IFREG and S_IFDIR of stat(2); the module stat would be one more to load.
-_TYPE_BITS, _SYMLINK, _REGULAR, _DIRECTORY = 0o170000, 0o120000, 0o100000, 0o040000
+# S_IFMT, S_IFLNK and S_IFDIR of stat(2); the module stat would be one more to load.
+_TYPE_BITS, _SYMLINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
 # systemd.syntax(7), the highest first.
 _CONFIGURED_IN = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _CONFIGURATION = "overlay-generator.conf"
@@ -105,6 +97,7 @@ def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]"
     """
     texts: list[tuple[str, str]] = []
     unread: list[tuple[str, str]] = []
+    refused: list[tuple[str, str]] = []  # not in `unread`: the files below it are another matter
     dropins: dict[str, str] = {}
     for directory in _CONFIGURED_IN:
         path = f"{directory}/{_CONFIGURATION}"
@@ -112,13 +105,17 @@ def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]"
             _read_into(texts, unread, root, path)
         try:
             names = posix.listdir(_place(root, f"{path}.d"))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused.append((f"{path}.d", str(error.strerror)))
             continue
         for name in names:
             if name.endswith(".conf") and not name.startswith("."):
                 dropins.setdefault(name, f"{path}.d/{name}")
     for name in sorted(dropins):
         _read_into(texts, unread, root, dropins[name])
+    unread += refused
     # Most machines end here, without another module.
     if not texts and not unread:
         return {}, []
@@ -135,28 +132,37 @@ def gather(
     root: str, environ: "Mapping[str, str]", request: "Request", settings: "dict[str, Settings] | None" = None
 ) -> "Inputs":
     """All that `request` makes worth knowing about the machine whose root directory is `root` ("": this one)."""
+    from overlay_generator.look import Look, parse_mountinfo, read_kernel, read_packaged, read_units
     from overlay_generator.model import Inputs
-    from overlay_generator.names import EARLY_UNITS, ENGINES, backing_path, mount_unit, unit_names
+    from overlay_generator.names import EARLY_UNITS, ENGINES, OVERLAID, backing_path, mount_unit, unit_names
 
-    every = _read_mountinfo(root)
+    look = Look(root, _read, _place)
+    every = parse_mountinfo(_decode(look.read("/proc/self/mountinfo", "nothing is taken as mounted") or b""))
     found, problems = read_entries(root, environ, request, every)
     entries = [entry for entry in found if entry.where]
-    kernel, release = _read_kernel(root)
+    kernel, release = read_kernel(look)
     elsewhere = {entry.where for entry in entries if entry.where != "/"}
     settings = {where: settings[where] for where in request.mounts if where in settings} if settings else {}
     passed = [word.text for asked in settings.values() for word in asked.passthrough]
     names = [name for where in request.mounts for name in unit_names(where)] + [mount_unit(path) for path in passed]
-    units = _read_units(root, names, (*_ABOVE_US, *_BELOW_US))
-    if "/var" in request.mounts or "/var/lib" in request.mounts:
-        units.update(_read_units(root, (*ENGINES, *EARLY_UNITS), _PACKAGED))
+    units = read_units(look, names)
+    storage: tuple[Storage, ...] = ()
+    if any(where == "/var" or where.startswith("/var/") for where in request.mounts):
+        units.update(read_packaged(look, (*ENGINES, *EARLY_UNITS)))
+        if any(name in units for name in ENGINES) or any(look.exists(path, False) for path in OVERLAID):
+            from overlay_generator.engines import find_storage
+
+            storage = find_storage(look, units)
+    directories = {where: _read_directory(look, where, elsewhere) for where in (*request.mounts, *passed)}
+    seen = [where for where in request.mounts if directories[where].state == "directory"]
     return Inputs(
         request,
         entries=tuple(entries),
-        crypttab=_decode(_read_if_there(root, "/etc/crypttab")) if entries else "",
-        texts=_read_named(root, entries) if entries else {},
+        crypttab=_decode(look.read("/etc/crypttab", "no volume is taken as encrypted") or b"") if entries else "",
+        texts=_read_named(look, entries) if entries else {},
         swaps=tuple(entry for entry in found if not entry.where),
         problems=tuple(problems),
-        directories={where: _read_directory(root, where, elsewhere) for where in (*request.mounts, *passed)},
+        directories=directories,
         units=units,
         settings=settings,
         mounted=tuple(_select_mounted(every, request.mounts, [backing_path(where) for where in request.mounts])),
@@ -164,8 +170,11 @@ def gather(
         release=release,
         context=read_context(root, environ),
         library=_INSTALLED if root else __file__.rsplit("/", 2)[0],
-        shell=exists(root, "/bin/sh"),
+        shell=look.exists("/bin/sh", True),
         wide=_is_wide(root),
+        mounter=None if root else _find_mounter(environ, seen),
+        unseen=tuple(look.refused),
+        storage=storage,
     )
 
 
@@ -224,8 +233,10 @@ def exists(root: str, path: str) -> bool:
     """True if something is at `path` of the machine at `root`, also a link that leads nowhere."""
     try:
         posix.lstat(_place(root, path, False))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        pass  # everybody may search the directories asked for here, so what may not be looked at is there
     return True
 
 
@@ -240,27 +251,6 @@ def _in_container(root: str, environ: "Mapping[str, str]") -> bool:
     )
 
 
-def _read_kernel(root: str) -> "tuple[str, str]":
-    """How the kernel has overlayfs (built in, module, absent, unknown), and its release.
-
-    The module lists come first: they say the same before and after the module was loaded.
-    """
-    from overlay_generator.kernel import find_module, is_built_in, is_registered
-
-    releases = [posix.uname().release] if not root else _find_releases(root)
-    for release in releases:
-        for directory in (f"/usr/lib/modules/{release}", f"/lib/modules/{release}"):
-            if is_built_in(_read_if_there(root, directory + "/modules.builtin")):
-                return "built in", release
-            module = find_module(_read_if_there(root, directory + "/modules.dep"))
-            if module and exists(root, f"{directory}/{module}"):
-                return "module", release
-    filesystems = _read_if_there(root, "/proc/filesystems")
-    if is_registered(filesystems):
-        return "built in", releases[0] if releases else ""
-    return ("absent" if filesystems or releases else "unknown"), (releases[0] if releases else "")
-
-
 def _is_wide(root: str) -> bool:
     """False if the kernel has 32 bits; an image's tells its own systemd, which is of the same kind mostly."""
     if not root:
@@ -270,19 +260,6 @@ def _is_wide(root: str) -> bool:
     return not any(_read_if_there(root, path)[:5] == b"\x7fELF\x01" for path in paths)
 
 
-def _find_releases(root: str) -> "list[str]":
-    """The kernels that the tree at `root` may run: the one its /proc tells, else all that it has modules for."""
-    running = _decode(_read_if_there(root, "/proc/sys/kernel/osrelease")).strip()
-    if running:
-        return [running]
-    for directory in ("/usr/lib/modules", "/lib/modules"):
-        try:
-            return sorted(posix.listdir(_place(root, directory)))
-        except OSError:
-            continue
-    return []
-
-
 def _read_if_there(root: str, path: str) -> bytes:
     try:
         return _read(root, path)
@@ -290,11 +267,12 @@ def _read_if_there(root: str, path: str) -> bytes:
         return b""
 
 
-def _read_directory(root: str, where: str, elsewhere: "set[str]") -> "Directory":
+def _read_directory(look: "Look", where: str, elsewhere: "set[str]") -> "Directory":
     """What stands at `where`, its parents looked at one by one and never across a mount point of `elsewhere`."""
     from overlay_generator.model import Directory
     from overlay_generator.names import ancestors
 
+    root = look.root
     try:
         for path in (*reversed(ancestors(where)), where):
             if path in elsewhere:
@@ -304,8 +282,11 @@ def _read_directory(root: str, where: str, elsewhere: "set[str]") -> "Directory"
                 return Directory("symlink", f"{path} is a symbolic link to {posix.readlink(root + path)}")
     except (FileNotFoundError, NotADirectoryError):
         return Directory("missing", path)
-    except (OSError, ValueError):
+    except OSError as error:
+        look.refused.append(f"{path} can't be looked at ({error.strerror}); it is taken as a directory")
         return Directory("unseen")
+    except ValueError:
+        return Directory("unseen")  # a name that no file can have
     if info.st_mode & _TYPE_BITS != _DIRECTORY:
         return Directory("file")
     return Directory("directory", "", info.st_mode & 0o7777, info.st_uid, info.st_gid, _is_labelled(root + where))
@@ -314,73 +295,26 @@ def _read_directory(root: str, where: str, elsewhere: "set[str]") -> "Directory"
 def _is_labelled(path: str) -> bool:
     try:
         return bool(posix.listxattr(path))
+    except PermissionError:
+        return True  # prepare may look at them
     except OSError:
-        return False
-
-
-def _read_units(root: str, names: "Iterable[str]", directories: "tuple[str, ...]") -> "dict[str, Unit]":
-    """The unit files of these `names`, the highest of each in `directories`: they outrank ours, or ours hide them."""
-    from overlay_generator.model import Unit
-
-    units: dict[str, Unit] = {}
-    for name in names:
-        for directory in directories:
-            path = f"{directory}/{name}"
-            try:
-                info = posix.lstat(_place(root, path, False))
-            except (OSError, ValueError):
-                continue
-            if _is_mask(root, path, info):
-                kind = "mask"
-            elif directory in _ABOVE_US:
-                kind = "provided"
-            else:
-                kind = "buildroot" if b"/run/buildroot/mounts/" in _read_if_there(root, path) else "vendor"
-            units[name] = Unit(kind, path)
-            break
-    return units
-
-
-def _is_mask(root: str, path: str, info: "posix.stat_result") -> bool:
-    """True for an empty unit file, and a link to one or to /dev/null (null_or_empty() in systemd)."""
-    if info.st_mode & _TYPE_BITS == _SYMLINK:
-        target: list[str] = []
-        link = posix.readlink(_place(root, path, False))
-        for part in (link if link.startswith("/") else f"{path}/../{link}").split("/"):
-            if part == "..":
-                target = target[:-1]
-            elif part not in ("", "."):
-                target.append(part)
-        if target == ["dev", "null"]:
-            return True
-        try:
-            info = posix.stat(_place(root, f"/{'/'.join(target)}"))
-        except OSError:
-            return False
-    return info.st_size == 0 and info.st_mode & _TYPE_BITS == _REGULAR
+        return False  # its file system has none (EOPNOTSUPP)
 
 
 def _read_mountinfo(root: str) -> "list[Mounted]":
-    from overlay_generator.kernel import parse_mountinfo
+    from overlay_generator.look import parse_mountinfo
 
     return parse_mountinfo(_decode(_read_if_there(root, "/proc/self/mountinfo")))
 
 
-def _read_named(root: str, entries: "list[FstabEntry]") -> "dict[str, str]":
+def _read_named(look: "Look", entries: "list[FstabEntry]") -> "dict[str, str]":
     """The texts of the units that options of `entries` name, and of those that these wait for."""
     if not any("x-systemd." in entry.options for entry in entries):
         return {}
+    from overlay_generator.look import read_text
     from overlay_generator.ordering import read_units
 
-    return read_units(entries, lambda name: _read_unit(root, name))
-
-
-def _read_unit(root: str, name: str) -> str:
-    """The text of the unit `name`, "" where there is none."""
-    at = name.find("@")
-    file = name[: at + 1] + name[name.rfind(".") :] if at > 0 else name
-    found = (_decode(_read_if_there(root, f"{directory}/{file}")) for directory in (*_ABOVE_US, *_BELOW_US))
-    return next((text for text in found if text), "")
+    return read_units(entries, lambda name: read_text(look, name))
 
 
 def _has_lines(text: str) -> bool:
@@ -397,3 +331,12 @@ def _select_mounted(every: "list[Mounted]", mounts: "tuple[str, ...]", backings:
         for mounted in every
         if mounted.where in backings or any(mounted.where == path or is_below(mounted.where, path) for path in mounts)
     ]
+
+
+def _find_mounter(environ: "Mapping[str, str]", wheres: "list[str]") -> "Mounter | None":
+    # The one look that a machine without SELinux pays for.
+    if not exists("", "/sys/fs/selinux"):
+        return None
+    from overlay_generator.selinux import find_mounter
+
+    return find_mounter(environ, wheres)

@@ -3,6 +3,10 @@
 Plain classes: a dataclass costs 12 ms of imports on the boot path, a NamedTuple 7 ms (Python 3.11).
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_generator.found import Mounter, Storage
+
 
 class Value:
     """Equality and representation by the names in `__slots__`, nothing more."""
@@ -194,34 +198,28 @@ class Inputs(Value):
     kernel asked about. `library` is the directory of our package as the booted system sees it.
     `settings` are the sections of the configuration by their paths; `shell`: there is a /bin/sh. `swaps` are the
     swap in fstab, `crypttab` is that file, `texts` are the units that entries name or these wait for. `wide`: as far as
-    is known the kernel has 64 bits.
+    is known the kernel has 64 bits. `mounter`: None without SELinux. `unseen` tells what was refused, `storage` what
+    keeps overlays of its own.
     """
 
     __slots__ = (
-        "context", "crypttab", "directories", "entries", "kernel", "library", "mounted", "problems", "release",
-        "request", "settings", "shell", "swaps", "texts", "units", "wide",
+        "context", "crypttab", "directories", "entries", "kernel", "library", "mounted", "mounter", "problems",
+        "release", "request", "settings", "shell", "storage", "swaps", "texts", "units", "unseen", "wide",
     )  # fmt: skip
 
     def __init__(
-        self,
-        request: Request,
-        entries: "tuple[FstabEntry, ...]" = (),
-        problems: "tuple[Problem, ...]" = (),
-        directories: "dict[str, Directory] | None" = None,
-        units: "dict[str, Unit] | None" = None,
-        mounted: "tuple[Mounted, ...]" = (),
-        kernel: str = "built in",
-        release: str = "",
-        context: str = "",
-        library: str = "/usr/lib/overlay-generator",
-        settings: "dict[str, Settings] | None" = None,
-        shell: bool = True,
-        swaps: "tuple[FstabEntry, ...]" = (),
-        crypttab: str = "",
-        texts: "dict[str, str] | None" = None,
-        wide: bool = True,
-    ) -> None:
+        self, request: Request, entries: "tuple[FstabEntry, ...]" = (), problems: "tuple[Problem, ...]" = (),
+        directories: "dict[str, Directory] | None" = None, units: "dict[str, Unit] | None" = None,
+        mounted: "tuple[Mounted, ...]" = (), kernel: str = "built in", release: str = "", context: str = "",
+        library: str = "/usr/lib/overlay-generator", settings: "dict[str, Settings] | None" = None,
+        shell: bool = True, swaps: "tuple[FstabEntry, ...]" = (), crypttab: str = "",
+        texts: "dict[str, str] | None" = None, wide: bool = True, mounter: "Mounter | None" = None,
+        unseen: "tuple[str, ...]" = (), storage: "tuple[Storage, ...]" = (),
+    ) -> None:  # fmt: skip
         self.request = request
+        self.mounter = mounter
+        self.unseen = unseen
+        self.storage = storage
         self.wide = wide
         self.swaps = swaps
         self.crypttab = crypttab
@@ -336,30 +334,24 @@ class Plan(Value):
 
     `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module. `early` are units
     that have to be told to wait for /var. `shell`: the image has one. `swaps` are swap files that lie on an overlay,
-    each with the directory of that. `wide`: as in Inputs. `static`: what is known is done without Python.
+    each with the directory of that. `wide`, `mounter`: as in Inputs. `static`: what is known is done without Python.
+    `warnings` are hints on what will not go at all.
     """
 
     __slots__ = (
-        "early", "hints", "library", "load_module", "mounts", "problems", "shell", "size", "skipped", "source",
-        "static", "swaps", "wide",
+        "early", "hints", "library", "load_module", "mounter", "mounts", "problems", "shell", "size", "skipped",
+        "source", "static", "swaps", "warnings", "wide",
     )  # fmt: skip
 
     def __init__(
-        self,
-        mounts: "tuple[OverlayMount, ...]" = (),
-        skipped: "tuple[Skipped, ...]" = (),
-        problems: "tuple[Problem, ...]" = (),
-        source: str = "/proc/cmdline",
-        size: int = 25,
-        load_module: bool = False,
-        library: str = "/usr/lib/overlay-generator",
-        hints: "tuple[str, ...]" = (),
-        early: "tuple[str, ...]" = (),
-        shell: bool = True,
-        swaps: "tuple[tuple[str, str], ...]" = (),
-        wide: bool = True,
-        static: bool = False,
-    ) -> None:
+        self, mounts: "tuple[OverlayMount, ...]" = (), skipped: "tuple[Skipped, ...]" = (),
+        problems: "tuple[Problem, ...]" = (), source: str = "/proc/cmdline", size: int = 25,
+        load_module: bool = False, library: str = "/usr/lib/overlay-generator", hints: "tuple[str, ...]" = (),
+        early: "tuple[str, ...]" = (), shell: bool = True, swaps: "tuple[tuple[str, str], ...]" = (),
+        wide: bool = True, static: bool = False, mounter: "Mounter | None" = None, warnings: "tuple[str, ...]" = (),
+    ) -> None:  # fmt: skip
+        self.mounter = mounter
+        self.warnings = warnings
         self.wide = wide
         self.static = static
         self.swaps = swaps

@@ -4,11 +4,12 @@ BACKING_ROOT = "/run/buildroot/mounts"
 # Beside it, and nothing that a disk could be mounted on or that units of the owner's could know.
 VOLATILE_ROOT = "/run/buildroot/volatile"
 
-# Container engines, by the units that their packages bring: their storage drivers refuse an overlay below them.
-ENGINES = {
-    "docker.service": "/var/lib/docker", "containerd.service": "/var/lib/containerd",
-    "podman.service": "/var/lib/containers", "crio.service": "/var/lib/containers", "k3s.service": "/var/lib/rancher",
-}  # fmt: skip
+# Units that tell of what keeps overlays of its own, and directories that do, see engines.py.
+ENGINES = (
+    "docker.service", "snap.docker.dockerd.service", "containerd.service", "podman.service", "podman.socket",
+    "crio.service", "k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service",
+)  # fmt: skip
+OVERLAID = ("/var/lib/extensions.mutable",)
 
 # Those of systemd 257 that get a /var/tmp of their own before local-fs.target and wait for no mount of it: they fail
 # where the image has no /var/tmp, and all others wait already (seen in boots with a prepare of 5 s, 247 to 262).
@@ -121,6 +122,14 @@ def prepare_unit(path: str) -> str:
     return f"prepare-{backing_name(path)}-overlay.service"
 
 
+def failure_mark(path: str) -> str:
+    """What is there once the layers for `path` could not be prepared, until a daemon-reload or a soft reboot.
+
+    PID 1 empties the directory then, and before it there is something of ours in it, so nobody has to make it.
+    """
+    return f"/run/systemd/generator/{backing_name(path)}-overlay.failed"
+
+
 def fallback_unit(mount: str) -> str:
     """The name of the service that puts a tmpfs at the mount point `mount` where its disk is missing."""
     return f"fallback-{escape_path(mount)}.service"
@@ -187,3 +196,20 @@ def find_fault(path: str) -> str:
     if max(len(escape_path(backing_path(path))) + len("fallback-.service"), len(mount_unit(path))) > _LONGEST_NAME:
         return f"the path is too long: a unit name has at most {_LONGEST_NAME} characters"
     return ""
+
+
+def quote_value(text: str) -> str:
+    """`text` as the value of a setting in which specifiers are replaced."""
+    return as_line(text).replace("%", "%%")
+
+
+def quote_word(text: str) -> str:
+    """`text` as one word of ExecStart=."""
+    text = as_line(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"' if not text or any(character in text for character in " '\";\\") else text
+
+
+def quote_paths(*paths: str) -> str:
+    """`paths` as the value of a setting that is a list of them."""
+    words = (as_line(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") for path in paths)
+    return " ".join(f'"{word}"' if any(character in word for character in " '\"\\") else word for word in words)

@@ -1,19 +1,22 @@
 """The units of a plan as text. Pure.
 
 Three languages with a quoting of their own meet here, see systemd.syntax(7): values with specifiers
-(`_value`), words of ExecStart= (`quote_word`) and lists of paths (`_paths`). Nothing gets into a unit by another way.
+(`quote_value`), words of ExecStart= (`quote_word`), lists of paths (`quote_paths`). There is no other way.
 """
 
 from overlay_generator.confine import ONLY_TELLS, confine
 from overlay_generator.model import Backing, OverlayMount, Plan, UnitFile, UnitLink
 from overlay_generator.names import (
-    as_line,
     backing_name,
     can_be_value,
     escape_path,
+    failure_mark,
     fallback_unit,
     mount_unit,
     prepare_unit,
+    quote_paths,
+    quote_value,
+    quote_word,
     verify_unit,
 )
 
@@ -53,7 +56,7 @@ def render(plan: Plan) -> "list[UnitFile | UnitLink]":
     for path, where in plan.swaps:
         # Required or not, it would only fail.
         name = f"{escape_path(path)}.swap.d/50-overlay-generator.conf"
-        files.append(UnitFile("normal", name, f"{_HEADER}ConditionPathIsMountPoint=!{_value(where)}\n", where))
+        files.append(UnitFile("normal", name, f"{_HEADER}ConditionPathIsMountPoint=!{quote_value(where)}\n", where))
     for backing in {mount.backing.mount: mount.backing for mount in plan.mounts if not mount.backing.tmpfs}.values():
         files += _adapt_mount(backing)
     for name in plan.early:
@@ -80,7 +83,7 @@ def render(plan: Plan) -> "list[UnitFile | UnitLink]":
             files.append(UnitLink("normal", f"{_TARGET}.wants/{verify_unit(where)}", f"../{verify_unit(where)}", where))
         for word in mount.settings.passthrough:
             name = mount_unit(word.text)
-            files.append(UnitFile("normal", name, _passthrough_mount(mount, word), word.text))
+            files.append(UnitFile("normal", name, _passthrough_mount(plan, mount, word), word.text))
             files.append(UnitLink("normal", f"{_TARGET}.wants/{name}", f"../{name}", word.text))
     return files
 
@@ -101,25 +104,10 @@ def _adapt_mount(backing: Backing) -> "list[UnitFile]":
     return files
 
 
-def _value(text: str) -> str:
-    return as_line(text).replace("%", "%%")
-
-
-def quote_word(text: str) -> str:
-    """`text` as one word of ExecStart=."""
-    text = as_line(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{text}"' if not text or any(character in text for character in " '\";\\") else text
-
-
-def _paths(*paths: str) -> str:
-    words = (as_line(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") for path in paths)
-    return " ".join(f'"{word}"' if any(character in word for character in " '\"\\") else word for word in words)
-
-
 def write_head(description: str, source: str) -> str:
     """The first lines of a unit, up to what it depends on; `source` is the file that asked for it."""
-    place = f"SourcePath={_value(source)}\n" if can_be_value(source) else ""  # the name of a drop-in may be anything
-    return f"{_HEADER}Description={_value(description)}\nDocumentation=man:overlay-generator(8)\n{place}"
+    place = f"SourcePath={quote_value(source)}\n" if can_be_value(source) else ""
+    return f"{_HEADER}Description={quote_value(description)}\nDocumentation=man:overlay-generator(8)\n{place}"
 
 
 def _tmpfs_options(plan: Plan, mount: OverlayMount) -> str:
@@ -127,7 +115,9 @@ def _tmpfs_options(plan: Plan, mount: OverlayMount) -> str:
     # bound to the memory there is: systemd's usual nr_inodes=1m is 1 GiB of them, which a small device has not.
     size = mount.settings.size or f"{plan.size}%"
     inodes = f",nr_inodes={mount.settings.inodes}" if mount.settings.inodes else ""
-    return f"mode=0700,nosuid,nodev,size={size}{inodes}"
+    # A bind takes nosuid and nodev along: in a container's storage neither su nor a device would work. 0700 it stays.
+    direct = any(other.settings.passthrough for other in plan.mounts if other.backing.mount == mount.backing.mount)
+    return f"mode=0700,{'' if direct else 'nosuid,nodev,'}size={size}{inodes}"
 
 
 def _tmpfs_mount(plan: Plan, mount: OverlayMount) -> str:
@@ -142,7 +132,7 @@ Before=umount.target
 What=tmpfs
 Where={mount.backing.path}
 Type=tmpfs
-Options={_value(_tmpfs_options(plan, mount))}
+Options={quote_value(_tmpfs_options(plan, mount))}
 Nice={_NICE}
 """
     )
@@ -159,7 +149,7 @@ def _backing_dependencies(plan: Plan, backing: Backing) -> str:
         # Whoever mounts it in the end, it is prepare that tells what to do without.
         return f"Wants={mount_unit(backing.mount)}\nAfter={mount_unit(backing.mount)}\n"
     if not backing.nofail:
-        return f"RequiresMountsFor={_paths(backing.path)}\n"
+        return f"RequiresMountsFor={quote_paths(backing.path)}\n"
     # RequiresMountsFor= would turn a missing disk into a failed local-fs.target: emergency mode.
     units = f"{mount_unit(backing.mount)} {fallback_unit(backing.mount)}"
     return f"Wants={units}\nAfter={units}\n"
@@ -168,18 +158,18 @@ def _backing_dependencies(plan: Plan, backing: Backing) -> str:
 def _prepare_service(plan: Plan, mount: OverlayMount) -> str:
     backing = mount.backing
     lower = f"{backing.path}/lower"
-    parent = "" if mount.parent == "/" else f"RequiresMountsFor={_paths(mount.parent)}\n"
+    parent = "" if mount.parent == "/" else f"RequiresMountsFor={quote_paths(mount.parent)}\n"
     commands = "".join(f"ExecStart={command}\n" for command in _prepare_commands(plan, mount))
     # A device that loses its data at the next boot says so where somebody looks.
     loud = "" if mount.backing.tmpfs and plan.static else "StandardError=journal+console\n"
     # Where memory was planned prepare looks itself, and does something about it.
-    there = "" if _is_adapted(plan, backing) else f"ConditionPathIsMountPoint={_value(backing.mount)}\n"
+    there = "" if _is_adapted(plan, backing) else f"ConditionPathIsMountPoint={quote_value(backing.mount)}\n"
     # What resets at the wish of systemd (258 and later) has to be done before it is marked as done.
     reset = "" if backing.volatile else " factory-reset-now.target"
     # A service, as a mount unit with What=/var would have to come after var.mount. No option here may imply
     # a mount below the directory (StateDirectory=, PrivateTmp= ...), nor the default dependencies.
     # The conditions: never write to what is not the wanted mount; no second bind on a second start; no
-    # bind of the overlay itself.
+    # bind of the overlay itself; no second try, for the same answer, by each service that is restarted.
     # The unit of lower is PID 1's own, made of mountinfo, and a shutdown has to stop var.mount, lower, prepare and
     # the disk in this order. The bind is seen in mount namespaces that exist already (udevd's) before it is private
     # here, and so is the overlay, on top of it: with lower gone first that pair stays, and keeps the disk busy to
@@ -189,8 +179,9 @@ def _prepare_service(plan: Plan, mount: OverlayMount) -> str:
         + f"""DefaultDependencies=no
 {_backing_dependencies(plan, backing)}{parent}Conflicts=umount.target
 Before={" ".join((mount_unit(mount.where), *mount.before, mount_unit(lower), "umount.target"))}{reset}
-{there}ConditionPathIsMountPoint=!{_value(lower)}
-ConditionPathIsMountPoint=!{_value(mount.where)}
+{there}ConditionPathIsMountPoint=!{quote_value(lower)}
+ConditionPathIsMountPoint=!{quote_value(mount.where)}
+ConditionPathExists=!{failure_mark(mount.where)}
 
 [Service]
 Type=oneshot
@@ -212,6 +203,7 @@ def _prepare_commands(plan: Plan, mount: OverlayMount) -> "list[str]":
         and directory.state == "directory"
         and not directory.labelled
         and not mount.settings.passthrough
+        and not plan.mounter
     )
     words = _prepare_words(plan, mount)
     # Last, as var.mount goes by it. private: else the overlay appears on lower too. Read-only and the rest are for
@@ -231,13 +223,14 @@ def _prepare_commands(plan: Plan, mount: OverlayMount) -> "list[str]":
     module = "/sbin/modprobe overlay; " if plan.load_module else ""
     boost = f"{{ echo {_NICE} >/proc/self/autogroup; }} 2>/dev/null"
     python = f'{_PYTHON} "$$@"'
+    # Not by exec: what fails leaves its mark. Python does that itself.
+    end = f'{bind} "$$0" {lower} || {{ : >{failure_mark(mount.where)}; exit 1; }}'
     if known:
         # The one that mostly is there, so for a shell alone; what else there may be is for prepare.
-        steps = [f"{_look(path)} || exec {python}", *_layer_commands(mount), f'exec {bind} "$$0" {lower}']
-        run = f"{steps[0]}; {' && '.join(steps[1:])}"
+        run = f"{_look(path)} || exec {python}; {' && '.join([*_layer_commands(mount), end])}"
     else:
         module += f"{alone}; " if alone else ""
-        run = f"exec {python}" if adapted else f'{python} && exec {bind} "$$0" {lower}'
+        run = f"exec {python}" if adapted else f"{python} && {end}"
     return [f"/bin/sh -c '{boost}; {module}{run}' {' '.join(map(quote_word, (mount.where, *words)))}"]
 
 
@@ -280,6 +273,7 @@ def _prepare_words(plan: Plan, mount: OverlayMount, *first: str) -> "list[str]":
     if mount.settings.policy != "keep" and not backing.volatile:
         words.append(f"--policy={mount.settings.policy}")
     words += [f"--direct={word.text}" for word in mount.settings.passthrough]
+    words += [f"--mounter={plan.mounter.context}"] if plan.mounter and plan.mounter.context else []
     return [*words, mount.where, backing.path]
 
 
@@ -290,7 +284,7 @@ def _overlay_mount(plan: Plan, mount: OverlayMount) -> str:
     adapted = _is_adapted(plan, backing)
     requires = "" if backing.nofail or (adapted and backing.tmpfs) else _backing_dependencies(plan, backing)
     # Mounted by prepare then, see adapt.py there.
-    once = f"ConditionPathIsMountPoint=!{_value(mount.where)}\n" if adapted else ""
+    once = f"ConditionPathIsMountPoint=!{quote_value(mount.where)}\n" if adapted else ""
     before = "" if mount.optional else f"{_TARGET} "
     # Conditions and Wants=: where the layers can't be made, the image's directory stays and the boot goes on.
     module = "ConditionPathExists=/sys/module/overlay\n" if plan.load_module else ""
@@ -309,12 +303,17 @@ ConditionPathIsMountPoint={path}/lower
 {once}{module}
 [Mount]
 What=overlay
-Where={_value(mount.where)}
+Where={quote_value(mount.where)}
 Type=overlay
 Options={flags}lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work,{options}
 Nice={_NICE}
-"""
+{_spell_context(plan)}"""
     )
+
+
+def _spell_context(plan: Plan) -> str:
+    """The domain of mount(8), see selinux.py; with "-" it is ignored where there is no such context."""
+    return f"SELinuxContext=-{quote_value(plan.mounter.context)}\n" if plan.mounter and plan.mounter.context else ""
 
 
 def _merge_options(usual: str, asked: "tuple[Word, ...]") -> str:
@@ -336,8 +335,8 @@ def _verify_service(plan: Plan, mount: OverlayMount) -> str:
 After={mount_unit(mount.where)}
 Conflicts=umount.target
 Before=umount.target
-ConditionPathIsMountPoint={_value(mount.where)}
-ConditionPathIsReadWrite=!{_value(mount.where)}
+ConditionPathIsMountPoint={quote_value(mount.where)}
+ConditionPathIsReadWrite=!{quote_value(mount.where)}
 
 [Service]
 Type=oneshot
@@ -348,7 +347,7 @@ StandardError=journal+console
     )
 
 
-def _passthrough_mount(mount: OverlayMount, word: "Word") -> str:
+def _passthrough_mount(plan: Plan, mount: OverlayMount, word: "Word") -> str:
     """A bind mount from the file system that holds the upper layer, on top of the overlay."""
     backing = mount.backing
     # A path that does not lie below the backing mount: systemd would add a Requires= for it, and where that is nofail
@@ -360,15 +359,15 @@ def _passthrough_mount(mount: OverlayMount, word: "Word") -> str:
         + f"""Wants={prepare}
 After={prepare} {mount_unit(mount.where)} {mount_unit(backing.mount)}
 Before={_TARGET}
-ConditionPathIsMountPoint={_value(mount.where)}
+ConditionPathIsMountPoint={quote_value(mount.where)}
 ConditionPathIsDirectory={source}
 
 [Mount]
 What={source}
-Where={_value(word.text)}
+Where={quote_value(word.text)}
 Type=none
 Options=bind
-"""
+{_spell_context(plan)}"""
     )
 
 
@@ -388,7 +387,7 @@ Wants={unit}
 After={unit}
 Conflicts=umount.target
 Before=umount.target
-ConditionPathIsMountPoint=!{_value(backing.mount)}
+ConditionPathIsMountPoint=!{quote_value(backing.mount)}
 
 [Service]
 Type=oneshot

@@ -1,6 +1,7 @@
 """Writes rendered units: each file whole or not at all, and nothing of a mount that can't be written whole."""
 
 import _signal  # type: ignore[import-not-found]
+import errno
 import posix
 
 from overlay_generator.model import Problem, UnitFile, UnitLink
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_may_link = True
 _STOPPING = (_signal.SIGALRM, _signal.SIGTERM, _signal.SIGINT)
 
 
@@ -36,14 +38,13 @@ def write(
             for file in members:
                 _write_one(file, f"{directories[file.directory]}/{file.path}", written)
         except FileExistsError as error:
-            _take_back(written)
             text = f"exists already, another generator provides it; {group} is left to that one"
             found = problems if left is None or group not in yielding else left
             found.append(Problem(text, error.filename))
+            problems += _take_back(written)
         except OSError as error:
-            _take_back(written)
             text = f"can't be written ({error.strerror}); nothing is written for {group}"
-            problems.append(Problem(text, error.filename))
+            problems += [Problem(text, error.filename), *_take_back(written)]
         except BaseException:
             _take_back(written)
             raise
@@ -81,12 +82,41 @@ def _write_file(path: str, data: bytes, written: "list[str]") -> None:
                 data = data[posix.write(fd, data) :]
         finally:
             posix.close(fd)
-        _make(written, path, posix.link, scratch, path)
-        posix.unlink(scratch)
-        written.remove(scratch)
+        if not _link(scratch, path, written):
+            _rename(scratch, path, written)
     except OSError as error:
         # The scratch name is nobody's business.
         raise OSError(error.errno, error.strerror, path) from None
+
+
+def _link(scratch: str, path: str, written: "list[str]") -> bool:
+    """Give what is at `scratch` the name `path` alone; False where links are not allowed. Raises OSError."""
+    global _may_link
+    if _may_link:
+        try:
+            _make(written, path, posix.link, scratch, path)
+        except PermissionError:
+            # SELinux's reference policy lets generators make, write and rename files in /run/systemd, and neither
+            # link nor unlink them. Asked once only, as each refusal is a line in the log.
+            _may_link = False
+        else:
+            posix.unlink(scratch)
+            written.remove(scratch)
+    return _may_link
+
+
+def _rename(scratch: str, path: str, written: "list[str]") -> None:
+    """The same by rename(2). Raises OSError, FileExistsError where there was something at `path`."""
+    # Generators run side by side, and between the two calls another may make the file that is replaced then: renameat2
+    # with RENAME_NOREPLACE is not to be had from posix. systemd's own look first and make then in one call (O_EXCL),
+    # so the later one of them fails as ever; and which of two units of the same name is left is chance in any case.
+    try:
+        posix.lstat(path)
+    except FileNotFoundError:
+        _make(written, path, posix.rename, scratch, path)
+        written.remove(scratch)
+        return
+    raise FileExistsError(errno.EEXIST, "File exists", path)
 
 
 def _make(written: "list[str]", path: str, call: "Callable[..., T]", *arguments: object) -> "T":
@@ -112,7 +142,9 @@ def _read_link(path: str) -> str:
         return ""
 
 
-def _take_back(written: "list[str]") -> None:
+def _take_back(written: "list[str]") -> "list[Problem]":
+    """Remove what was `written`, the last first; a problem for each unit that stays."""
+    problems = []
     for path in reversed(written):
         try:
             posix.unlink(path)
@@ -120,6 +152,10 @@ def _take_back(written: "list[str]") -> None:
             try:
                 posix.rmdir(path)
             except OSError:
-                pass  # another generator's links are in it
-        except OSError:
-            pass
+                pass  # another generator's links are in it; empty, it asks for nothing
+        except FileNotFoundError:
+            pass  # gone is what it is to be
+        except OSError as error:
+            if not path.rpartition("/")[2].startswith(".#"):  # which no unit's name does
+                problems.append(Problem(f"can't be taken back ({error.strerror}), though the rest is missing", path))
+    return problems

@@ -6,7 +6,7 @@ disk. The unit is then passed over, as something is mounted, and PID 1 has it as
 """
 
 from overlay_generator.render import OPTIONS_PERSISTENT
-from overlay_prepare import fitness
+from overlay_prepare import fitness, labels
 from overlay_prepare.layers import make_layers, open_backing
 from overlay_prepare.report import WARNING, Unusable, describe, say
 from overlay_prepare.request import Request
@@ -40,7 +40,13 @@ def prepare(request: Request) -> str:
         path = request.backing
         layers = f"lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work"
         options = f"{request.flags}{layers},{OPTIONS_PERSISTENT}"
-        fitness.run("/bin/mount", "-n", "-t", "overlay", "-o", options, "overlay", request.where)
+        command = ("/bin/mount", "-n", "-t", "overlay", "-o", options, "overlay", request.where)
+        if request.mounter:
+            # In the domain of mount(8) it would serve nobody, see selinux.py; this one has made the layers.
+            with labels.OwnDomain():
+                fitness.run(*command)
+        else:
+            fitness.run(*command)
     return reason
 
 

@@ -7,7 +7,7 @@ boot-complete.target of systemd.special(7)).
 import posix
 
 from overlay_generator import boot, gather
-from overlay_generator.kernel import parse_mountinfo
+from overlay_generator.look import parse_mountinfo
 from overlay_prepare import identity, stamp
 from overlay_prepare.files import find_kind
 from overlay_prepare.folder import open_top

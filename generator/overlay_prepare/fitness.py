@@ -5,8 +5,9 @@ import posix
 
 from overlay_generator.fstab import can_be_upper
 from overlay_generator.gather import read_file
-from overlay_generator.kernel import parse_mountinfo
+from overlay_generator.look import parse_mountinfo
 from overlay_generator.model import Mounted
+from overlay_prepare import labels
 from overlay_prepare.files import NO_SPACE, keep_quiet
 from overlay_prepare.folder import Folder, open_top
 from overlay_prepare.report import Unusable
@@ -127,7 +128,10 @@ def _probe_overlay(scratch: Folder, options: str) -> None:
     layout = f"lowerdir={layers['lower']},upperdir={layers['upper']},workdir={layers['work']},{options}"
     folders.pop("merged").close()
     try:
-        run("/bin/mount", "-n", "-t", "overlay", "-o", layout, "overlay", layers["merged"])
+        # In a domain of its own, which SELinux's policies give to mount(8), it may write nothing: the layers are
+        # accessed with the rights of who has mounted them.
+        with labels.OwnDomain():
+            run("/bin/mount", "-n", "-t", "overlay", "-o", layout, "overlay", layers["merged"])
     except OSError as error:
         raise Unusable("the kernel refuses it as the upper layer of an overlay; see the kernel's messages") from error
     try:

@@ -1,6 +1,7 @@
 """Makes the directories of an overlay in its backing directory, those that are there stay as they are."""
 
 from overlay_generator.names import backing_name
+from overlay_prepare import labels
 from overlay_prepare.files import make_directory
 from overlay_prepare.folder import Folder, open_top
 from overlay_prepare.report import ERROR, STATE, WARNING, describe, say
@@ -20,7 +21,9 @@ def open_backing(request: Request) -> Folder:
 def make_layers(request: Request, backing: Folder) -> None:
     """Make lower, work, upper and what is passed through. Raises OSError."""
     for name in ("lower", "work"):
-        backing.make(name, 0o700).close()
+        with backing.make(name, 0o700) as folder:
+            # With what a process in /run gives to its files nobody may mount there, nor copy up by way of it.
+            labels.follow(request.where, folder)
     for warning in make_upper(request.where, backing):
         say(WARNING, warning)
     for path in request.direct:
@@ -29,7 +32,7 @@ def make_layers(request: Request, backing: Folder) -> None:
 
 def _make_direct(request: Request, backing: Folder, path: str) -> None:
     """Make what is bound at `path`; where that fails, what is written there stays in the upper layer."""
-    from overlay_prepare import passthrough
+    from overlay_prepare import passthrough, storage
 
     try:
         make_directory(STATE, 0o755)
@@ -38,5 +41,7 @@ def _make_direct(request: Request, backing: Folder, path: str) -> None:
         with backing.make(passthrough.TOP) as top:
             top.expect(backing_name(path), "d")
         passthrough.make_direct(request.where, backing, path)
+        with backing.open(passthrough.TOP) as top, top.open(backing_name(path)) as place:
+            storage.look_after(request.where, path, place)
     except (OSError, RecursionError) as error:
         say(ERROR, f"{path} is not passed through: {describe(error)}")

@@ -6,7 +6,8 @@ image said nofail, gets an upper layer in memory; either is said, and neither st
 
 import posix
 
-from overlay_prepare import fitness
+from overlay_generator.names import failure_mark
+from overlay_prepare import fitness, labels
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers, open_backing
 from overlay_prepare.report import ERROR, WARNING, Unusable, describe, leave, leave_behind, note, say
@@ -43,6 +44,7 @@ def main(argv: "list[str]") -> int:
         reason = prepare(request)
     except Exception as error:
         say(ERROR, f"{request.where} stays as the image has it: {describe(error)}")
+        _mark_failed(request)
         return 1
     try:
         note(request.where, request.backing, reason)
@@ -57,8 +59,10 @@ def prepare(request: Request) -> str:
 
     Where memory was planned the bind too, and with a disk in its place the overlay.
 
-    Raises Unusable or OSError where the owner of the image wants no fallback.
+    Raises Unusable or OSError where the owner of the image wants no fallback, Refused where that would be no help.
     """
+    if request.mounter:
+        labels.verify_mounter(request.mounter, request.where)
     if request.adapt:
         from overlay_prepare import adapt
 
@@ -70,6 +74,7 @@ def prepare(request: Request) -> str:
             _make_in_memory(request)
             return f"{request.mount} could not be mounted"
         fitness.verify(mounted, request.wanted)
+        labels.warn_of_one_label(mounted)
         if mounted.fstype == "tmpfs":
             _make_in_memory(request)
         else:
@@ -97,6 +102,16 @@ def _mount_fallback(request: Request) -> None:
     # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
     fitness.run("/bin/umount", request.mount)
     fitness.run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)
+
+
+def _mark_failed(request: Request) -> None:
+    """Leave the mark that keeps PID 1 from running this for each service that wants the directory."""
+    try:
+        posix.close(posix.open(failure_mark(request.where), posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
+    except FileNotFoundError:
+        pass  # no unit of the generator's has started this
+    except OSError as error:
+        say(WARNING, f"this is tried again for each service with a directory in {request.where}: {describe(error)}")
 
 
 def _work_behind(request: Request, reason: str) -> None:

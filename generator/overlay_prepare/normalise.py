@@ -11,6 +11,7 @@ import posix
 
 from overlay_prepare.files import MARKS, is_too_long
 from overlay_prepare.folder import Folder
+from overlay_prepare.report import WARNING, say
 from overlay_prepare.tree import Level, remove_below, walk
 
 OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
@@ -27,6 +28,7 @@ def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, li
     """
     count = 0
     opaque = []
+    kept: list[str] = []
     has_whiteout = False
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
@@ -34,12 +36,12 @@ def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, li
         if not entry.is_file(follow_symlinks=False):
             has_whiteout = has_whiteout or is_whiteout(folder, entry)
         if files:
-            count += _strip(folder.reach(entry.name))
+            count += _strip(folder.reach(entry.name), folder.spell(entry.name), kept)
 
     def leave(folder: Folder, way: "list[Level]") -> None:
         nonlocal count, has_whiteout
         found = posix.listxattr(folder.fd)
-        count += _strip_directory(folder.fd, found, has_whiteout)
+        count += _strip_directory(folder, found, has_whiteout, kept)
         has_whiteout = False
         if OPAQUE in found and posix.getxattr(folder.fd, OPAQUE) == b"y":
             path = "/".join(level.name for level in way[1:])
@@ -48,16 +50,19 @@ def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, li
 
     walk(upper, look, leave)
     remove_below(work)
+    if kept:
+        text = "can't be changed (chattr +i?), and may be shown with what another image has"
+        say(WARNING, f"{kept[0]}, one of {len(kept)} in the upper layer, {text}")
     return count, opaque
 
 
-def _strip(path: str) -> int:
-    """Strip what is no directory, and not followed."""
-    found = [name for name in posix.listxattr(path, follow_symlinks=False) if name in _STALE]
-    return sum(_remove(path, name) for name in found)
+def _strip(place: str, path: str, kept: "list[str]") -> int:
+    """Strip what is no directory, and not followed; `path` is for messages."""
+    found = [name for name in posix.listxattr(place, follow_symlinks=False) if name in _STALE]
+    return sum(_remove(place, name, path, kept) for name in found)
 
 
-def _remove(at: "str | int", name: str) -> bool:
+def _remove(at: "str | int", name: str, path: str, kept: "list[str]") -> bool:
     try:
         if isinstance(at, int):
             posix.removexattr(at, name)
@@ -65,11 +70,13 @@ def _remove(at: "str | int", name: str) -> bool:
             posix.removexattr(at, name, follow_symlinks=False)
     except PermissionError:
         # An immutable file. That it may be shown wrong is no reason to have no directory at all.
+        kept.append(path)
         return False
     return True
 
 
-def _strip_directory(fd: int, present: "list[str]", has_whiteout: bool) -> int:
+def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, kept: "list[str]") -> int:
+    fd, path = folder.fd, folder.path
     found = [name for name in present if name in _STALE]
     # Empty means "copied up from somewhere unknown". Without any, the kernel does not look for whiteouts in a
     # directory that the new image has not: they are listed then, as names that don't exist (Linux 6.18, fs/overlayfs).
@@ -78,8 +85,9 @@ def _strip_directory(fd: int, present: "list[str]", has_whiteout: bool) -> int:
         try:
             posix.setxattr(fd, ORIGIN, b"")
         except PermissionError:
+            kept.append(path)
             known = False
-    return sum(_remove(fd, name) for name in found if name != ORIGIN) + known
+    return sum(_remove(fd, name, path, kept) for name in found if name != ORIGIN) + known
 
 
 def is_whiteout(folder: Folder, entry: "posix.DirEntry[str]") -> bool:

@@ -9,7 +9,7 @@ set aside, and the note that all is done.
 
 import posix
 
-from overlay_prepare import fitness, identity, stamp
+from overlay_prepare import fitness, identity, labels, stamp
 from overlay_prepare.files import NO_SPACE, find_kind, remove_file
 from overlay_prepare.folder import ASIDE, Folder, WrongKind
 from overlay_prepare.layers import make_layers
@@ -204,6 +204,9 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
         entries = spell_count(dropped, "entry", "entries")
         more = f", {entries} dropped by Policy={policy}, see {backing.path}/dropped" if dropped else ""
         say(NOTICE, f"{where}: another image; {gone} taken out of the upper layer{more}")
+    if previous and labels.is_on():
+        text = f"restorecon -nrv {where} shows what the new policy has other labels for, and -rv puts that right"
+        say(NOTICE, f"{where}: another image; the upper layer keeps its SELinux labels: {text}")
 
 
 def _find_previous(request: Request, backing: Folder) -> str:

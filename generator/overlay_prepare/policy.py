@@ -10,9 +10,10 @@ import posix
 from overlay_generator.model import Value
 from overlay_generator.names import escape_line
 from overlay_prepare import manifest
-from overlay_prepare.files import NO_SPACE, find_kind, is_too_long, list_attributes
+from overlay_prepare.files import NO_SPACE, find_kind, is_too_long
 from overlay_prepare.folder import Folder, look_at, write_all
 from overlay_prepare.normalise import OPAQUE, is_whiteout
+from overlay_prepare.report import WARNING, describe, say
 from overlay_prepare.tree import Level, remove, walk
 
 TYPE_CHECKING = False
@@ -143,17 +144,17 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
 
 def _follow_directory(change: Change, upper: Folder, inner: Folder, path: str) -> None:
     """Give `inner` of the upper layer what the image's shows of itself; without anything in it, it goes."""
-    from overlay_prepare.upper import copy_attributes
+    from overlay_prepare.upper import follow_attributes
 
     try:
         if not next(inner.scan(), None):
             upper.rmdir(path.rpartition("/")[2])
         elif find_kind(change.where + path) == "d":
-            for name in list_attributes(inner.fd):
-                posix.removexattr(inner.fd, name)
-            copy_attributes(change.where + path, inner.fd)
-    except PermissionError:
-        pass  # immutable: it stays as it is
+            for warning in follow_attributes(change.where + path, inner.fd, inner.path):
+                say(WARNING, warning)
+    except PermissionError as error:
+        # Immutable (chattr(1)). Said, as the new image may have closed it.
+        say(WARNING, f"{change.where + path} stays as it is, and does not follow the image: {error.strerror}")
 
 
 def _open(directory: Folder) -> None:
@@ -180,8 +181,8 @@ def _drop_below(change: Change, upper: Folder, path: str) -> int:
     if not change.is_listing:
         try:
             remove(upper, path.rpartition("/")[2])
-        except PermissionError:
-            pass  # something immutable is in it
+        except PermissionError as error:
+            say(WARNING, f"{change.where + path} can't be dropped: {describe(error)}")  # something immutable is in it
     return count
 
 
@@ -193,6 +194,7 @@ def _drop(change: Change, upper: Folder, path: str, note: str = "", listed: bool
         return int(listed)
     try:
         upper.unlink(path.rpartition("/")[2])
-    except PermissionError:
-        return 0  # immutable: it stays
+    except PermissionError as error:
+        say(WARNING, f"{change.where + path} can't be dropped: {describe(error)}")  # immutable
+        return 0
     return int(listed)

@@ -15,6 +15,10 @@ class Unusable(Exception):
     """The file system can't hold an upper layer; the text says why, and what to do."""
 
 
+class Refused(Exception):
+    """An overlay would be of no use, wherever its upper layer is; the text says why, and what to do."""
+
+
 def say(level: int, text: str) -> None:
     """Write one line for the journal and the console, with the prefix of sd-daemon(3).
 
@@ -90,4 +94,4 @@ def describe(error: Exception) -> str:
     """A sentence for a person; what is no fault of the machine has its type before it."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    return str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, (Unusable, Refused)) else f"{type(error).__name__}: {error}"

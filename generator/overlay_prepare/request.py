@@ -2,6 +2,7 @@
 
 _KEYS = (
     "--mount", "--type", "--fallback", "--reset", "--policy", "--direct", "--verify", "--adapt", "--flags",
+    "--mounter",
 )  # fmt: skip
 
 
@@ -10,7 +11,8 @@ class Request:
 
     `reset`: start with an empty upper layer. `policy` is what an update does to it, `direct` are the paths that are
     passed through. `verify`: only tell that the overlay came up read-only. `adapt`: memory was planned, and what is
-    mounted decides; `flags` are then the mount flags of the overlay, each with a comma after it.
+    mounted decides; `flags` are then the mount flags of the overlay, each with a comma after it. `mounter` is the
+    SELinux context that the overlay will be mounted in, "" for the usual.
     """
 
     def __init__(
@@ -26,6 +28,7 @@ class Request:
         verify: bool = False,
         adapt: bool = False,
         flags: str = "",
+        mounter: str = "",
     ) -> None:
         self.where = where
         self.backing = backing
@@ -38,6 +41,7 @@ class Request:
         self.verify = verify
         self.adapt = adapt
         self.flags = flags
+        self.mounter = mounter
 
     @property
     def name(self) -> str:
@@ -47,7 +51,8 @@ class Request:
 
 def parse(arguments: "list[str]") -> Request:
     """The request in `--mount=POINT [--type=TYPE] [--fallback=OPTIONS] [--reset=yes] [--policy=WORD]
-    [--direct=PATH]... [--verify=yes] [--adapt=yes] [--flags=FLAGS] DIRECTORY BACKING`. Raises ValueError.
+    [--direct=PATH]... [--verify=yes] [--adapt=yes] [--flags=FLAGS] [--mounter=CONTEXT]
+    DIRECTORY BACKING`. Raises ValueError.
     """
     if len(arguments) < 3:
         raise ValueError("too few arguments")
@@ -74,4 +79,5 @@ def parse(arguments: "list[str]") -> Request:
         options.get("--verify") == "yes",
         options.get("--adapt") == "yes",
         options.get("--flags", ""),
+        options.get("--mounter", ""),
     )

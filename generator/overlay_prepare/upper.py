@@ -64,3 +64,23 @@ def copy_attributes(source: str, target: "str | int") -> "list[str]":
             warnings.append(f"the upper layer of {source} can't have its {name}: {error.strerror}")
     posix.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
     return warnings
+
+
+def follow_attributes(source: str, target: int, path: str) -> "list[str]":
+    """copy_attributes() for an open directory that has had attributes before: those that `source` has not go.
+
+    Returns warnings, with the `path` of `target`: no attribute that the kernel keeps may keep the others, nor mode and
+    owner, as they were. Raises OSError.
+    """
+    wanted = list_attributes(source)
+    warnings = []
+    for name in list_attributes(target):
+        # SELinux lets nobody remove a label as long as a policy is loaded, also in permissive mode (EACCES of
+        # selinux_inode_removexattr(), Linux 6.12); it is replaced below. Without one, the image has none for it.
+        if name in wanted or name == "security.selinux":
+            continue
+        try:
+            posix.removexattr(target, name)
+        except OSError as error:
+            warnings.append(f"{path} keeps its {name}: {error.strerror}")
+    return warnings + copy_attributes(source, target)

@@ -60,6 +60,12 @@ FULL_MODULES = (
     "f2fs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "erofs", "dm_crypt", "xts",
     "algif_skcipher", "block2mtd", "ubi", "ubifs",
 )  # fmt: skip
+# What a base has beside PACKAGES: a policy, an engine. The policy is Debian's own, unchanged.
+OWN_PACKAGES = {
+    "selinux": ("selinux-policy-default", "policycoreutils", "selinux-utils", "auditd"),
+    "podman": ("podman", "crun", "netavark", "busybox-static"),
+    "apparmor": ("apparmor", "apparmor-profiles"),
+}  # fmt: skip
 # Asked for by their purpose, so no other module names them; in which kernel which of them is a module differs.
 ALGORITHMS = (
     "crc32c_generic", "crc32c_intel", "crc32_generic", "crc32c_cryptoapi", "crc32_cryptoapi", "xxhash_generic",
@@ -218,6 +224,7 @@ def _packages_of(suite: str, kind: str) -> list[str]:
     if kind == "full":
         names += FULL_PACKAGES
         names += [] if suite in CRYPTSETUP_IN_SYSTEMD else ["systemd-cryptsetup"]
+    names += OWN_PACKAGES.get(kind, ())
     if kind == "early":
         names += [name for name, first in EARLY_PACKAGES.items() if not _is_before(suite, first)]
     return names

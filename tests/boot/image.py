@@ -18,10 +18,12 @@ from debian import Base
 from masked import UNIT_DIR, mask
 from pack import change_tree, copy_file, make_link, pack
 from steps import StepFailed, run_step
-from values import Image
+from values import File, Image
 
 GUEST = Path(__file__).resolve().parent / "guest"
 TEST_DIR = "usr/lib/boot-test"
+LABELS = "etc/selinux/default/contexts/files/file_contexts"
+FREE = "system_u:system_r:unconfined_t:s0"
 MODULES_DIR = re.compile("/(usr/)?lib/modules/")
 
 # A fixed id: with an empty one every boot would be a first boot, and systemd would mount a tmpfs on the file.
@@ -100,6 +102,10 @@ def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path)
                 run_step("index the modules again", ["depmod", "--basedir", tree, release.name], log)
         if wanted.static:
             _render_units(product, tree, log)
+        if (tree / LABELS).exists():
+            if wanted.policy:
+                _load_module(product, tree, log)
+            _label(tree, log)
         packed = Path(name) / "packed"
         pack(wanted.root, tree, packed, base.tools, log, wanted.uuid)
         packed.rename(target)
@@ -111,6 +117,29 @@ def _render_units(product: Product, tree: Path, log: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     command = ["env", f"PYTHONPATH={product.source / 'generator'}", sys.executable, "-m", "overlayctl", "render"]
     run_step("render static units", [*command, "--root", tree, "--output", tree], log)
+
+
+def _load_module(product: Product, tree: Path, log: Path) -> None:
+    """Put the product's own module into the policy of the tree. Raises StepFailed."""
+    copy_file(product.source / "packaging/selinux/overlay-generator.cil", tree / "overlay-generator.cil", 0o644)
+    words = ["semodule", "-s", "default", "-n", "-i", "/overlay-generator.cil"]
+    run_step("load the policy module", ["chroot", tree, *words], log)
+    (tree / "overlay-generator.cil").unlink()
+
+
+def _label(tree: Path, log: Path) -> None:
+    """Give every file of the tree the label that its own policy has for it. Raises StepFailed."""
+    (tree / "etc/selinux/config").write_text("SELINUX=enforcing\nSELINUXTYPE=default\n")
+    # What runs the checks is as free as an administrator: scripts of the boot may not read the journal.
+    (tree / f"{LABELS}.local").write_text(f"/{TEST_DIR}/.*\t--\tsystem_u:object_r:bin_t:s0\n")
+    dropin = File(f"{UNIT_DIR}/boot-test.service.d/selinux.conf", "text", f"[Service]\nSELinuxContext={FREE}\n")
+    change_tree(tree, dropin)
+    # A scenario's own policy of labels, which is none for what is there in the next image.
+    changed = tree / f"{LABELS}.test"
+    if changed.exists():
+        with (tree / f"{LABELS}.local").open("a") as stream:
+            stream.write(changed.read_text())
+    run_step("label the tree", ["chroot", tree, "setfiles", "-F", f"/{LABELS}", "/"], log)
 
 
 def _configure(tree: Path, fstab: str) -> None:

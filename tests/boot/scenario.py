@@ -45,6 +45,7 @@ KEYS = {
         "quick",
         "memory",
         "static",
+        "policy-module",
     },
     "image": {"fstab", "root", "uuid"},
     "disk": {"size", "filesystem", "filesystem-size", "label", "partlabel", "overwrite", "read-only"},
@@ -85,7 +86,14 @@ def read_scenario(path: Path) -> Scenario:
     if not heads:
         raise ScenarioError(f"{path.name}: there is no [scenario]")
     head = heads[0]
-    images = {FIRST_IMAGE: Image(_fstab(head.get("fstab")), head.choice("root", ROOTS), static=head.flag("static"))}
+    images = {
+        FIRST_IMAGE: Image(
+            _fstab(head.get("fstab")),
+            head.choice("root", ROOTS),
+            static=head.flag("static"),
+            policy=head.flag("policy-module"),
+        )
+    }
     for section in sections:
         if section.kind == "image":
             images[section.name] = Image(
@@ -93,6 +101,7 @@ def read_scenario(path: Path) -> Scenario:
                 section.choice("root", ROOTS, head.get("root")),
                 uuid=section.get("uuid"),
                 static=head.flag("static"),
+                policy=head.flag("policy-module"),
             )
     _add_files(images, [section for section in sections if section.kind == "file"])
     scenario = Scenario(

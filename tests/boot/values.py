@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 FILESYSTEMS = ("ext4", "xfs", "btrfs", "f2fs", "vfat", "none")
 ROOTS = ("squashfs", "erofs", "ext4")
-BASES = ("small", "full", "early", "tiny")
+BASES = ("small", "full", "early", "tiny", "selinux", "podman", "apparmor")
 # How a boot has to come out: all of it up, in the rescue or emergency shell, or cut off by the host.
 EXPECTED = ("multi-user", "rescue", "emergency", "cut")
 # From where the seconds to a cut count: the first word on what is on the disk, or the start of the prepare service.
@@ -50,7 +50,8 @@ class Image:
     """A root file system: its type, its fstab and what is different from the usual image.
 
     uuid is that of the file system, random where empty; squashfs has none. static: no Python, and rendered units in
-    place of the generator. whole: with the units of a usual Debian that no scenario is about.
+    place of the generator. whole: with the units of a usual Debian that no scenario is about. policy: with the module
+    of packaging/selinux in SELinux's policy.
     """
 
     fstab: str
@@ -59,6 +60,7 @@ class Image:
     uuid: str = ""
     static: bool = False
     whole: bool = False
+    policy: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from overlay_generator.render import render
 KEYS = (
     "Description|Documentation|SourcePath|DefaultDependencies|Conflicts|Before|After|Wants|RequiresMountsFor|What|Where"
     "|Type|Options|Nice|RemainAfterExit|SyslogIdentifier|StandardError|ExecStart|ExecStop|Condition[A-Za-z]+"
+    "|TimeoutStartSec|StartLimit[A-Za-z]+|NotifyAccess|SELinuxContext|NoNewPrivileges|CapabilityBoundingSet"
+    "|ReadWritePaths|MemoryDenyWriteExecute|(Protect|Private|Restrict|SystemCall)[A-Za-z]+"
 )
 LINE = re.compile(rf"#.*|\[(Unit|Service|Mount)\]|({KEYS})=.*|")
 INJECTED = "[Service]\nExecStart=/evil\n"

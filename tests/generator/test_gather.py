@@ -9,6 +9,7 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from overlay_generator import entries, gather, inside
+from overlay_generator import look as look_module
 from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Unit
 
 BACKING = "/run/buildroot/mounts/var"
@@ -23,6 +24,7 @@ def machine(fs: FakeFilesystem, monkeypatch: pytest.MonkeyPatch) -> FakeFilesyst
     monkeypatch.setattr(inside, "posix", os)
     monkeypatch.setattr(entries, "posix", os)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=RELEASE, machine="x86_64"))
+    monkeypatch.setattr(look_module, "posix", os)
     monkeypatch.setattr(os, "listxattr", lambda path: ["user.x"] if path.endswith("labelled") else [])
     fs.create_dir("/var")
     return fs

@@ -180,8 +180,8 @@ def test_a_signal_in_mid_write_takes_back_what_was_written(
     number: signal.Signals, broken: Path, tmp_path: Path
 ) -> None:
     """systemd 254 and later end a generator's siblings with SIGTERM; dying by it would look like a crash."""
-    before = "        _make(written, path, posix.link, scratch, path)\n"
-    _damage(broken, "write.py", before, f"{before}        import time; time.sleep(20)\n")
+    before = "            _make(written, path, posix.link, scratch, path)\n"
+    _damage(broken, "write.py", before, f"{before}            import time; time.sleep(20)\n")
     out = tmp_path / "out"
     out.mkdir()
     process = _start(broken, out)

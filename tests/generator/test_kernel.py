@@ -2,7 +2,7 @@
 
 import pytest
 
-from overlay_generator.kernel import find_module, is_built_in, is_registered
+from overlay_generator.look import find_module, is_built_in, is_registered
 
 
 @pytest.mark.parametrize(

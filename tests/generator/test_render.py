@@ -5,7 +5,7 @@ import pytest
 from commands import read_commands
 from overlay_generator.dryrun import show
 from overlay_generator.model import Directory, OverlayMount, Plan, UnitFile, UnitLink
-from overlay_generator.names import backing_name, backing_path, find_fault, mount_unit
+from overlay_generator.names import backing_name, backing_path, failure_mark, find_fault, mount_unit
 from overlay_generator.render import render
 from plans import disk, overlay, units, values
 
@@ -90,7 +90,9 @@ def test_a_path_is_quoted_as_each_place_wants_it(path: str, value: str, word: st
     assert values(backing, "Description") == [f"Memory for the overlay on {value}"]
     assert values(prepare, "Description") == [f"Prepare the overlay on {value}"]
     assert values(prepare, "ConditionPathIsMountPoint")[-1] == f"!{value}"
-    assert f"{ROOT}/{backing_name(path)}/lower' {word} /usr/lib/" in values(prepare, "ExecStart")[-1]
+    failed = f"{{ : >/run/systemd/generator/{backing_name(path)}-overlay.failed; exit 1; }}"
+    assert f"{ROOT}/{backing_name(path)}/lower || {failed}' {word} /usr/lib/" in values(prepare, "ExecStart")[-1]
+    assert values(prepare, "ConditionPathExists") == [f"!{failure_mark(path)}"]
     assert read_commands(prepare)[-1] == [*BIND, path, f"{backing_path(path)}/lower"]
     assert values(_prepare(texts, inner), "RequiresMountsFor")[-1] == listed
     quoted = word[:-1] + '/x"' if word.endswith('"') else word + "/x"

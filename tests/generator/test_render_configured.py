@@ -2,6 +2,7 @@
 
 import pytest
 
+from overlay_generator.found import Mounter
 from overlay_generator.model import OverlayMount, Plan, Settings, UnitLink, Word
 from overlay_generator.names import mount_unit
 from overlay_generator.render import render
@@ -79,3 +80,48 @@ def test_a_read_only_overlay_is_told_after_the_mount_and_by_nothing_else() -> No
 def test_what_resets_comes_before_systemd_says_that_it_is_done() -> None:
     assert values(units(disk())["prepare-var-overlay.service"], "Before")[0].endswith(" factory-reset-now.target")
     assert "factory-reset" not in units(overlay())["prepare-var-overlay.service"]
+
+
+# A bind takes nosuid and nodev along: in a container's storage in memory neither su nor a device would work.
+def test_memory_that_something_is_passed_through_to_is_like_a_disk() -> None:
+    text = units(configured(overlay(), passthrough=words("/var/lib/docker")))["run-buildroot-mounts-var.mount"]
+    assert values(text, "Options") == ["mode=0700,size=25%%"]
+    # Also where it is another directory's that is on the same disk.
+    mounts = (
+        disk(at="/run/buildroot/mounts", nofail=True),
+        configured(disk("/srv", at="/run/buildroot/mounts", nofail=True), passthrough=words("/srv/docker")),
+    )
+    texts = units(*mounts)
+    assert "-o mode=0700,size=25%% " in values(texts["fallback-run-buildroot-mounts.service"], "ExecStart")[1]
+    for name in ("var", "srv"):
+        assert " --fallback=mode=0700,size=25%% " in texts[f"prepare-{name}-overlay.service"]
+
+
+CONTEXT = "system_u:system_r:init_t:s0"
+
+
+@pytest.mark.parametrize("mounter", [None, Mounter(""), Mounter(CONTEXT)])
+def test_the_overlay_and_what_is_bound_on_it_are_mounted_in_the_domain_found(
+    mounter: "Mounter | None",
+) -> None:
+    mount = configured(overlay(), passthrough=words("/var/lib/docker"))
+    texts = {file.path: file.text for file in render(Plan((mount,), mounter=mounter)) if not isinstance(file, UnitLink)}
+    found = {name: values(text, "SELinuxContext") for name, text in texts.items() if "SELinuxContext" in text}
+    # With "-" it is ignored where there is no such context.
+    expected = [f"-{CONTEXT}"] if mounter and mounter.context else []
+    assert found == (dict.fromkeys(("var.mount", "var-lib-docker.mount"), expected) if expected else {})
+    assert (f"--mounter={CONTEXT}" in texts["prepare-var-overlay.service"]) is bool(expected)
+
+
+@pytest.mark.parametrize("mounter", [Mounter(""), Mounter(CONTEXT)])
+def test_with_selinux_the_layers_are_made_by_what_can_label_them(mounter: Mounter) -> None:
+    files = [file for file in render(Plan((overlay(),), mounter=mounter)) if not isinstance(file, UnitLink)]
+    text = next(file.text for file in files if file.path.startswith("prepare-"))
+    assert "/usr/lib/overlay-generator/prepare" in text
+    assert "/bin/mkdir" not in text
+
+
+def test_a_prepare_that_failed_is_not_started_again() -> None:
+    text = units(overlay())["prepare-var-overlay.service"]
+    assert values(text, "ConditionPathExists") == ["!/run/systemd/generator/var-overlay.failed"]
+    assert "|| { : >/run/systemd/generator/var-overlay.failed; exit 1; }'" in values(text, "ExecStart")[0]

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from overlay_generator.decide import decide
+from overlay_generator.found import Mounter, Storage
 from overlay_generator.model import Directory, FstabEntry, Inputs, Plan, Request, Settings, Unit, Word
-from overlay_generator.names import ENGINES
 
 CONF = "/etc/overlay-generator.conf"
 DISK = FstabEntry("LABEL=data", "/run/buildroot/mounts/var", "ext4", "defaults", "/etc/fstab", 2)
@@ -151,16 +151,43 @@ def test_options_that_contradict_each_other_are_not_both_taken(options: "tuple[s
         assert len(found.problems) == 1
 
 
-@pytest.mark.parametrize(("name", "path"), ENGINES.items())
-def test_a_container_engine_without_a_place_for_its_storage_is_a_hint(name: str, path: str) -> None:
-    units = {name: Unit("vendor", f"/usr/lib/systemd/system/{name}")}
-    hint = (
-        f"/usr/lib/systemd/system/{name}: its storage in {path} can't work on an overlay; "
-        f"pass it through: Passthrough={path} in the section [/var] of the configuration"
+@pytest.mark.parametrize("fails", [False, True])
+def test_storage_that_would_lie_on_the_overlay_is_told_with_what_becomes_of_it(fails: bool) -> None:
+    unit = "/usr/lib/systemd/system/engine.service"
+    storage = (Storage(unit, "/var/lib/engine", "nothing works there", fails),)
+    text = (
+        f"{unit}: /var/lib/engine lies on the overlay, and nothing works there; before its first use "
+        "pass it through: Passthrough=/var/lib/engine in the section [/var] of the configuration"
     )
-    assert plan(units=units).hints == (hint,)
-    assert plan(path, units=units).hints == ()
-    assert plan("/var/lib", units=units).hints == ()
-    assert plan(units=units, entries=(FstabEntry("/dev/b", path, "ext4", "", "/etc/fstab", 4),)).hints == ()
-    assert plan(units={name: Unit("mask", f"/etc/systemd/system/{name}")}).hints == ()
-    assert plan(mounts=("/home",), units=units).hints == ()
+
+    def told(*passthrough: str, **others: Any) -> "tuple[tuple[str, ...], tuple[str, ...]]":
+        found = plan(*passthrough, storage=storage, **others)
+        return found.warnings, found.hints
+
+    # A warning where nothing works, else a notice.
+    assert told() == (((text,), ()) if fails else ((), (text,)))
+    assert told("/var/lib/engine") == ((), ())
+    assert told("/var/lib") == ((), ())
+    assert told(entries=(FstabEntry("/dev/b", "/var/lib/engine", "ext4", "", "/etc/fstab", 4),)) == ((), ())
+    assert told(mounts=("/home",)) == ((), ())
+
+
+def test_the_innermost_overlay_is_the_one_that_is_told_of() -> None:
+    storage = (Storage("/x", "/var/lib/engine/data", "nothing works there", True),)
+    found = plan(mounts=("/var", "/var/lib/engine"), storage=storage)
+    assert "section [/var/lib/engine]" in found.warnings[0]
+
+
+def test_what_could_not_be_looked_at_is_told() -> None:
+    assert plan(unseen=("/x can't be read (Permission denied); it is taken as missing",)).hints == (
+        "/x can't be read (Permission denied); it is taken as missing",
+    )
+
+
+def test_where_selinux_lets_nobody_use_an_overlay_there_is_none() -> None:
+    found = plan(mounter=Mounter("", "a_t and b_t may not write var_t"))
+    assert not found.mounts
+    assert [(skipped.reason, skipped.level) for skipped in found.skipped] == [
+        ("SELinux: a_t and b_t may not write var_t; see docs/security-modules.md", "error")
+    ]
+    assert plan(mounter=Mounter("a:b:c")).mounter == Mounter("a:b:c")

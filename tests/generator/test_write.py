@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from overlay_generator import write as module
 from overlay_generator.boot import Stopped
 from overlay_generator.model import Problem, UnitFile, UnitLink
 from overlay_generator.write import write
@@ -265,3 +266,51 @@ def test_what_yields_to_another_generator_is_no_problem(places: "dict[str, str]"
     assert write([*VAR, *HOME], places, ["/home"], left) == []
     assert [problem.source for problem in left] == [f"{places['normal']}/home.mount"]
     assert found(tmp_path) == {**VAR_WRITTEN, "normal/home.mount": "theirs"}
+
+
+class Refusing:
+    """posix of a domain that may not do all of it, as SELinux's reference policy has it for generators."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        if name not in self.names:
+            return getattr(posix, name)
+
+        def refuse(*_: object) -> None:
+            self.asked.append(name)
+            raise PermissionError(13, "Permission denied")
+
+        return refuse
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Refusing:
+    kernel = Refusing("link", "unlink")
+    monkeypatch.setattr(module, "posix", kernel)
+    monkeypatch.setattr(module, "_may_link", True)
+    return kernel
+
+
+def test_where_files_may_be_renamed_and_neither_linked_nor_removed_all_is_written(
+    refusing: Refusing, places: "dict[str, str]", tmp_path: Path
+) -> None:
+    assert write(VAR + HOME, places) == []
+    assert found(tmp_path) == VAR_WRITTEN | HOME_WRITTEN
+    # Each refusal is a line in the machine's log.
+    assert refusing.asked == ["link"]
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_rename_replaces_nothing_either(places: "dict[str, str]", tmp_path: Path) -> None:
+    (tmp_path / "normal/var.mount").write_text("another's\n")
+    problems = write(VAR, places)
+    assert (tmp_path / "normal/var.mount").read_text() == "another's\n"
+    # What can't be taken back is said: it is there without the rest.
+    assert sorted(map(str, problems)) == [
+        f"{tmp_path}/late/backing.mount: can't be taken back (Permission denied), though the rest is missing",
+        f"{tmp_path}/normal/prepare.service: can't be taken back (Permission denied), though the rest is missing",
+        f"{tmp_path}/normal/var.mount: exists already, another generator provides it; /var is left to that one",
+    ]

@@ -1,6 +1,7 @@
 """What an upper layer loses when the image below it changes, and what it keeps."""
 
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,24 @@ def test_a_symbolic_link_below_is_removed_and_not_followed(layers: Path) -> None
     remove_below(hold(layers / "work"))
     assert (layers / "outside/file").exists()
     assert list((layers / "work").iterdir()) == []
+
+
+def test_what_can_not_be_changed_is_said_once(
+    layers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upper = layers / "upper"
+    for name in ("1", "2", "3"):
+        (upper / name).write_text(name)
+        os.setxattr(upper / name, "trusted.overlay.origin", b"x")
+
+    def refuse(path: str, *_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(posix, "removexattr", refuse)
+    assert normalise(hold(upper), hold(layers / "work"))[0] == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("<4>/")
+    assert said.endswith(
+        ", one of 3 in the upper layer, can't be changed (chattr +i?), and may be shown with what another image has\n"
+    )

@@ -29,12 +29,15 @@ TRUSTED = {
     "imagecopy.py": "the image, which is copied, and what Folder.reach() gives",
     "files.py": "whatever it is given: by those that stand here",
     "report.py": "/run/overlay-generator and /run/motd.d",
+    "labels.py": "the image, what is below /sys and /proc, and descriptors",
 }
 # (file, function): single calls, and whose path it is.
 SINGLE = {
     ("factoryreset.py", "stage_all"): "/run/overlay-generator",
     ("fitness.py", "find_mounted"): "mountinfo",
     ("main.py", "_work_behind"): "the image",
+    ("main.py", "_mark_failed"): "what systemd has made in /run",
+    ("storage.py", "_label"): "the image",
     ("layers.py", "_make_direct"): "/run/overlay-generator",
     ("persistent.py", "make_persistent"): "what systemd has made in /run",
     ("persistent.py", "_reset_once"): "/run/overlay-generator",
@@ -53,6 +56,7 @@ SINGLE = {
     ("reset.py", "_open_for"): "the image",
     ("reset.py", "_list_hidden"): "the image",
     ("upper.py", "copy_attributes"): "the image, and a descriptor",
+    ("upper.py", "follow_attributes"): "a descriptor",
 }
 
 

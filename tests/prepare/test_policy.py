@@ -306,3 +306,83 @@ def test_cut_off_at_any_call_it_comes_to_the_same(word: str, tmp_path: Path) -> 
     assert cut_everywhere(prepare, look) > 8  # type: ignore[arg-type]
     assert (made[-1].upper / "own/x").read_text() == "own/x"
     assert (made[-1].upper / "o/mine").read_text() == "o/mine"
+
+
+LABEL = "security.selinux"
+
+
+@pytest.fixture
+def selinux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that gives out labels to nobody, as selinux_inode_removexattr() does (Linux 6.12)."""
+    removexattr = posix.removexattr
+
+    def refuse(path: str, name: str, **others: bool) -> None:
+        if name == LABEL:
+            raise PermissionError(13, "Permission denied", path)
+        removexattr(path, name, **others)
+
+    monkeypatch.setattr(posix, "removexattr", refuse)
+
+
+@pytest.mark.usefixtures("selinux")
+@pytest.mark.parametrize("word", ["prune", "refresh"])
+def test_a_directory_that_the_new_image_closes_is_closed_where_its_label_can_not_be_removed(
+    word: str, update: Update, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, upper = update.where / "d", update.upper / "d"
+    fill(update.where, "d/one")
+    os.setxattr(directory, LABEL, b"old")
+    os.setxattr(directory, "user.gone", b"x")
+    update.note_image()
+    update.copy_up("d")
+    fill(update.upper, "d/mine")
+    shutil.copystat(directory, upper)
+    update.change_image("d/one")
+    directory.chmod(0o700)
+    os.chown(directory, 3, 4)
+    os.setxattr(directory, LABEL, b"new")
+    update.apply(word)
+    info = upper.stat()
+    assert (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid) == (0o700, 3, 4)
+    assert {name: os.getxattr(upper, name) for name in os.listxattr(upper)} == {LABEL: b"new"}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("word", ["prune", "refresh"])
+def test_an_attribute_that_stays_keeps_no_other_thing_as_it_was(
+    word: str, update: Update, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(update.where, "d/one")
+    os.setxattr(update.where / "d", "user.kept", b"x")
+    update.note_image()
+    update.copy_up("d")
+    fill(update.upper, "d/mine")
+    shutil.copystat(update.where / "d", update.upper / "d")
+    update.change_image("d/one")
+    (update.where / "d").chmod(0o700)
+
+    def refuse(path: str, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(posix, "removexattr", refuse)
+    update.apply(word)
+    assert stat.S_IMODE((update.upper / "d").stat().st_mode) == 0o700
+    assert capsys.readouterr().err == f"<4>{update.upper}/d keeps its user.kept: Permission denied\n"
+
+
+def test_what_stays_as_it_is_is_said(
+    update: Update, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(update.where, "d/one", "f")
+    fill(update.upper, "d/mine", "f=2")
+
+    def refuse(path: "str | int", *_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    for name in ("chown", "unlink"):
+        monkeypatch.setattr(posix, name, refuse)
+    update.apply("prune")
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"<4>{update.where}/d stays as it is, and does not follow the image: Operation not permitted",
+        f"<4>{update.where}/f can't be dropped: {update.upper}/f: Operation not permitted",
+    ]

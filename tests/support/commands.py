@@ -6,6 +6,8 @@ import shlex
 # Parts of a script that are not a command to be looked for.
 _BOOST = "{ echo -20 >/proc/self/autogroup; } 2>/dev/null; "
 _BETWEEN = re.compile("; | && ")
+# What keeps PID 1 from starting it again once something has failed.
+_FAILED = re.compile(r" \|\| { : >/run/systemd/generator/[^ ]+-overlay\.failed; exit 1; }$")
 # What looks for another mount than planned, and leaves all to prepare then.
 _LOOK = re.compile(r"while read .* = tmpfs \] \|\| exec [^;]*; ")
 
@@ -35,7 +37,7 @@ def _split(line: str) -> "list[list[str]]":
         return [words]
     script, first, *rest = words[2:]
     assert script.startswith(_BOOST), script
-    script = _LOOK.sub("", script[len(_BOOST) :])
+    script = _FAILED.sub("", _LOOK.sub("", script[len(_BOOST) :]))
     steps, ends = _BETWEEN.split(script), [*_BETWEEN.findall(script), ""]
     found = []
     for step, end in zip(steps, ends):
@@ -43,6 +45,8 @@ def _split(line: str) -> "list[list[str]]":
         for word in shlex.split(step):
             step_words += [first] if word == "$0" else rest if word == "$@" else [word]
         found.append((["-"] if end == "; " else []) + step_words)
-    assert found[-1][0] == "exec", script
-    found[-1].pop(0)
+    if found[-1][0] == "exec":
+        found[-1].pop(0)
+    else:
+        assert _FAILED.search(words[2]), words[2]
     return found

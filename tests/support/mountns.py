@@ -94,7 +94,8 @@ def conditions_hold(settings: Settings) -> bool:
         results.append(is_mounted(value.lstrip("!")) != value.startswith("!"))
     for value in settings.get("ConditionPathIsReadWrite", []):
         results.append(is_writable(value.lstrip("!")) != value.startswith("!"))
-    results.extend(os.path.exists(value) for value in settings.get("ConditionPathExists", []))
+    for value in settings.get("ConditionPathExists", []):
+        results.append(os.path.exists(value.lstrip("!")) != value.startswith("!"))
     results.extend(os.path.isdir(value) for value in settings.get("ConditionPathIsDirectory", []))
     return all(results)
 

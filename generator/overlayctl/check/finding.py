@@ -41,6 +41,11 @@ RULES = {
         "x-systemd.automount on {where} does nothing useful: the overlay needs it at once",
         "take it out of its options",
     ),
+    "upper-context": (
+        WARNING,
+        "context= gives all files of {where} one SELinux label, and most services are denied theirs in {overlaid}",
+        "write rootcontext= instead, or label the file system when it is made",
+    ),
     "upper-unused": (
         WARNING,
         "{where} is the place of no upper layer: overlaid are {overlaid}, with {expected}",

@@ -45,6 +45,8 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
         rules.append("upper-network")
     if is_automount(entry):
         rules.append("upper-automount")
+    if any(option.startswith("context=") for option in entry.options.split(",")):
+        rules.append("upper-context")
     if not find_type(entry) and not is_bind(entry):
         rules.append("upper-type-unknown")
     given = [option[len(_TIMEOUT) :] for option in entry.options.split(",") if option.startswith(_TIMEOUT)]

@@ -18,7 +18,13 @@ def find_limits(plan: "Plan", always: bool) -> "list[str]":
         _describe_flags(plan, always),
     ]
     for mount in plan.mounts:
-        limits += _find_limits(mount)
+        limits += _find_limits(mount, plan)
+    if plan.mounter and not plan.mounter.context:
+        limits.append(
+            "SELinux: overlays are mounted in the domain that the policy gives to mount. In the reference policy that "
+            "may write nothing there: load packaging/selinux/overlay-generator.cil, or render with --selinux-context= "
+            "and that of PID 1, such as system_u:system_r:init_t:s0"
+        )
     if any(not mount.backing.volatile for mount in plan.mounts):
         limits += [
             "overlayfs.reset works as overlayfs.reset=yes and with one path; the bare word and lists reset nothing",
@@ -91,12 +97,12 @@ def _describe_flags(plan: "Plan", always: bool) -> str:
     return text + ("; so does a line without the key" if always else "")
 
 
-def _find_limits(mount: "OverlayMount") -> "list[str]":
+def _find_limits(mount: "OverlayMount", plan: "Plan") -> "list[str]":
     limits = []
     where, directory = mount.where, mount.directory
     if directory.state == "unseen":
         limits.append(f"{where}: what it looks like is not known before the boot; root's with mode 0755 is assumed")
-    if directory.labelled:
+    if directory.labelled and not plan.mounter:
         limits.append(
             f"{where}: its ACLs and labels are not copied to a new upper layer; relabel it at boot if it matters"
         )

@@ -16,11 +16,12 @@ apart. What is different, and why:
 - overlayfs.reset is a service before prepare: renames into trash/BOOT-ID, deleted while the boot goes on.
 - overlayfs.upper=volatile is two services with the commands of the generator's plan for such a boot. They mount the
   overlay themselves, before var.mount, which is skipped: a unit can't have its options by condition.
+- Labels of SELinux are given by chcon, and the context to mount in is the builder's word, as nobody can be asked.
 - A nofail disk that is missing or read-only: the generator's fallback service; another one makes that known.
 """
 
 from overlay_generator.model import UnitFile, UnitLink
-from overlay_generator.names import ancestors, fallback_unit, mount_unit, prepare_unit, verify_unit
+from overlay_generator.names import ancestors, failure_mark, fallback_unit, mount_unit, prepare_unit, verify_unit
 from overlay_generator.render import render as render_boot
 from overlayctl.render import flags as render_flags
 from overlayctl.render import services as static_services
@@ -122,6 +123,14 @@ class _Job:
         files += make_failing(mount, UNITS, self.shell, [*self._flags(mount), *_disk_flags(mount)])
         return [*files, *static_services.write_notes(mount)]
 
+    def _make_layers(self, mount: "OverlayMount", memory: str = "") -> "list[str]":
+        path = memory or mount.backing.path
+        names = ("lower", "upper", "work")
+        # With "-", as there may be no SELinux in a boot of it. Without what the image's directory has nobody may mount
+        # there, nor copy up by way of work.
+        label = f"-/usr/bin/chcon --reference={word(mount.where)} {' '.join(f'{path}/{name}' for name in names)}"
+        return [*make_layers(mount, memory), *([label] if self.plan.mounter else [])]
+
     def _flags(self, *mounts: "OverlayMount") -> "list[str]":
         return render_flags.wanted([mount.where for mount in mounts], self.wheres, self.always)
 
@@ -142,7 +151,9 @@ class _Job:
         backing = mount.backing
         unit, service = sections["Unit"], sections["Service"]
         if find(service, _PYTHON) >= 0:
-            replace(service, _PYTHON, (f"ExecStart={command}" for command in make_layers(mount)))
+            replace(service, _PYTHON, (f"ExecStart={command}" for command in self._make_layers(mount)))
+        # Nobody makes that here: a unit's own commands can't tell that one of them has failed.
+        unit.remove(f"ConditionPathExists=!{failure_mark(mount.where)}")
         unit += self._flags(mount)
         unit.append(_no_generated(mount_unit(mount.where)))
         if backing.tmpfs:
@@ -186,9 +197,10 @@ class _Job:
         names = [name_service(m, "mount") for m in self.plan.mounts if mount_unit(m.where) in mount.before]
         own = name_service(mount, "mount")
         replace(unit, "Before=", [" ".join((unit[find(unit, "Before=")], own, *names))])
+        unit.remove(f"ConditionPathExists=!{failure_mark(where)}")
         unit += [*flags, _no_generated(mount_unit(where))]
         if find(service, _PYTHON) >= 0:
-            replace(service, _PYTHON, (f"ExecStart={command}" for command in make_layers(mount, path)))
+            replace(service, _PYTHON, (f"ExecStart={command}" for command in self._make_layers(mount, path)))
 
     def _mount_volatile(self, mount: "OverlayMount", overlay: "Sections", flags: "list[str]") -> "Sections":
         where = mount.where
@@ -214,6 +226,7 @@ class _Job:
                 "Type=oneshot",
                 "RemainAfterExit=yes",
                 # With "-": where it can't be mounted, the image's directory stays and the boot goes on.
+                *[line for line in overlay["Mount"] if line.startswith("SELinuxContext=")],
                 f"ExecStart=-/bin/mount -n -t overlay -o {options} overlay {word(where)}",
             ],
         }

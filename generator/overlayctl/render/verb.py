@@ -22,7 +22,9 @@ from overlay_generator import gather
 from overlay_generator.cmdline import read_request, split_words
 from overlay_generator.decide import decide
 from overlay_generator.dryrun import show
+from overlay_generator.found import Mounter
 from overlay_generator.model import Directory, UnitFile
+from overlay_generator.selinux import is_context
 from overlayctl.errors import Failure
 from overlayctl.output import printable
 from overlayctl.render import limits, units
@@ -67,6 +69,10 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
         "--cmdline", metavar="WORDS", default="overlayfs.mounts",
         help="words of the kernel command line that are known now (default: overlayfs.mounts)",
     )  # fmt: skip
+    parser.add_argument(
+        "--selinux-context", metavar="CONTEXT", default="",
+        help="mount in this SELinux context (default: the one that the policy gives to mount)",
+    )  # fmt: skip
     parser.add_argument("--always", action="store_true", help="mount also where overlayfs.mounts is not given")
 
 
@@ -75,12 +81,15 @@ def run(options: "argparse.Namespace") -> int:
     tree = Tree(_directory(options.root, "--root"))
     _refuse_other_ways(tree)
     words = _read_words(options.cmdline)
-    inputs = _gather(tree, options.cmdline)
+    context = options.selinux_context
+    if context and not is_context(context):
+        raise Failure(f"--selinux-context={context}: not USER:ROLE:TYPE or USER:ROLE:TYPE:RANGE")
+    inputs = _gather(tree, options.cmdline, context)
     plan = _own(decide(inputs))
     if not plan.mounts:
         reasons = "; ".join(str(skipped) for skipped in plan.skipped)
         raise Failure(f"nothing to render: {reasons or 'the words of --cmdline ask for nothing'}")
-    in_memory = _own(decide(_gather(tree, f"{options.cmdline} overlayfs.upper=volatile")))
+    in_memory = _own(decide(_gather(tree, f"{options.cmdline} overlayfs.upper=volatile", context)))
     files = units.render(plan, in_memory, options.always)
     if options.target is None:
         options.output.write(show(files))
@@ -114,7 +123,7 @@ def _refuse_other_ways(tree: Tree) -> None:
         raise Failure(f"the image has {_GENERATOR} and {_PYTHON}: it needs no static units, take out either")
 
 
-def _gather(tree: Tree, cmdline: str) -> "Inputs":
+def _gather(tree: Tree, cmdline: str, context: str) -> "Inputs":
     """What the generator would see in the image, but for the units of an earlier rendering."""
     settings, wrong = gather.read_configuration(tree.root)
     request = read_request(split_words(cmdline), "--cmdline", tuple(settings))
@@ -122,7 +131,19 @@ def _gather(tree: Tree, cmdline: str) -> "Inputs":
     # Of the environment nothing: it is the build machine's.
     inputs = gather.gather(tree.root, {"SYSTEMD_SCOPE": "system", "SYSTEMD_IN_INITRD": "0"}, request, settings)
     inputs.units = {name: unit for name, unit in inputs.units.items() if not tree.is_ours(unit.path)}
+    if context or _has_selinux(tree):
+        inputs.mounter = Mounter(context)
     return inputs
+
+
+def _has_selinux(tree: Tree) -> bool:
+    """True if the image loads a policy (selinux_config(5))."""
+    place = tree.resolve("/etc/selinux/config")
+    if not place:
+        return False
+    with open(tree.root + place, encoding="utf-8", errors="replace") as stream:
+        words = [line.strip().upper() for line in stream]
+    return any(word in ("SELINUX=ENFORCING", "SELINUX=PERMISSIVE") for word in words)
 
 
 def _own(plan: "Plan") -> "Plan":
@@ -156,7 +177,7 @@ def _report(
     fixed = limits.find_fixed_uuid(plan, words, inputs.entries)
     wrong += [fixed] if fixed else []
     notes = [str(skipped) for skipped in plan.skipped if skipped.level != "error"]
-    notes += [*plan.hints, *limits.find_limits(plan, always)]
+    notes += [*plan.warnings, *plan.hints, *limits.find_limits(plan, always)]
     _say("wrong", wrong)
     _say("note", notes)
     return 1 if wrong else 0

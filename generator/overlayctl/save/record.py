@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from overlay_generator import boot, entries, gather
+from overlay_generator import boot, entries, gather, look
 from overlay_generator.model import Plan
 
 _LOOKS = ("lstat", "stat", "listdir", "listxattr", "scandir")
@@ -30,7 +30,7 @@ class Record:
 
 
 class _Recorder:
-    """Stands in for the module posix in gather and entries, the readers of the machine."""
+    """Stands in for the module posix in gather, look and entries, the readers of the machine."""
 
     def __init__(self, root: str, record: Record) -> None:
         self._root = root
@@ -74,9 +74,11 @@ def make_plan(root: str, environ: "Mapping[str, str]") -> "tuple[Plan | None, Re
     own = gather._place
     try:
         vars(gather).update(posix=recorder, _place=recorder.place)
-        # It follows links on the way to mount points.
+        # The one looks by itself, the other follows links on the way to mount points.
+        vars(look).update(posix=recorder)
         vars(entries).update(posix=recorder)
         return boot.make_plan(root, environ), record
     finally:
         vars(gather).update(posix=posix, _place=own)
+        vars(look).update(posix=posix)
         vars(entries).update(posix=posix)

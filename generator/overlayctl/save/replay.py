@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from overlay_generator import dryrun, gather
+from overlay_generator.look import Look
 from overlay_generator.model import Directory
 from overlayctl.save import layout
 
@@ -67,10 +68,10 @@ def run_generator(tree: str, environ: "dict[str, str]", noted: Noted) -> str:
 def run(argv: "Sequence[str]") -> None:
     """The generator's dry run, as the whole life of a process; the first word is what build() noted."""
     noted = {where: tuple(known) for where, known in json.loads(argv[1]).items()}
-    look = gather._read_directory
+    read_directory = gather._read_directory
 
-    def read(root: str, where: str, elsewhere: "set[str]") -> Directory:
-        found = look(root, where, elsewhere)
+    def read(look: Look, where: str, elsewhere: "set[str]") -> Directory:
+        found = read_directory(look, where, elsewhere)
         return Directory("directory", "", *noted[where]) if found.state == "directory" and where in noted else found
 
     vars(gather)["_read_directory"] = read

@@ -102,3 +102,41 @@ check_overlay_on_top_is_refused() {
         *) die "refused for another reason: $said; $(dmesg | tail -n 3)" ;;
     esac
 }
+
+# make-extension: a directory that systemd-sysext(8) takes
+check_make_extension() {
+    release=/var/lib/extensions/test/usr/lib/extension-release.d
+    mkdir -p $release /var/lib/extensions/test/usr/share/boot-test
+    echo 'ID=_any' > $release/extension-release.test
+    echo extended > /var/lib/extensions/test/usr/share/boot-test/file
+    sync -f /var
+}
+
+check_extension_merges() {
+    systemd-sysext merge
+    check_extension_is_there
+    systemd-sysext unmerge
+}
+
+check_extension_is_there() {
+    check_holds /usr/share/boot-test/file:extended
+}
+
+# mapped-before-copy-up:PATH, with old in it: what docs/containers.md says of such a file
+check_mapped_before_copy_up() {
+    python3 -ISc '
+import mmap, os, sys
+path = sys.argv[1]
+reader = os.open(path, os.O_RDONLY)
+mapping = mmap.mmap(reader, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+writer = os.open(path, os.O_RDWR)
+os.pwrite(writer, b"new", 0)
+os.fsync(writer)
+found = mapping[:3], os.pread(reader, 3, 0)
+again = mmap.mmap(os.open(path, os.O_RDONLY), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+os.pwrite(writer, b"two", 0)
+found += (again[:3],)
+if found != (b"old", b"new", b"two"):
+    sys.exit(f"the mapping, a read and a mapping from after the copy-up: {found}")
+' "$1"
+}

@@ -93,6 +93,8 @@ def is_meant_to_differ(path: str, line: str) -> bool:
 def is_meant_to_go(path: str, line: str) -> bool:
     if path.startswith("fallback-"):
         return line.startswith("ConditionPathIsMountPoint=!")
+    if path.startswith("prepare-") and line.startswith("ConditionPathExists=!/run/systemd/generator/"):
+        return True
     return line.startswith("ExecStart=/usr/bin/python3 ")
 
 

@@ -343,3 +343,36 @@ def test_notes_of_others_stay(render: Render, tmp_path: Path) -> None:
     result = render("--root", root, "--output", root)
     assert (result.returncode, "is there already, and not of overlayctl render" in result.stderr) == (3, True)
     assert (notes / "var.json").read_text() == "mine\n"
+
+
+CONTEXT = "system_u:system_r:init_t:s0"
+
+
+@pytest.mark.parametrize("config", ["", "SELINUX=disabled\n", "# x\nSELINUX=enforcing\nSELINUXTYPE=default\n"])
+@pytest.mark.parametrize("context", ["", CONTEXT])
+def test_an_image_with_selinux_gets_labels_and_the_context_that_is_asked_for(
+    config: str, context: str, render: Render, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    arguments = build("01", root)
+    (root / "etc/selinux").mkdir(parents=True)
+    (root / "etc/selinux/config").write_text(config)
+    (root / "usr/bin").mkdir(parents=True, exist_ok=True)
+    (root / "usr/bin/chcon").touch()
+    asked = [f"--selinux-context={context}"] if context else []
+    result = render("--root", root, *arguments, *asked)
+    assert result.returncode == 0, result.stderr
+    on = "enforcing" in config or bool(context)
+    lines = result.stdout.splitlines()
+    names = " ".join(f"/run/buildroot/mounts/var/{name}" for name in ("lower", "upper", "work"))
+    assert (f'ExecStart=-/usr/bin/chcon --reference="/var" {names}' in lines) is on
+    assert (f"SELinuxContext=-{context}" in lines) is bool(context)
+    assert ("--selinux-context=" in result.stderr) is (on and not context)
+
+
+def test_a_context_that_is_none_is_refused(render: Render, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    build("01", root)
+    result = render("--root", root, "--selinux-context=init_t")
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "--selinux-context=init_t: not USER:ROLE:TYPE" in result.stderr

@@ -1,0 +1,237 @@
+"""Looks into a tree without taking what is refused for what is missing: EACCES is not ENOENT.
+
+A generator runs in a domain of its own where SELinux has a say, and may look at less than PID 1, which reads the same
+files afterwards. What was refused is told, with what was assumed for it. Here too is what the kernel's own files and
+unit files say: one module in place of three, as each costs a boot.
+"""
+
+import errno
+import posix
+
+from overlay_generator.fstab import unescape
+from overlay_generator.model import Mounted, Unit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_MODULE = b"/overlay.ko"
+_NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG)  # nothing is where that leads
+# systemd's src/libsystemd/sd-path/path-lookup.c, 247 to 262: what outranks a generator's normal directory,
+# and what it outranks itself.
+_ABOVE_US = (
+    "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
+    "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system", "/run/systemd/system.attached",
+)  # fmt: skip
+# Where packages put units, and masks for them; a look into all directories costs more than it tells.
+_PACKAGED = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+_BELOW_US = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+_TYPE_BITS, _SYMLINK, _REGULAR = 0o170000, 0o120000, 0o100000  # S_IFMT, S_IFLNK and S_IFREG of stat(2)
+
+
+class Look:
+    """Looks into the tree at `root` ("": this machine); `refused` has a sentence for each thing that it may not see.
+
+    `read` and `place` are gather's, which uses this: the content of a path in the tree, and where that is on this
+    machine. `doubt` says what is assumed where something is refused.
+    """
+
+    def __init__(
+        self, root: str, read: "Callable[[str, str], bytes]", place: "Callable[[str, str, bool], str]"
+    ) -> None:
+        self.root = root
+        self._read = read
+        self._place = place
+        self.refused: list[str] = []
+
+    def read(self, path: str, doubt: str) -> "bytes | None":
+        """The content of `path`, empty if nothing is there, None if that can't be told."""
+        try:
+            return self._read(self.root, path)
+        except OSError as error:
+            return b"" if self._is_missing(error, path, "read", doubt) else None
+
+    def list(self, path: str, doubt: str) -> "list[str]":
+        """The names in the directory `path`, none if it is not there or refused."""
+        try:
+            return posix.listdir(self._place(self.root, path, True))
+        except OSError as error:
+            self._is_missing(error, path, "read", doubt)
+            return []
+
+    def stat(self, path: str, doubt: str, follow: bool = False) -> "posix.stat_result | None":
+        """What stands at `path`, or, with `follow`, where a link there leads; None if nothing is there or refused."""
+        try:
+            return (posix.stat if follow else posix.lstat)(self._place(self.root, path, follow))
+        except ValueError:
+            return None  # a name that no file can have
+        except OSError as error:
+            self._is_missing(error, path, "looked at", doubt)
+            return None
+
+    def read_link(self, path: str, doubt: str) -> str:
+        """Where the link `path` leads, "" if it is gone or refused."""
+        try:
+            return posix.readlink(self._place(self.root, path, False))
+        except OSError as error:
+            self._is_missing(error, path, "read", doubt)
+            return ""
+
+    def exists(self, path: str, unknown: bool) -> bool:
+        """True if something is at `path`; `unknown` where that is refused."""
+        try:
+            posix.lstat(self._place(self.root, path, False))
+        except OSError as error:
+            doubt = "it is taken as there" if unknown else "it is taken as missing"
+            return not self._is_missing(error, path, "looked at", doubt) and unknown
+        return True
+
+    def _is_missing(self, error: OSError, path: str, verb: str, doubt: str) -> bool:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno in _NOWHERE:
+            return True
+        text = f"{path} can't be {verb} ({error.strerror}); {doubt}"
+        if text not in self.refused:
+            self.refused.append(text)
+        return False
+
+
+def read_kernel(look: "Look") -> "tuple[str, str]":
+    """How the kernel has overlayfs (built in, module, absent, unknown), and its release.
+
+    The module lists come first: they say the same before and after the module was loaded.
+    """
+    releases = _find_releases(look) if look.root else [posix.uname().release]
+    doubt = "overlayfs is taken for a module"
+    hidden = ""
+    for release in releases:
+        for directory in (f"/usr/lib/modules/{release}", f"/lib/modules/{release}"):
+            if is_built_in(look.read(f"{directory}/modules.builtin", doubt) or b""):
+                return "built in", release
+            listed = look.read(f"{directory}/modules.dep", doubt)
+            if listed is None:
+                hidden = hidden or release
+                continue
+            module = find_module(listed)
+            if module and look.exists(f"{directory}/{module}", True):
+                return "module", release
+    if hidden:
+        # Not what the kernel has now: that differs at a reload. modprobe may look there; where it finds nothing, the
+        # image's directory stays as it is, and a built-in overlayfs has its /sys/module/overlay as well.
+        return "module", hidden
+    filesystems = look.read("/proc/filesystems", doubt)
+    if is_registered(filesystems or b""):
+        return "built in", releases[0] if releases else ""
+    if filesystems is None:
+        return "module", releases[0] if releases else ""
+    return ("absent" if filesystems or releases else "unknown"), (releases[0] if releases else "")
+
+
+def _find_releases(look: "Look") -> "list[str]":
+    """The kernels that the tree may run: the one its /proc tells, else all that it has modules for."""
+    running = (look.read("/proc/sys/kernel/osrelease", "any kernel may run there") or b"").strip()
+    if running:
+        return [running.decode("utf-8", "surrogateescape")]
+    for directory in ("/usr/lib/modules", "/lib/modules"):
+        names = look.list(directory, "it may have a module of overlayfs")
+        if names:
+            return sorted(names)
+    return []
+
+
+def read_units(look: "Look", names: "Iterable[str]") -> "dict[str, Unit]":
+    """The unit files of these `names`, the highest of each: they outrank ours, or ours hide them."""
+    return _read(look, names, (*_ABOVE_US, *_BELOW_US))
+
+
+def read_packaged(look: "Look", names: "Iterable[str]") -> "dict[str, Unit]":
+    """The same for units that come with packages and are no rivals of ours."""
+    return _read(look, names, _PACKAGED)
+
+
+def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") -> "dict[str, Unit]":
+    units: dict[str, Unit] = {}
+    for name in names:
+        for directory in directories:
+            path = f"{directory}/{name}"
+            info = look.stat(path, "if it masks or provides something is left to PID 1")
+            if info is None:
+                continue
+            if _is_mask(look, path, info):
+                kind = "mask"
+            elif directory in _ABOVE_US:
+                kind = "provided"
+            else:
+                # Of one that can't be read nobody knows that ours may take its place.
+                text = look.read(path, "it is taken as another unit than ours") or b""
+                kind = "buildroot" if b"/run/buildroot/mounts/" in text else "vendor"
+            units[name] = Unit(kind, path)
+            break
+    return units
+
+
+def _is_mask(look: "Look", path: str, info: "posix.stat_result") -> bool:
+    """True for an empty unit file, and a link to one or to /dev/null (null_or_empty() in systemd)."""
+    if info.st_mode & _TYPE_BITS == _SYMLINK:
+        doubt = "it is not taken as a mask"
+        link = look.read_link(path, doubt)
+        if not link:
+            return False
+        target: list[str] = []
+        for part in (link if link.startswith("/") else f"{path}/../{link}").split("/"):
+            if part == "..":
+                target = target[:-1]
+            elif part not in ("", "."):
+                target.append(part)
+        if target == ["dev", "null"]:
+            return True
+        found = look.stat(f"/{'/'.join(target)}", doubt, follow=True)
+        if found is None:
+            return False
+        info = found
+    return info.st_size == 0 and info.st_mode & _TYPE_BITS == _REGULAR
+
+
+def read_text(look: "Look", name: str) -> str:
+    """The text of the unit `name`, "" where there is none."""
+    at = name.find("@")
+    file = name[: at + 1] + name[name.rfind(".") :] if at > 0 else name
+    doubt = "what waits for what is told by the rest"
+    for directory in (*_ABOVE_US, *_BELOW_US):
+        text = (look.read(f"{directory}/{file}", doubt) or b"").decode("utf-8", "surrogateescape")
+        if text:
+            return text
+    return ""
+
+
+def is_built_in(modules_builtin: bytes) -> bool:
+    """True if modules.builtin (kernel's Documentation/kbuild/kbuild.rst) lists overlayfs."""
+    return _MODULE in modules_builtin
+
+
+def find_module(modules_dep: bytes) -> str:
+    """The path of the overlayfs module below its kernel's directory, "" if modules.dep (modules.dep(5)) has none."""
+    position = modules_dep.find(_MODULE)
+    while position >= 0:
+        start = modules_dep.rfind(b"\n", 0, position) + 1
+        end = modules_dep.find(b":", start)
+        if position < end:
+            return modules_dep[start:end].decode("utf-8", "surrogateescape")
+        # Behind the colon it is what another module needs.
+        position = modules_dep.find(_MODULE, position + 1)
+    return ""
+
+
+def is_registered(filesystems: bytes) -> bool:
+    """True if /proc/filesystems has overlayfs. False proves nothing: a module is loaded at its first use."""
+    return b"\toverlay\n" in filesystems
+
+
+def parse_mountinfo(text: str) -> "list[Mounted]":
+    """The mounts of /proc/PID/mountinfo (proc_pid_mountinfo(5)), lines that make no sense left out."""
+    mounted = []
+    for line in text.split("\n"):
+        head, separator, tail = line.partition(" - ")
+        fields, rest = head.split(" "), tail.split(" ")
+        if separator and len(fields) >= 6 and len(rest) >= 3:
+            mounted.append(Mounted(unescape(fields[4]), rest[0], rest[2], fields[5]))
+    return mounted

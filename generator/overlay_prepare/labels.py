@@ -1,0 +1,149 @@
+"""What SELinux wants of prepare: labels for what it makes, and a domain in which its small overlay can be tried."""
+
+import errno
+import posix
+
+from overlay_generator.names import ancestors, is_below
+from overlay_prepare.files import find_kind
+from overlay_prepare.report import WARNING, Refused, describe, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_generator.model import Mounted
+    from overlay_prepare.folder import Folder
+
+LABEL = "security.selinux"
+_TOP = "/sys/fs/selinux"
+_OWN = "/proc/self/attr/"
+_MATCHPATHCON = "/usr/sbin/matchpathcon"
+_NONE = (errno.ENODATA, errno.EOPNOTSUPP)  # it has no label
+
+
+def is_on() -> bool:
+    """True where the kernel has SELinux switched on. Raises OSError."""
+    return bool(find_kind(_TOP))
+
+
+def verify_mounter(context: str, where: str) -> None:
+    """Raises Refused where an overlay on `where`, mounted in `context`, could not be mounted or would serve nobody.
+
+    The generator has chosen it without being allowed to ask. Before the layers are made: without them nothing is
+    mounted, and the image's directory stays as it is, where a failed mount would end in an emergency shell.
+    """
+    from overlay_generator import selinux
+
+    try:
+        fault = selinux.find_fault(context, [selinux.read_label(where)]) if selinux.is_enforcing() else ""
+    except (OSError, ValueError):
+        return  # nor is this allowed to ask: then it is tried
+    if fault:
+        raise Refused(f"SELinux: {fault}; see docs/security-modules.md")
+
+
+def warn_of_one_label(mounted: "Mounted") -> None:
+    """Say that all files of `mounted` have the same label."""
+    if any(option.startswith("context=") for option in mounted.options.split(",")):
+        text = "context= gives all files one label, and most services are denied theirs; write rootcontext= instead"
+        say(WARNING, f"{mounted.where}: {text}")
+
+
+def follow(source: str, made: "Folder") -> None:
+    """Give the directory `made` the label of `source`, if that has one."""
+    try:
+        label = posix.getxattr(source, LABEL)
+    except OSError as error:
+        if error.errno not in _NONE:
+            say(WARNING, f"the label of {source} can't be read ({error.strerror})")
+        return
+    give(made, label)
+
+
+def find_for(path: str, where: str) -> bytes:
+    """The label for `path` below `where`, which the image has not: the policy's own word where that can be asked, else
+    that of the nearest directory that the image has. Empty where there is none. Raises OSError.
+    """
+    if not is_on():
+        return b""
+    from overlay_generator.selinux import is_context
+
+    if find_kind(_MATCHPATHCON):
+        found = _read_output(_MATCHPATHCON, "-n", path).strip()
+        if is_context(found.decode("utf-8", "replace")):
+            return found
+    nearest = next((above for above in ancestors(path) if is_below(above, where) and find_kind(above) == "d"), where)
+    try:
+        return posix.getxattr(nearest, LABEL)
+    except OSError as error:
+        if error.errno in _NONE:
+            return b""
+        raise
+
+
+def give(made: "Folder", label: bytes) -> None:
+    """Give the directory `made` the `label`; nothing where that is empty."""
+    if not label or read(made) == label:
+        return
+    try:
+        posix.setxattr(made.fd, LABEL, label)
+    except OSError as error:
+        text = label.rstrip(b"\0").decode("utf-8", "replace")
+        say(WARNING, f"{made.path} can't have the label {text}: {error.strerror}")
+
+
+def read(made: "Folder") -> bytes:
+    """The label of an open directory, empty where it has none; what else there is shows when one is set."""
+    try:
+        return posix.getxattr(made.fd, LABEL)
+    except OSError:
+        return b""
+
+
+class OwnDomain:
+    """While it is entered, what this process starts stays in its SELinux domain; nothing without SELinux."""
+
+    def __enter__(self) -> None:
+        """Ask for it. Where that is refused, programs get the domain that they get anyway."""
+        try:
+            if not is_on():
+                return
+            from overlay_generator.gather import read_file
+            from overlay_generator.selinux import is_context
+
+            context = read_file(f"{_OWN}current")
+            if is_context(context.rstrip(b"\0\n").decode("utf-8", "replace")):
+                self._write(context)
+        except OSError as error:
+            say(WARNING, f"the overlay is tried in another SELinux domain than this one: {describe(error)}")
+
+    def __exit__(self, *_: object) -> None:
+        """Take it back."""
+        try:
+            if is_on():
+                self._write(b"\n")
+        except OSError:
+            pass  # it was not to be had then, and there is nothing to take back
+
+    @staticmethod
+    def _write(data: bytes) -> None:
+        fd = posix.open(f"{_OWN}exec", posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, data)
+        finally:
+            posix.close(fd)
+
+
+def _read_output(*command: str) -> bytes:
+    """What `command`, named by its path, prints; its first 4 KiB. Raises OSError."""
+    reader, writer = posix.pipe()
+    try:
+        actions = [(posix.POSIX_SPAWN_DUP2, writer, 1), (posix.POSIX_SPAWN_CLOSE, reader)]
+        pid = posix.posix_spawn(command[0], command, posix.environ, file_actions=actions)
+        posix.close(writer)
+        writer = -1
+        data = posix.read(reader, 4096)
+        posix.waitpid(pid, 0)
+        return data
+    finally:
+        posix.close(reader)
+        if writer >= 0:
+            posix.close(writer)
