@@ -45,7 +45,11 @@ FLOORS = {
     "overlayctl.stage": LAYERS,
 }
 # Never loaded at a boot where nothing has changed, see test_prepare_loads_little_where_nothing_has_changed().
-ALLOWED = {"overlay_prepare.manifest": {"hashlib"}, "overlay_prepare.resetrequest": {"fnmatch"}}
+ALLOWED = {
+    "overlay_prepare.manifest": {"hashlib"},
+    "overlay_prepare.projects": {"fcntl"},
+    "overlay_prepare.resetrequest": {"fnmatch"},
+}
 
 
 def _own(package: str, *names: str) -> "set[str]":

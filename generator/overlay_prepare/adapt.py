@@ -55,9 +55,11 @@ def _prepare_disk(request: Request, fstype: str) -> str:
     from overlay_prepare.persistent import make_persistent
 
     try:
-        fitness.verify(fitness.find_mounted(request.mount), "")
+        mounted = fitness.find_mounted(request.mount)
+        fitness.verify(mounted, "")
         with open_backing(request) as backing:
             make_persistent(request, backing)
+            fitness.warn_of_projects(mounted, backing, request.where)
     except (Unusable, OSError) as error:
         # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
         fitness.run("/bin/umount", request.mount)

@@ -93,6 +93,14 @@ def check_work(backing: Folder) -> None:
         raise Unusable(f"{backing.path}/work can't be used: {error.strerror}") from error
 
 
+def warn_of_projects(mounted: Mounted, backing: Folder, where: str) -> None:
+    """Say where project IDs keep files from being copied up. Only where there may be some: it costs one more module."""
+    if mounted.fstype == "xfs" or "prjquota" in mounted.options.split(","):
+        from overlay_prepare.projects import warn_of_clash
+
+        warn_of_clash(backing, where)
+
+
 def run(*command: str) -> None:
     """Run `command`, named by its path. Raises OSError if it fails."""
     pid = posix.posix_spawn(command[0], command, posix.environ)

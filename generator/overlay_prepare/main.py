@@ -82,6 +82,7 @@ def prepare(request: Request) -> str:
 
             with open_backing(request) as backing:
                 make_persistent(request, backing)
+                fitness.warn_of_projects(mounted, backing, request.where)
         return ""
     except (Unusable, OSError) as error:
         if not request.fallback:

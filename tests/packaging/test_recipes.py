@@ -56,3 +56,30 @@ def test_every_page_on_persistent_data_explains_both_times(page: str) -> None:
     text = _read()[page]
     assert all(word in text for word in ("x-systemd.device-timeout=", "x-systemd.mount-timeout=", "90 s"))
     assert "unlocked" in text
+
+
+# Six fields of which the second is a path; what stands before it in a table, a manual or a unit is not part of it.
+ENTRY = re.compile(
+    r"(?:(?:[A-Z]+=|/|ubi)[^\s`|]+|tmpfs)[ \t]+/[^\s`|]*[ \t]+[a-z0-9]+[ \t]+[^\s`|]+"
+    r"[ \t]+[0-2][ \t]+[0-2](?![^\s`|\"])"
+)
+
+
+def _find_entries(text: str) -> "set[str]":
+    return {" ".join(match[0].split()) for match in ENTRY.finditer(text)}
+
+
+def test_every_line_that_the_documentation_prints_is_booted_as_it_stands() -> None:
+    scenarios = (REPOSITORY / "tests/boot/scenarios").glob("*.ini")
+    booted = {" ".join(line.split()) for path in scenarios for line in path.read_text().splitlines()}
+    pages = {name: text for name, text in _read().items() if name.startswith(("README", "docs/", "packaging/man/"))}
+    printed = [(name, entry) for name, text in pages.items() for entry in sorted(_find_entries(text))]
+    assert len(printed) > 10
+    assert [(name, entry) for name, entry in printed if entry not in booted] == []
+
+
+def test_a_line_is_found_in_tables_blocks_and_manuals() -> None:
+    text = "| a disk | `LABEL=a /b ext4 x 0 2`, on top |\nubi0:a /c ubifs y 0 0\n"
+    text += 'X = "LABEL=d /e auto z 0 2"\n  tmpfs  /f  tmpfs  m  0 0\n'
+    wanted = {"LABEL=a /b ext4 x 0 2", "ubi0:a /c ubifs y 0 0", "LABEL=d /e auto z 0 2", "tmpfs /f tmpfs m 0 0"}
+    assert _find_entries(text) == wanted

@@ -31,6 +31,11 @@ RULES = {
         "{where} is mounted read-only, and can't hold an upper layer",
         "take ro out of its options",
     ),
+    "upper-in-memory": (
+        WARNING,
+        "{where} is on {what}, a disk in memory: what is written to {overlaid} is gone after each boot",
+        "use a disk; or take the line out, for a tmpfs, which gives back what is deleted",
+    ),
     "upper-network": (
         ERROR,
         "{where} waits for the network (_netdev), which comes after {overlaid} is needed",

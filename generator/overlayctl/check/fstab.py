@@ -13,6 +13,8 @@ _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
 # Seconds from the first moment of systemd, before udevd runs. What is unlocked or put together comes later.
 _ENOUGH, _ENOUGH_UNLOCKED = 30, 90
+# zram, brd and null_blk: as overlayctl status has them, told by what they are rather than by their names.
+_IN_MEMORY = re.compile(r"/dev/(?:zram|ram|nullb)\d+")
 _NO_DEVICE = re.compile(r"ubi\d*[:_!]")
 
 
@@ -53,7 +55,10 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
     unlocked = entry.what.startswith("/dev/mapper/")
     if not is_required(entry) and _is_device(entry.what) and not given and not unlocked:
         rules.append("no-timeout")
-    findings = [make(rule, entry.source, entry.line, where=entry.where, overlaid=overlaid) for rule in rules]
+    if _IN_MEMORY.fullmatch(entry.what):
+        rules.append("upper-in-memory")
+    words = {"where": entry.where, "overlaid": overlaid, "what": entry.what}
+    findings = [make(rule, entry.source, entry.line, **words) for rule in rules]
     if given and _NO_DEVICE.match(entry.what):
         findings.append(make("timeout-ignored", entry.source, entry.line, where=entry.where, what=entry.what))
     enough = _ENOUGH_UNLOCKED if unlocked else _ENOUGH

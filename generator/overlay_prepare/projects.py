@@ -1,0 +1,45 @@
+"""Project IDs of directories, by which xfs, ext4 and f2fs count quotas (xfs_quota(8), chattr(1)).
+
+A directory that hands its ID on (FS_XFLAG_PROJINHERIT) takes in no file with another one: rename(2) fails with EXDEV.
+overlayfs makes each copy-up in work and renames it into upper, so the two have to agree.
+"""
+
+import posix
+import sys
+
+from overlay_prepare.report import WARNING, describe, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overlay_prepare.folder import Folder
+
+_GET = 0x801C581F  # FS_IOC_FSGETXATTR of <linux/fs.h>: _IOR('X', 31, struct fsxattr)
+_GET_ELSEWHERE = 0x401C581F  # the same where the direction of an ioctl has other bits
+_OTHER_BITS = ("mips", "ppc", "alpha", "sparc", "parisc")
+_SIZE = 28  # bytes of struct fsxattr: flags, extent size, extents, project, extent size of copies, padding
+_INHERITS = 0x200  # FS_XFLAG_PROJINHERIT
+
+
+def warn_of_clash(backing: "Folder", where: str) -> None:
+    """Warn if no file can be moved from `backing`/work to its upper, as every first write to a file of `where` is."""
+    try:
+        (flags, upper), (_, work) = (_read(backing, name) for name in ("upper", "work"))
+    except OSError as error:
+        say(WARNING, f"{where}: it is not known whether upper and work have the same project ID: {describe(error)}")
+        return
+    if flags & _INHERITS and upper != work:
+        say(
+            WARNING,
+            f"{where}: files of the image can't be changed (EXDEV): the project ID of {backing.path}/upper is {upper}, "
+            f"that of work {work}; run chattr +P -p {upper} {backing.path}/work, and boot again",
+        )
+
+
+def _read(backing: "Folder", name: str) -> "tuple[int, int]":
+    """The flags and the project ID of the directory `name`. Raises OSError."""
+    from fcntl import ioctl
+
+    with backing.open(name) as folder:
+        data = ioctl(folder.fd, _GET_ELSEWHERE if posix.uname().machine.startswith(_OTHER_BITS) else _GET, bytes(_SIZE))
+    numbers = [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, _SIZE, 4)]
+    return numbers[0], numbers[3]

@@ -1,0 +1,90 @@
+"""Project IDs on an xfs of the test's own: what is warned of is what overlayfs does, and the cure cures it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import overlay_prepare
+from hold import hold
+from overlay_generator.model import Mounted
+from overlay_prepare import fitness, projects
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+
+# In $1, with $2 done to it: what prepare says, and then whether a file of the image can be written to.
+SCRIPT = """
+    set -e
+    truncate -s 320M "$1/disk"
+    mkfs.xfs -q -f "$1/disk" 2>/dev/null || exit 77
+    mkdir "$1/at" "$1/image" "$1/merged"
+    echo shipped >"$1/image/file"
+    mount -o loop "$1/disk" "$1/at" || exit 77
+    cd "$1/at"
+    mkdir upper work
+    eval "$2"
+    /usr/bin/python3 -c '
+import sys
+from overlay_generator.model import Mounted
+from overlay_prepare.fitness import warn_of_projects
+from overlay_prepare.folder import open_top
+with open_top(sys.argv[1], print) as backing:
+    warn_of_projects(Mounted(sys.argv[1], "xfs", "rw"), backing, "/var")
+' "$1/at" 2>&1
+    mount -t overlay -o "lowerdir=$1/image,upperdir=$1/at/upper,workdir=$1/at/work" overlay "$1/merged"
+    if echo mine >>"$1/merged/file"; then echo written; else echo refused; fi 2>/dev/null
+"""
+
+
+def _try(tmp_path: Path, done_to_it: str) -> "tuple[str, str]":
+    """What was said, and `written` or `refused`."""
+    environ = {**os.environ, "PYTHONPATH": str(Path(overlay_prepare.__file__).parents[1])}
+    command = ["unshare", "-m", "sh", "-c", SCRIPT, "sh", str(tmp_path), done_to_it]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("no xfs can be made or mounted here")
+    assert done.returncode == 0, done.stderr
+    said, _, end = done.stdout.rstrip().rpartition("\n")
+    return said, end
+
+
+ID = 'xfs_io -c "chproj 42" upper; xfs_io -c "chattr +P" upper'
+
+
+@pytest.mark.parametrize(
+    ("done_to_it", "warned", "end"),
+    [
+        (":", False, "written"),
+        (ID, True, "refused"),
+        # Without being handed on the ID is nobody's concern.
+        ('xfs_io -c "chproj 42" upper', False, "written"),
+        ('xfs_io -c "chproj 42" work; xfs_io -c "chattr +P" work', False, "written"),
+        (f"{ID}; chattr +P -p 42 work", False, "written"),
+    ],
+)
+def test_the_warning_is_what_the_kernel_does(done_to_it: str, warned: bool, end: str, tmp_path: Path) -> None:
+    said, ended = _try(tmp_path, done_to_it)
+    assert ended == end
+    assert ("can't be changed (EXDEV)" in said) == warned
+    if warned:
+        why = f"the project ID of {tmp_path}/at/upper is 42, that of work 0"
+        cure = f"run chattr +P -p 42 {tmp_path}/at/work, and boot again"
+        assert said == f"<4>/var: files of the image can't be changed (EXDEV): {why}; {cure}"
+    else:
+        assert said == ""
+
+
+def test_a_file_system_without_them_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(projects, "warn_of_clash", refuse)
+    fitness.warn_of_projects(Mounted("/mnt", "ext4", "rw,noprjquota"), None, "/var")  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        fitness.warn_of_projects(Mounted("/mnt", "ext4", "rw,prjquota"), None, "/var")  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_asked_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    projects.warn_of_clash(hold(tmp_path), "/var")  # neither is there
+    assert "it is not known whether upper and work have the same project ID" in capsys.readouterr().err
