@@ -1,4 +1,4 @@
-"""The whole way of a boot on one screen: PID 1 calls, units come out (systemd.generator(7)).
+"""A whole run at boot on one screen: PID 1 calls, units come out (systemd.generator(7)).
 
 Import discipline: the modules of this path import `posix`, `_signal` and each other, nothing else, and what a
 boot without the flag doesn't need is imported inside functions. PID 1 waits for us at each boot and reload.
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from overlay_generator.model import Plan, Problem, UnitFile, UnitLink
 
-# PID 1 gives all generators together 90 s, and freezes where they take longer (systemd 253 and later). A machine that
-# starves took more than 10 s for what takes 0.1 s here, and was left with a read-only /var.
+# PID 1 gives all generators together 90 s, and freezes if they take longer (systemd 253 and later). With a shorter
+# limit, a starved machine that took more than 10 s for what takes 0.1 s here was left with a read-only /var.
 TIME_LIMIT = 40
 
 
 def run(argv: "list[str]") -> None:
     """main() as the whole life of a process. Does not return."""
-    # Not sys.exit(): what the interpreter then tidies up costs a quarter of its start, and nothing is buffered.
+    # Not sys.exit(): the interpreter's teardown takes a quarter of the time of its start, and nothing is buffered.
     posix._exit(main(argv))
 
 
@@ -34,7 +34,7 @@ def main(argv: "list[str]") -> int:
             return generate("", gather.read_environ(), {"normal": argv[1], "late": argv[3]})
         return fail(f"takes one directory or three, not {len(argv) - 1}; see overlay-generator --help")
     except BaseException as error:
-        # There is nobody to see a traceback, and dying by a signal takes other generators along (systemd 254).
+        # Nobody would see a traceback, and dying by a signal takes the other generators along (systemd 254).
         return fail_by(error)
 
 
@@ -111,7 +111,7 @@ def fail(text: str) -> int:
 
 
 def fail_by(error: BaseException) -> int:
-    """Log what nobody expected; 1, the exit status that goes with it."""
+    """Log an error that nobody expected; 1, the exit status that goes with it."""
     return fail(f"{type(error).__name__}: {error}; what is not named above was not done")
 
 
@@ -120,7 +120,7 @@ class Stopped(BaseException):
 
 
 def _guard() -> None:
-    """Turn what would kill us into an exception: units written half are then taken back, and siblings live."""
+    """Turn signals that would kill us into an exception: half-written units are removed, other generators live on."""
     # The built-in half of the module signal, loaded in every interpreter; signal itself imports enum (3 ms).
     import _signal  # type: ignore[import-not-found]
 
@@ -133,7 +133,7 @@ def _guard() -> None:
 
 
 def _log_left(left: "Sequence[Problem]") -> None:
-    """Tell what another generator mounts: that is no fault of anybody's."""
+    """Log what another generator mounts as a notice: that is nobody's fault."""
     if left:
         from overlay_generator.log import NOTICE, log
 

@@ -21,7 +21,7 @@ def split_words(text: str) -> "list[str]":
     """
     if "\0" in text:
         return [word for word in text.split("\0") if word]
-    # The line's own end is no part of a word, also where a quote was left open.
+    # The newline at the end is not part of a word, even if a quote was left open.
     text = text.rstrip("\n")
     words: list[str] = []
     word: str | None = None
@@ -47,7 +47,7 @@ def split_words(text: str) -> "list[str]":
 
 
 def parse_boolean(text: str) -> "bool | None":
-    """True, False, or None if `text` is no boolean (parse_boolean() in systemd's src/basic/parse-util.c)."""
+    """True, False, or None if `text` is not a boolean (parse_boolean() in systemd's src/basic/parse-util.c)."""
     text = text.lower()
     return True if text in _TRUE else False if text in _FALSE else None
 
@@ -73,7 +73,7 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
     for word in words:
         key, equals, value = word.partition("=")
         if listing and not equals and word.startswith(("/", ",/")):
-            # A blank in a list: what is after it is another word.
+            # There is a blank in a list, and what follows it is another word.
             meant = f"{listing.rstrip(',')},{word.lstrip(',')}"
             unknown.append(
                 Problem(f'"{word}" is no part of the list before the blank, and was ignored; write {meant}', source)
@@ -90,7 +90,7 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
         elif key == "systemd.mask" and value:
             masked.append(_mangle_unit(value))
         elif key.replace("-", "_") == "overlayfs.mounts":
-            # The last one wins, and with it what is wrong with it.
+            # The last one wins, and only its errors count.
             mounts, wrong = _read_mounts(value if equals else "yes", source, default)
         elif key.replace("-", "_") == "overlayfs.upper":
             in_memory = value == "volatile"

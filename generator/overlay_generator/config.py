@@ -4,7 +4,7 @@
     Policy=keep
     Passthrough=/var/lib/docker /var/log/journal
 
-Bad lines are told and left out; what is good beside them stays.
+Bad lines are reported and ignored; the good ones beside them count.
 """
 
 from overlay_generator.cmdline import split_words
@@ -13,11 +13,12 @@ from overlay_generator.names import find_fault, is_below, normalise
 
 POLICIES = ("keep", "refresh", "prune", "reset")
 _NOTIFY = ("fail", "notice")
-# The first two where nothing is said: a dead data disk must not make a device go back and forth between its images.
+# The first two are the default: a dead data disk must not make a device go back and forth between its images.
 REQUIRED = ("writable", "current-image", "persistent")
 _FLAGS = ("nosuid", "nodev", "noexec", "noatime", "nodiratime")
-# Not uuid= and verity=: where the kernel is too old for an option, there is no overlay at all.
-# Of the kernel's Documentation/filesystems/overlayfs.rst; the layers are ours, and user.overlay.* is not looked at.
+# From the kernel's Documentation/filesystems/overlayfs.rst. Not uuid= and verity=: with an option that the kernel is
+# too old for, there is no overlay at all. Not the layers, which are ours, nor userxattr: nothing here reads
+# user.overlay.* attributes.
 _OPTIONS = {
     "redirect_dir": ("on", "off", "follow", "nofollow"), "index": ("on", "off"), "xino": ("on", "off", "auto"),
     "metacopy": ("on", "off"), "nfs_export": ("on", "off"), "volatile": ("",),
@@ -73,7 +74,7 @@ def _join_lines(text: str) -> "list[tuple[int, str]]":
         if line[:1] in ("#", ";") or not (line.rstrip(_BLANKS) or open_line):
             continue
         start = start if open_line else number
-        # An odd number of them, the last characters of the line: two are one that is meant.
+        # An odd number of backslashes at the end: two of them stand for one that is meant literally.
         if (len(line) - len(line.rstrip("\\"))) % 2:
             open_line += line[:-1] + " "
             continue
@@ -95,7 +96,7 @@ def _read_section(name: str, source: str, line: int, problems: "list[Problem]") 
 
 
 def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]":
-    """Take over one assignment; what is wrong with it. An empty value takes back what came before."""
+    """Apply one assignment; what is wrong with it. An empty value resets what came before."""
     value = word.text
     if key == "Policy":
         if value and value not in POLICIES:
@@ -115,7 +116,7 @@ def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
     elif key == "Require":
         words = split_words(value)
         good = tuple(dict.fromkeys(word for word in words if word in REQUIRED))
-        # What is misspelt must not let every boot pass.
+        # A misspelt word must not make every boot pass.
         settings.require = good or (settings.require if words else REQUIRED[:2])
         return [f"Require={word}: not one of {', '.join(REQUIRED)}; ignored" for word in words if word not in REQUIRED]
     elif key in ("Flags", "Options", "Passthrough"):

@@ -1,17 +1,17 @@
-"""What the services that are emitted may do, and for how long. Pure."""
+"""What the generated services may do, and for how long. Pure."""
 
-# What a service that mounts can go without. Nothing here makes a mount namespace, in which its mounts would stay; none
-# of it stops what it needs: marks and labels of files (SYS_ADMIN, MAC_ADMIN, SETFCAP), other people's files, the
-# blocks that ext4 keeps for root (SYS_RESOURCE), its priority. RestrictAddressFamilies=none is of 249 and later.
+# What a service that mounts still has to be allowed: marks and labels of files (SYS_ADMIN, MAC_ADMIN, SETFCAP), other
+# people's files, the blocks that ext4 reserves for root (SYS_RESOURCE), its priority. No setting below makes a mount
+# namespace, in which its mounts would stay. RestrictAddressFamilies=none came with systemd 249.
 _CAPABILITIES = (
     "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_MKNOD "
     "CAP_SETFCAP CAP_SYS_ADMIN CAP_SYS_NICE CAP_SYS_RESOURCE"
 )
 _REFUSED = "@clock @cpu-emulation @debug @obsolete @raw-io @reboot @swap"
-# Of 100,000 files that another image has to be made fit for, each is looked at: 8 minutes at 200 reads a second, as a
-# worn card has. A oneshot service has no limit of its own, and whatever hangs here would hold the boot for ever.
+# For another image each file of the upper layer is looked at: 100,000 of them take 8 minutes at the 200 reads a second
+# of a worn card. A oneshot service has no time limit by default, and whatever hangs here would hold the boot for ever.
 _PATIENCE = "15min"
-# Only writes to /run. A mount namespace of its own is no harm, as it ends at once.
+# For a service that only writes to /run. A mount namespace of its own does no harm, as it ends at once.
 ONLY_TELLS = """TimeoutStartSec=90s
 NoNewPrivileges=yes
 CapabilityBoundingSet=
@@ -31,7 +31,7 @@ SystemCallErrorNumber=EPERM
 
 
 def confine(load_module: bool = False, patience: str = _PATIENCE) -> str:
-    """The lines of a service that prepares or makes mounts, on how long it may take and what it may not do."""
+    """The settings that limit the time and the rights of a service that prepares or makes mounts."""
     module = " CAP_SYS_MODULE" if load_module else ""
     return f"""TimeoutStartSec={patience}
 NoNewPrivileges=yes

@@ -1,6 +1,6 @@
 """The policy: which directories get an overlay, on what, and why the others don't. Pure.
 
-For each directory asked for, the first rule that holds leaves it alone:
+A directory that is asked for is left alone if one of these rules holds, and the first one is the reason:
 
  1. No unit can be written for its path.
  2. An overlay there could never be right: PID 1 needs it first, or it is not on a disk.
@@ -9,7 +9,7 @@ For each directory asked for, the first rule that holds leaves it alone:
  5. fstab mounts something there: the owner's word, and two generators must not fight over one unit.
  6. A unit of ours is masked, or an administrator's or vendor's unit mounts something there.
  7. Something is mounted there already, by the initrd or a container manager: PID 1 would take our unit for mounted.
- 8. It is missing, no directory, or reached through a symbolic link, where mount units refuse to work.
+ 8. It is missing, not a directory, or reached through a symbolic link, where mount units refuse to work.
  9. The kernel has no overlayfs, or SELinux lets nobody use what is mounted.
 10. What should hold the upper layer can't.
 """
@@ -50,8 +50,8 @@ _REFUSED = {
 }
 _REFUSED_TREES = ("/run", "/proc", "/sys", "/dev", "/etc/systemd", "/usr/lib/systemd")
 
-# What systemd-gpt-auto-generator mounts if it is empty and the disk of the root has a partition of its type. It does so
-# for /var as well, but only for one that knows this machine's ID.
+# systemd-gpt-auto-generator mounts a partition there if the directory is empty and the root's disk has one of the type
+# for it. It does so for /var as well, but only if the partition's UUID is made of this machine's ID.
 _FOUND_BY_TYPE = ("/home", "/srv", "/var/tmp")
 
 # Each tmpfs may take what systemd.volatile=state gives to /var, all together no more than half of memory.
@@ -110,7 +110,7 @@ def _break_cycles(
     problems: "list[Problem]",
     hints: "list[str]",
 ) -> None:
-    """Take what waits for the overlay itself from `accepted`, or, where that lets the boot go on, have memory there."""
+    """Take overlays that wait for themselves out of `accepted`, or back them by memory if the boot may go on so."""
     for where, backing in list(accepted.items()):
         entry = None if backing.tmpfs else _find_entry(inputs, backing.mount)
         if not entry and not any(_find_entry(inputs, above) for above in ancestors(where)):
@@ -133,13 +133,13 @@ def _break_cycles(
         elif entry:
             steps = find_suspect(inputs, accepted, where)
             if steps:
-                # What is missing because of it would be an emergency that the same fstab alone does not make.
+                # A disk that is missing over this would end in emergency mode, which the same fstab alone does not do.
                 backing.nofail = True
                 hints.append(f"{entry}: {where} is in memory if {entry.what} is on this volume: {'; '.join(steps)}")
 
 
 def _find_swaps(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[tuple[str, str], ...]":
-    """The swap files that lie on an overlay, where the kernel can't use them, each with the directory of that."""
+    """The swap files that lie on an overlay, where the kernel can't use them, each with the overlaid directory."""
     aside = {entry.where for entry in inputs.entries}
     aside.update(word.text for mount in mounts for word in mount.settings.passthrough)
     overlaid = {mount.where for mount in mounts}
@@ -167,7 +167,7 @@ def _find_early_units(inputs: Inputs, accepted: "dict[str, Backing]") -> "tuple[
 
 
 def _find_on_overlays(inputs: Inputs, mounts: "tuple[OverlayMount, ...]", fails: bool) -> "list[str]":
-    """A hint for each storage of the image that would lie on one of the overlays, of those that fail there or not."""
+    """A hint for each storage of the image that would lie on one of the overlays and does, or does not, fail there."""
     hints = []
     for storage in inputs.storage:
         mount = _find_mount_of(inputs, storage, mounts) if storage.fails == fails else None
@@ -189,7 +189,7 @@ def _find_mount_of(inputs: Inputs, storage: "Storage", mounts: "tuple[OverlayMou
 
 
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
-    """A problem for each path to be reset that no overlay is asked for."""
+    """A problem for each path to be reset where no overlay is asked for."""
     return [
         Problem(
             f"overlayfs.reset: {path} is not among the directories to overlay; nothing is reset there",
@@ -304,7 +304,7 @@ def _choose_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
 
 
 def _make_memory(inputs: Inputs, where: str) -> Backing:
-    """Memory of our own for `where`, beside what the owner's line mounts, which is to stay as it is."""
+    """A tmpfs of our own for `where`, apart from what the owner's line of fstab mounts, which is to stay as it is."""
     path = backing_path(where, VOLATILE_ROOT)
     return Backing(path, path, True, True, False, inputs.request.source)
 
@@ -353,8 +353,8 @@ def _plan_mount(
 ) -> OverlayMount:
     """The overlay on `where`, ordered among the mounts around it.
 
-    Below another overlay of ours, lower is bound before that one is mounted: the image's own directory,
-    and not an overlay, which a persistent upper must not have below it. A mount of fstab in between ends this.
+    Inside another overlay of ours, lower is bound before that one is mounted, so that it is the image's own
+    directory: a persistent upper must not have an overlay below it. A mount of fstab in between ends this.
     """
     before = []
     parent = parent_of(where)

@@ -1,4 +1,4 @@
-"""overlay-generator for a person: what would be written, for this machine or an image's tree. Never at boot."""
+"""overlay-generator run by a person: shows what it would write, for this machine or an image's tree. Never at boot."""
 
 import argparse
 import os
@@ -45,7 +45,7 @@ def main(arguments: "Sequence[str]") -> int:
         places = options.directory if len(options.directory) == 3 else options.directory * 3
         return boot.generate(root, environ, {"normal": places[0], "late": places[2]})
     except BrokenPipeError:
-        return 1  # whoever read it has had enough
+        return 1  # the reader has closed the pipe
     except OSError as error:
         hint = "; give it with --cmdline" if str(error.filename).endswith("/proc/cmdline") else ""
         return boot.fail(f"{error.filename}: {error.strerror}{hint}")
@@ -107,7 +107,7 @@ def run(argv: "Sequence[str] | None" = None) -> NoReturn:
         raise
     except BaseException as error:
         status = boot.fail_by(error)
-    # Not sys.exit(): a reader that has gone away would be complained of once more when the interpreter flushes.
+    # Not sys.exit(): flushing, the interpreter would complain once more about a reader that has gone away.
     os._exit(status)
 
 

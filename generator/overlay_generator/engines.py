@@ -1,7 +1,7 @@
-"""What keeps overlays of its own in /var, and what becomes of them on an overlay of ours: engines, as data.
+"""Software that keeps overlays of its own in /var, and what happens to these on an overlay of ours, as data.
 
-The kernel refuses an overlay as the upper layer of another one. docker and podman were seen in boots of Debian trixie
-(docker 26.1, podman 5.4; Linux 6.12), systemd-sysext as well (257); what others do then is in their issue trackers
+The kernel refuses an overlay as the upper layer of another one. docker and podman were tried in boots of Debian trixie
+(docker 26.1, podman 5.4; Linux 6.12), systemd-sysext as well (257); what others do is taken from their issue trackers
 (containerd #2402, k3s #3266 and #19).
 """
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _COPIES = "docker makes full copies there (vfs), of each layer and for each container"
 _DOUBT = "the usual place of its storage is assumed"
 
-# By the unit that a package brings: where it keeps its storage if nobody says otherwise, what becomes of that on an
-# overlay, and if nothing works there at all.
+# By the unit that a package brings: where it keeps its storage by default, what happens to that on an overlay, and
+# whether nothing works there at all.
 _ENGINES = {
     "docker.service": ("/var/lib/docker", _COPIES, False),
     "snap.docker.dockerd.service": ("/var/snap/docker/common/var-lib-docker", _COPIES, False),
@@ -29,7 +29,7 @@ _ENGINES = {
     "rke2-server.service": ("/var/lib/rancher", "RKE2 does not start there", True),
     "rke2-agent.service": ("/var/lib/rancher", "RKE2 does not start there", True),
 }
-# Where they are told otherwise, the file that counts first, and the key there.
+# Where their configuration names another place: the files, the one that takes precedence first, and the key.
 _SETTINGS = {
     "docker.service": (("/etc/docker/daemon.json",), "data-root"),
     "snap.docker.dockerd.service": (("/var/snap/docker/current/config/daemon.json",), "data-root"),
@@ -42,18 +42,18 @@ _AS = {
     "podman.socket": "podman.service", "crio.service": "podman.service", "k3s-agent.service": "k3s.service",
     "rke2-agent.service": "rke2-server.service",
 }  # fmt: skip
-# By the directory itself, which nobody makes for another reason (systemd-sysext(8)).
+# Recognised by the directory itself, which nobody makes for another reason (systemd-sysext(8)).
 _DIRECTORIES = {"/var/lib/extensions.mutable": ("systemd-sysext --mutable= can't merge there", True)}
 
 
 def find_storage(look: "Look", units: "dict[str, Unit]") -> "tuple[Storage, ...]":
-    """What the image keeps overlays of its own in; `units` are those of ENGINES that are there."""
+    """The directories that software of the image keeps overlays in; `units` are those of ENGINES that are there."""
     found: dict[str, Storage] = {}
     for name, (usual, effect, fails) in _ENGINES.items():
         unit = units.get(name)
         if unit is not None and unit.kind != "mask":
             path = _find_path(look, _AS.get(name, name)) or usual
-            # Once, where a service and its socket tell of the same.
+            # Once, if a service and its socket have the same storage.
             found.setdefault(path, Storage(unit.path, path, effect, fails))
     for path, (effect, fails) in _DIRECTORIES.items():
         if look.exists(path, False):
@@ -75,8 +75,8 @@ def _find_path(look: "Look", name: str) -> str:
 def find_value(text: str, key: str) -> str:
     """The absolute path that JSON, TOML or YAML gives the key `key`, outside of any section; "" if there is none.
 
-    A parser of either would cost more than all the rest, and all three write one path the same way, but for what
-    stands between key and value.
+    Their parsers would cost more than all the rest, and all three write a single path the same way, except for what
+    is between key and value.
     """
     for line in text.replace("{", "\n").replace(",", "\n").replace("}", "\n").split("\n"):
         line = line.strip()

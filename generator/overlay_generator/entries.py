@@ -1,7 +1,7 @@
 """Reads what systemd-fstab-generator will mount: fstab, systemd.mount-extra=, the credential fstab.extra.
 
-Mount points are followed through symbolic links, as it does since mount units refuse to work on one: chase() in
-systemd's src/basic/chase.c, with CHASE_NONEXISTENT. Nothing that is mounted there already is touched for that.
+Symbolic links in mount points are followed as it follows them, since mount units refuse to work on a link: chase() in
+systemd's src/basic/chase.c, with CHASE_NONEXISTENT. No file system that is mounted already is accessed for that.
 """
 
 import posix
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from overlay_generator.model import Request
 
 _MOUNT_EXTRA = 254  # the version of systemd that brought it
-# With as many links in it a path stays as it is written, and since 259 with as many (CHASE_MAX of systemd).
+# With 32 links in it a path stays as it is written, since systemd 259 with 127 (CHASE_MAX).
 _MANY_LINKS, _MORE_LINKS, _FOLLOWS_MORE = 32, 127, 259
 _SYMLINK, _DIRECTORY = 0o120000, 0o040000  # S_IFLNK, S_IFDIR of stat(2)
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
@@ -31,9 +31,9 @@ def complete(
     away: "set[str]",
     read_generator: "Callable[[], bytes]",
 ) -> "tuple[list[FstabEntry], list[Problem]]":
-    """The entries of `texts`, files by their names and contents, and of `request`. One with where "" is swap.
+    """The entries of `texts`, pairs of a file's name and content, and of `request`. One whose `where` is "" is swap.
 
-    Nothing is looked for beyond the mount points `away`. `read_generator` reads systemd's own reader of fstab.
+    Nothing beyond the mount points `away` is accessed. `read_generator` reads the program systemd-fstab-generator.
     """
     entries: list[FstabEntry] = []
     problems: list[Problem] = []
@@ -60,14 +60,14 @@ def complete(
 
 
 def find_version(generator: bytes) -> int:
-    """The version of the systemd that `generator`, its reader of fstab, is of: by the library that it is linked to.
+    """The version of systemd, from the library that `generator`, the content of its fstab-generator, is linked to.
 
-    0 if that can't be told.
+    0 if it can't be found out.
     """
     digits = generator.partition(b"libsystemd-shared-")[2][:3]
     if digits.isdigit():
         return int(digits)
-    # Linked otherwise. The least that is known to have these words.
+    # Linked in another way: the lowest version that is known to have these words in it.
     return 259 if b"libmount" in generator else _MOUNT_EXTRA if b"systemd.mount-extra" in generator else 0
 
 
@@ -93,7 +93,7 @@ def _follow(root: str, entry: FstabEntry, away: "set[str]", read_generator: "Cal
 
 
 def _chase(root: str, path: str, away: "set[str]", read_generator: "Callable[[], bytes]") -> str:
-    """`path` without links and `..`; as it is, where that can't be known."""
+    """`path` without links and `..`; unchanged if these can't be resolved."""
     links = 0
     done = ""
     todo = path.split("/")[::-1]
@@ -108,7 +108,7 @@ def _chase(root: str, path: str, away: "set[str]", read_generator: "Callable[[],
         here = f"{done}/{part}"
         try:
             if here in away:
-                # It may be a server that does not answer; and at boot there was nothing to be found in it.
+                # It may be on a server that does not answer; and at boot, when systemd looked, it was not mounted yet.
                 raise FileNotFoundError
             mode = posix.lstat(root + here).st_mode & 0o170000
             if mode == _SYMLINK:

@@ -1,8 +1,8 @@
-"""Units that fail where a directory is not what was asked for, so that systemd itself says it. Pure.
+"""Units that fail if a directory is not what was asked for, so that systemd itself reports it. Pure.
 
 `systemctl --failed`, `is-system-running` (degraded), OnFailure= and whatever watches a fleet look at nothing else. They
-stop nothing and order nothing: they have no default dependencies, so that no target waits for them, and come after
-what they tell of. Their status text is the reason (StatusText of systemctl show, by systemd-notify(1)).
+stop nothing and delay nothing: without default dependencies no target waits for them, and they are ordered after the
+units that they report on. Their status text is the reason (StatusText of systemctl show, by systemd-notify(1)).
 """
 
 from overlay_generator.model import OverlayMount, Plan, Skipped, UnitFile, UnitLink
@@ -17,19 +17,19 @@ from overlay_generator.names import (
 )
 from overlay_generator.render import write_head
 
-# Seen on systemd 247 and 257: systemd-notify waits until PID 1 has taken the text, before its own process is gone.
+# Seen on systemd 247 and 257: systemd-notify ends only when PID 1 has taken the text, so its process is still known.
 _SERVICE = "Type=oneshot\nNotifyAccess=all\nSyslogIdentifier=overlay-generator\n"
-# Without a path it is looked for where this systemd has its own (239 and later): /bin or /usr/bin.
+# Without a path, PID 1 searches it where it was built to look for programs (239 and later): /bin or /usr/bin.
 _NOTIFY = "systemd-notify"
 _LONGEST = 500  # characters of a reason
 _DEPENDENCIES = "DefaultDependencies=no\nConflicts=umount.target\n"
 
 
 def render_failures(plan: Plan) -> "list[UnitFile | UnitLink]":
-    """The units of `plan` that fail, or will where prepare has a reason: two files for each directory."""
+    """The units of `plan` that fail, or will if prepare gives a reason: two files for each directory."""
     files: list[UnitFile | UnitLink] = []
     for skipped in plan.skipped:
-        # What is no path of a directory has no unit either; it is in the log.
+        # A path that can't be a directory's has no unit either; it is in the log.
         named = skipped.where.startswith("/") and not find_fault(skipped.where)
         if named and skipped.level == "error" and skipped.notify == "fail":
             files += _add_link(missing_unit(skipped.where), _missing_service(plan, skipped), skipped.where)
@@ -40,7 +40,7 @@ def render_failures(plan: Plan) -> "list[UnitFile | UnitLink]":
 
 
 def unkept_service(mount: OverlayMount, shell: bool) -> str:
-    """The text of the unit that fails where the file is there in which prepare says why nothing is kept."""
+    """The text of the unit that fails if prepare has left a file that says why nothing is kept."""
     where, note = mount.where, f"/run/overlay-generator/{mount.name}.failed"
     after = (mount_unit(where), prepare_unit(where), verify_unit(where))
     if shell:
@@ -63,7 +63,7 @@ def _missing_service(plan: Plan, skipped: Skipped) -> str:
 
 
 def _fail_with(reason: str) -> str:
-    # Names of files are in it: a unit file is UTF-8, and a line break would begin another line of it.
+    # File names may be in it: a unit file has to be UTF-8, and a line break would start another setting.
     reason = "".join(c if c.isprintable() else "?" for c in reason)[:_LONGEST]
     # Without a shell: an image may have none. Where there is no false(1) either, that fails as well.
     return f"ExecStart=-{_NOTIFY} {quote_word(f'--status={reason}')}\nExecStart=/bin/false\n"

@@ -1,10 +1,10 @@
-"""What is found on few machines only: SELinux, and what has overlays of its own. Values as in model.py. Pure."""
+"""Values as in model.py for what few machines have: SELinux, and software with overlays of its own. Pure."""
 
 from overlay_generator.model import Value
 
 
 class Mounter(Value):
-    """Where SELinux has a say: the context that mount(8) gets for the overlays, "" for the one it has anyway.
+    """On a machine with SELinux: the context in which mount(8) mounts the overlays, "" for its usual one.
 
     `fault`: why no overlay would be of use to anybody, or "".
     """
@@ -17,9 +17,9 @@ class Mounter(Value):
 
 
 class Storage(Value):
-    """A directory that the image keeps overlays of its own in, and the file `source` that tells of it.
+    """A directory that software of the image keeps overlays in; it was found by the file `source`.
 
-    `effect` says what becomes of them on an overlay of ours; `fails`: nothing works there.
+    `effect` says what happens to them on an overlay of ours; `fails`: nothing works there.
     """
 
     __slots__ = ("effect", "fails", "path", "source")

@@ -3,20 +3,20 @@
 from overlay_generator.model import FstabEntry, Problem
 from overlay_generator.names import normalise
 
-# systemd reads fstab with libmount since; before, with getmntent(3) of the C library.
+# Since this version systemd reads fstab with libmount; before, with getmntent(3) of the C library.
 _LIBMOUNT = 259
-# Since then a backslash in the options means no more than it says.
+# Since this version a backslash in the options is taken literally.
 _RELAXED = 248
-# Since then a mount point is made simple before its links are followed.
+# Since this version a mount point is simplified before its links are followed.
 _SIMPLIFIED = 249
-# Since then x-systemd.wanted-by= and required-by= count for automounts too (seen in 257, not in 255).
+# Since this version x-systemd.wanted-by= and required-by= count for automounts too (seen in 257, not in 255).
 _BY_OTHERS = 257
 # What getmntent(3) and the kernel escape.
 _ESCAPES = {"040": " ", "011": "\t", "012": "\n", "134": "\\"}
 # Bytes of a line that getmntent(3) takes (glibc's buffer without its NUL); the rest is dropped.
 _LONGEST = 4095
 
-# As an upper: refused by the kernel, or mounted and then broken in use (tried on Linux 6.1, 6.12 and 6.18:
+# As an upper layer refused by the kernel, or mounted and then broken in use (tried on Linux 6.1, 6.12 and 6.18:
 # no d_type, RENAME_WHITEOUT or trusted xattrs); remote ones: Documentation/filesystems/overlayfs.rst.
 _UNFIT = frozenset((
     "vfat", "msdos", "exfat", "ntfs", "ntfs3", "ntfs-3g", "fuseblk", "iso9660", "udf", "squashfs", "erofs", "cramfs",
@@ -44,10 +44,10 @@ def unescape(field: str) -> str:
 
 
 def parse(text: str, source: str, version: int = 0) -> "tuple[list[FstabEntry], list[Problem]]":
-    """The entries of `text` that mount something at a path or are swap, and one problem for all that is no fstab line.
+    """The entries of `text` that mount something at a path or are swap, and one problem for all lines that are invalid.
 
-    `version` is that of systemd, 0 where it is not known. Mount points are absolute, links in them are not followed;
-    that of swap is "".
+    `version` is that of systemd, 0 if it is not known. Mount points are absolute, links in them are not followed; that
+    of swap is "".
     """
     entries = []
     bad = []
@@ -63,7 +63,7 @@ def parse(text: str, source: str, version: int = 0) -> "tuple[list[FstabEntry], 
         elif nul:
             line = line.partition("\0")[0]
             bad.append(number)
-            # glibc does not see the end of the line, and drops what follows up to one that it sees.
+            # glibc does not see the end of this line, and drops the next ones up to one whose end it sees.
             for after, rest in lines:
                 bad += [after] if rest else []
                 if "\0" not in rest:
@@ -79,14 +79,14 @@ def parse(text: str, source: str, version: int = 0) -> "tuple[list[FstabEntry], 
             fields = [_decode_octal(field) if libmount else _decode(field) for field in fields[:4]]
         what, where, fstype, options = [*fields, "", "", ""][:4]
         if 0 < version < _RELAXED and "\\" in options.replace("\\\\", "").replace("\\,", ""):
-            # It writes a unit without options that nothing starts, or none.
+            # systemd then writes a unit without options that nothing starts, or no unit.
             wrong = options.endswith("\\")
             options = "noauto"
         if not wrong and fstype == "swap":
             entries.append(FstabEntry(what, "", fstype, options, source, number))
         elif not wrong and "/" in where:
             if fstype != "autofs":
-                # A relative one is relative to the directory of the generators, which is the root.
+                # A relative one is relative to the working directory of generators, which is the root.
                 where = _slash(where) if 0 < version < _SIMPLIFIED else normalise(f"/{where}")
                 entries.append(FstabEntry(what, where, _read_value(fstype), options, source, number))
         elif not nul and (wrong or where != "none"):
@@ -128,13 +128,13 @@ def find_values(entry: FstabEntry, name: str) -> "list[str]":
 
 
 def find_type(entry: FstabEntry) -> str:
-    """The type of what it mounts, "" where it does not tell: mount(8) looks at no type for a bind mount."""
+    """The type of what it mounts, "" if it does not say: mount(8) ignores the type of a bind mount."""
     return "" if entry.fstype in ("auto", "none") or is_bind(entry) else entry.fstype
 
 
 def is_bind(entry: FstabEntry) -> bool:
     """True if it shows a directory at another place."""
-    # What is at the end of a line of a unit file goes.
+    # As systemd reads it from the unit file, where blanks at the end of a line are dropped.
     words = _split(_read_value(entry.options)) if "bind" in entry.options else []
     return entry.fstype in ("bind", "rbind") or any(word.partition("=")[0] in ("bind", "rbind") for word in words)
 
@@ -148,7 +148,7 @@ def find_hooks(entry: FstabEntry, version: int = 0) -> "list[tuple[str, str]]":
     asked = [(unit, "wants") for unit in find_values(entry, "x-systemd.wanted-by")]
     asked += [(unit, "requires") for unit in find_values(entry, "x-systemd.required-by")]
     if is_automount(entry):
-        # The unit that is started is another one; who else asks for it counts since 258.
+        # The automount unit is started instead; other units that ask for it count since _BY_OTHERS.
         return asked if asked and version >= _BY_OTHERS else [usual]
     return asked if asked or is_noauto(entry) else [usual]
 
@@ -159,13 +159,13 @@ def is_network(entry: FstabEntry) -> bool:
 
 
 def is_optional(entry: FstabEntry) -> bool:
-    """True if nofail is what counts of its options, or the background of NFS."""
+    """True if nofail counts among its options, or bg of NFS, which mounts in the background."""
     in_background = entry.fstype in ("nfs", "nfs4") and not is_automount(entry) and _is_set(entry, "bg", "fg")
     return _is_set(entry, "nofail", "fail") or in_background
 
 
 def is_noauto(entry: FstabEntry) -> bool:
-    """True if nothing mounts it at boot for the line's own sake."""
+    """True if noauto counts among its options: nothing mounts it at boot unless another unit asks for it."""
     return _is_set(entry, "noauto", "auto")
 
 
@@ -175,7 +175,7 @@ def is_automount(entry: FstabEntry) -> bool:
 
 
 def is_required(entry: FstabEntry) -> bool:
-    """True if the boot ends in emergency mode where it can't be mounted."""
+    """True if the boot ends in emergency mode when it can't be mounted."""
     return ("local-fs.target", "requires") in find_hooks(entry) and not is_automount(entry)
 
 
@@ -185,7 +185,7 @@ def can_be_upper(fstype: str) -> bool:
 
 
 def _split(options: str) -> "list[str]":
-    """What stands between the commas that no backslash is before (fstab_filter_options() in systemd)."""
+    """`options` split at the commas without a backslash before them (fstab_filter_options() in systemd)."""
     if "\\" not in options:
         return options.split(",")
     words = [""]
@@ -205,12 +205,12 @@ def _find_options(entry: FstabEntry, *names: str) -> "list[str]":
 
 
 def _is_set(entry: FstabEntry, yes: str, no: str) -> bool:
-    """True if of the options `yes` and `no` the first comes last."""
+    """True if of the options `yes` and `no` the last one given is `yes`."""
     return yes in entry.options and _find_options(entry, yes, no)[-1:] == [yes]
 
 
 def _read_value(field: str) -> str:
-    """What a unit file can hold of `field`, a line without blanks at its ends: an editor's carriage return goes."""
+    """`field` as a unit file can hold it, one line without blanks at its ends; an editor's carriage return goes."""
     for end in "\r\n":
         field = field.partition(end)[0]
     return field.strip(" \t")
@@ -227,7 +227,7 @@ def _is_number(field: str) -> bool:
 
 
 def _decode(field: str) -> str:
-    """`field` as getmntent(3) decodes it: four characters, and the doubled backslash."""
+    """`field` as getmntent(3) decodes it: four characters in octal, and a doubled backslash."""
     head, *parts = field.split("\\")
     decoded = head
     parts.reverse()

@@ -22,7 +22,7 @@ _TYPE_BITS, _SYMLINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
 _CONFIGURED_IN = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _CONFIGURATION = "overlay-generator.conf"
 _READ_LIMIT = 16 << 20
-# Machines of 64 bits whose name does not say so; armv8l is one that runs programs of 32 bits.
+# 64-bit machines whose name in uname(2) does not say so; armv8l is one that runs 32-bit programs.
 _WIDE = ("s390x", "alpha", "armv8l", "armv8b")
 _INSTALLED = "/usr/lib/overlay-generator"
 
@@ -54,7 +54,7 @@ def _place(root: str, path: str, follow: bool = True) -> str:
     """Where `path` of the machine at `root` is on this one. Raises OSError."""
     if not root:
         return path
-    # Links of a tree are the tree's: an absolute one would lead to a file of this machine.
+    # Links in a tree are relative to its root: an absolute one would lead to a file of this machine.
     from overlay_generator.inside import find
 
     return find(root, path, follow)
@@ -97,7 +97,7 @@ def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]"
     """
     texts: list[tuple[str, str]] = []
     unread: list[tuple[str, str]] = []
-    refused: list[tuple[str, str]] = []  # not in `unread`: the files below it are another matter
+    refused: list[tuple[str, str]] = []  # not in `unread`, which keeps further main files from being read
     dropins: dict[str, str] = {}
     for directory in _CONFIGURED_IN:
         path = f"{directory}/{_CONFIGURATION}"
@@ -116,7 +116,7 @@ def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]"
     for name in sorted(dropins):
         _read_into(texts, unread, root, dropins[name])
     unread += refused
-    # Most machines end here, without another module.
+    # Most machines end here, without loading another module.
     if not texts and not unread:
         return {}, []
     from overlay_generator.config import read_settings
@@ -131,7 +131,7 @@ def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]"
 def gather(
     root: str, environ: "Mapping[str, str]", request: "Request", settings: "dict[str, Settings] | None" = None
 ) -> "Inputs":
-    """All that `request` makes worth knowing about the machine whose root directory is `root` ("": this one)."""
+    """All that matters for `request` about the machine whose root directory is `root` ("": this one)."""
     from overlay_generator.look import Look, parse_mountinfo, read_kernel, read_packaged, read_units
     from overlay_generator.model import Inputs
     from overlay_generator.names import EARLY_UNITS, ENGINES, OVERLAID, backing_path, mount_unit, unit_names
@@ -183,7 +183,7 @@ def read_entries(
 ) -> "tuple[list[FstabEntry], list[Problem]]":
     """What systemd-fstab-generator will mount: fstab, systemd.mount-extra=, the credential fstab.extra.
 
-    The entries, and what was wrong. One with where "" is swap. `mounted` is what is mounted now, where that is known.
+    The entries, and what was wrong. One whose `where` is "" is swap. `mounted` is what is mounted now, if known.
     """
     from overlay_generator.model import Problem
 
@@ -204,14 +204,14 @@ def read_entries(
         return [], problems
     from overlay_generator.entries import complete
 
-    # Nobody needs to look beyond a mount point, but for those that are there at each boot, and our overlays.
+    # Nothing is looked at beyond these mount points: all but those that are there at each boot, and our overlays.
     aside = {one.where for one in mounted or _read_mountinfo(root)}.difference(("/", "/usr", "/run"), request.mounts)
     entries, wrong = complete(root, environ, request, texts, aside, lambda: read_generator(root))
     return entries, problems + wrong
 
 
 def read_generator(root: str) -> bytes:
-    """systemd's own reader of fstab, b"" where there is none."""
+    """The content of the program systemd-fstab-generator, b"" if there is none."""
     found = (_read_if_there(root, f"{directory}/systemd-fstab-generator") for directory in _GENERATORS)
     return next((data for data in found if data), b"")
 
@@ -230,7 +230,7 @@ def _decode(data: bytes) -> str:
 
 
 def exists(root: str, path: str) -> bool:
-    """True if something is at `path` of the machine at `root`, also a link that leads nowhere."""
+    """True if something is at `path` of the machine at `root`, even a link that leads nowhere."""
     try:
         posix.lstat(_place(root, path, False))
     except (FileNotFoundError, NotADirectoryError):
@@ -252,7 +252,7 @@ def _in_container(root: str, environ: "Mapping[str, str]") -> bool:
 
 
 def _is_wide(root: str) -> bool:
-    """False if the kernel has 32 bits; an image's tells its own systemd, which is of the same kind mostly."""
+    """False if it is a 32-bit kernel; for an image its systemd's program tells, which is mostly of the same kind."""
     if not root:
         machine = posix.uname().machine
         return "64" in machine or machine in _WIDE

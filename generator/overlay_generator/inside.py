@@ -1,4 +1,4 @@
-"""Where a path leads inside the tree of an image, whose links are the image's and not this machine's: for --root.
+"""Where a path leads inside the tree of an image, whose links are relative to the tree's root: for --root.
 
 Never at boot: there the root is the machine's own.
 """
@@ -44,7 +44,7 @@ def resolve(root: str, path: str, follow: bool = True) -> str:
 
 
 def find(root: str, path: str, follow: bool = True) -> str:
-    """Where that is on this machine. Raises OSError, with `follow` also for a device."""
+    """The path on this machine of what resolve() finds. Raises OSError, with `follow` also for a device."""
     place = root + resolve(root, path, follow)
     if follow:
         refuse_device(place, posix.stat(place))

@@ -1,4 +1,4 @@
-"""Lines for the kernel log while PID 1 waits for us, for stderr when a person does."""
+"""Writes lines to the kernel log while PID 1 waits for us, to stderr when a person does."""
 
 import posix
 
@@ -11,7 +11,7 @@ _WORDS = {ERROR: "error", WARNING: "warning", NOTICE: "notice"}
 
 
 def log(level: int, text: str) -> None:
-    """Write one line. Where it can't be written it is lost: nothing of a boot may depend on it."""
+    """Write one line. If it can't be written it is lost: nothing of a boot may depend on it."""
     try:
         if _is_null(2):
             _write_to_kernel(level, text)
@@ -34,7 +34,7 @@ def _write_to_kernel(level: int, text: str) -> None:
     head = f"<{_DAEMON | level}>{_NAME}[{posix.getpid()}]: "
     data = (head + flatten(text)).encode("utf-8", "backslashreplace")
     if len(data) >= _LONGEST:
-        # Not in the middle of a character: what is cut off half is dropped.
+        # Not in the middle of a character: half of one is dropped.
         data = data[: _LONGEST - 4].decode("utf-8", "ignore").encode() + b"..."
     fd = posix.open("/dev/kmsg", posix.O_WRONLY | posix.O_NOCTTY | posix.O_CLOEXEC)
     try:

@@ -1,8 +1,8 @@
-"""Looks into a tree without taking what is refused for what is missing: EACCES is not ENOENT.
+"""Looks into a tree without mistaking a refusal for a missing file: EACCES is not ENOENT.
 
-A generator runs in a domain of its own where SELinux has a say, and may look at less than PID 1, which reads the same
-files afterwards. What was refused is told, with what was assumed for it. Here too is what the kernel's own files and
-unit files say: one module in place of three, as each costs a boot.
+With SELinux a generator runs in a domain of its own, and may look at less than PID 1, which reads the same files
+afterwards. Each refusal is reported, with what was assumed instead. The readers of the kernel's files and of unit
+files are here, too: one module in place of three, as loading each takes time at boot.
 """
 
 import errno
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MODULE = b"/overlay.ko"
-_NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG)  # nothing is where that leads
+_NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG)  # a path that can lead to nothing
 # systemd's src/libsystemd/sd-path/path-lookup.c, 247 to 262: what outranks a generator's normal directory,
 # and what it outranks itself.
 _ABOVE_US = (
@@ -32,8 +32,8 @@ _TYPE_BITS, _SYMLINK, _REGULAR = 0o170000, 0o120000, 0o100000  # S_IFMT, S_IFLNK
 class Look:
     """Looks into the tree at `root` ("": this machine); `refused` has a sentence for each thing that it may not see.
 
-    `read` and `place` are gather's, which uses this: the content of a path in the tree, and where that is on this
-    machine. `doubt` says what is assumed where something is refused.
+    `read` and `place` are functions of gather.py, which uses this: they return the content of a path in the tree, and
+    its path on this machine. `doubt` says what is assumed if something is refused.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Look:
         self.refused: list[str] = []
 
     def read(self, path: str, doubt: str) -> "bytes | None":
-        """The content of `path`, empty if nothing is there, None if that can't be told."""
+        """The content of `path`, empty if nothing is there, None if it can't be read."""
         try:
             return self._read(self.root, path)
         except OSError as error:
@@ -115,8 +115,8 @@ def read_kernel(look: "Look") -> "tuple[str, str]":
             if module and look.exists(f"{directory}/{module}", True):
                 return "module", release
     if hidden:
-        # Not what the kernel has now: that differs at a reload. modprobe may look there; where it finds nothing, the
-        # image's directory stays as it is, and a built-in overlayfs has its /sys/module/overlay as well.
+        # /proc/filesystems is not asked, as it differs at a reload. modprobe may look where this may not; if it finds
+        # nothing, the image's directory stays as it is. A built-in overlayfs has its /sys/module/overlay as well.
         return "module", hidden
     filesystems = look.read("/proc/filesystems", doubt)
     if is_registered(filesystems or b""):
@@ -127,7 +127,7 @@ def read_kernel(look: "Look") -> "tuple[str, str]":
 
 
 def _find_releases(look: "Look") -> "list[str]":
-    """The kernels that the tree may run: the one its /proc tells, else all that it has modules for."""
+    """The kernels that the tree may run: the one that its /proc names, else all that it has modules for."""
     running = (look.read("/proc/sys/kernel/osrelease", "any kernel may run there") or b"").strip()
     if running:
         return [running.decode("utf-8", "surrogateescape")]
@@ -139,12 +139,12 @@ def _find_releases(look: "Look") -> "list[str]":
 
 
 def read_units(look: "Look", names: "Iterable[str]") -> "dict[str, Unit]":
-    """The unit files of these `names`, the highest of each: they outrank ours, or ours hide them."""
+    """The unit files of these `names`, of each the one of highest rank: it overrides ours, or ours overrides it."""
     return _read(look, names, (*_ABOVE_US, *_BELOW_US))
 
 
 def read_packaged(look: "Look", names: "Iterable[str]") -> "dict[str, Unit]":
-    """The same for units that come with packages and are no rivals of ours."""
+    """The same for units that come with packages and don't compete with ours."""
     return _read(look, names, _PACKAGED)
 
 
@@ -161,7 +161,7 @@ def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") 
             elif directory in _ABOVE_US:
                 kind = "provided"
             else:
-                # Of one that can't be read nobody knows that ours may take its place.
+                # If it can't be read, nobody knows whether ours may take its place.
                 text = look.read(path, "it is taken as another unit than ours") or b""
                 kind = "buildroot" if b"/run/buildroot/mounts/" in text else "vendor"
             units[name] = Unit(kind, path)
@@ -216,7 +216,7 @@ def find_module(modules_dep: bytes) -> str:
         end = modules_dep.find(b":", start)
         if position < end:
             return modules_dep[start:end].decode("utf-8", "surrogateescape")
-        # Behind the colon it is what another module needs.
+        # After the colon it is a dependency of another module.
         position = modules_dep.find(_MODULE, position + 1)
     return ""
 

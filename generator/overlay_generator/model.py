@@ -44,7 +44,7 @@ class Problem(Value):
 class FstabEntry(Value):
     """One mount or swap asked for in fstab, on the kernel command line or in a credential (fstab(5)).
 
-    `where` is the mount point as systemd has it, "" for swap; `written` what stands there, if links were followed.
+    `where` is the mount point as systemd has it, "" for swap; `written` is how the file has it, if links were followed.
     """
 
     __slots__ = ("fstype", "line", "options", "source", "what", "where", "written")
@@ -197,9 +197,9 @@ class Inputs(Value):
     `context` is initrd, user or "". `kernel` is "built in", module, absent or unknown, `release` the
     kernel asked about. `library` is the directory of our package as the booted system sees it.
     `settings` are the sections of the configuration by their paths; `shell`: there is a /bin/sh. `swaps` are the
-    swap in fstab, `crypttab` is that file, `texts` are the units that entries name or these wait for. `wide`: as far as
-    is known the kernel has 64 bits. `mounter`: None without SELinux. `unseen` tells what was refused, `storage` what
-    keeps overlays of its own.
+    entries of fstab for swap, `crypttab` is the text of that file, `texts` are those of the units that entries name
+    and of units that these wait for. `wide`: as far as known it is a 64-bit kernel. `mounter`: None without SELinux.
+    `unseen` says what was refused, `storage` where software of the image keeps overlays of its own.
     """
 
     __slots__ = (
@@ -243,8 +243,8 @@ class Backing(Value):
     `path` is the backing directory; `mount` the mount point that must be there before anything is
     written: `path` itself or a directory above it. `tmpfs`: the mount is ours, in memory. `volatile`:
     it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
-    `fstype`: the type that fstab gives it, "" where nothing says so. `growfs`: fstab has it grown after the mount,
-    `automount`: when somebody first looks there. `bind`: it is a directory of another mount.
+    `fstype`: the type that fstab gives it, "" if it says none. `growfs`: fstab wants it grown after the mount.
+    `automount`: fstab wants it mounted on first access. `bind`: it is a bind mount.
     """
 
     __slots__ = ("automount", "bind", "fstype", "growfs", "mount", "nofail", "path", "source", "tmpfs", "volatile")
@@ -279,8 +279,8 @@ class OverlayMount(Value):
 
     `parent` is the directory whose mounts must be there before `lower` is bound. `before` are overlays
     around this one that must not be mounted before it. `optional`: local-fs.target only wants it. `reset`: this boot
-    starts with an empty upper layer. Of `settings` only what can be done is left. `yields`: to a unit of any other
-    generator's.
+    starts with an empty upper layer. `settings` has only what can be done. `yields`: it gives way to a unit of any
+    other generator.
     """
 
     __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "reset", "settings", "where", "yields")
@@ -330,12 +330,12 @@ class Skipped(Value):
 
 
 class Plan(Value):
-    """What will be done, what will not and why, what was wrong with the input, and `hints` on what will not go well.
+    """What will be done, what will not and why, what was wrong with the input, and `hints` on what won't work well.
 
     `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module. `early` are units
     that have to be told to wait for /var. `shell`: the image has one. `swaps` are swap files that lie on an overlay,
-    each with the directory of that. `wide`, `mounter`: as in Inputs. `static`: what is known is done without Python.
-    `warnings` are hints on what will not go at all.
+    each with the overlaid directory. `wide`, `mounter`: as in Inputs. `static`: what is known is done without Python.
+    `warnings` are about what will not work at all.
     """
 
     __slots__ = (

@@ -1,18 +1,18 @@
-"""Paths to the names made from them: units as systemd-escape(1) has them, backing directories. Pure."""
+"""Names made from paths: of units, as systemd-escape(1) has them, and of backing directories. Pure."""
 
 BACKING_ROOT = "/run/buildroot/mounts"
-# Beside it, and nothing that a disk could be mounted on or that units of the owner's could know.
+# Beside it; nobody mounts a disk there, and no unit of the owner knows it.
 VOLATILE_ROOT = "/run/buildroot/volatile"
 
-# Units that tell of what keeps overlays of its own, and directories that do, see engines.py.
+# Units, and directories, of software that keeps overlays of its own, see engines.py.
 ENGINES = (
     "docker.service", "snap.docker.dockerd.service", "containerd.service", "podman.service", "podman.socket",
     "crio.service", "k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service",
 )  # fmt: skip
 OVERLAID = ("/var/lib/extensions.mutable",)
 
-# Those of systemd 257 that get a /var/tmp of their own before local-fs.target and wait for no mount of it: they fail
-# where the image has no /var/tmp, and all others wait already (seen in boots with a prepare of 5 s, 247 to 262).
+# Units of systemd 257 that get a private /var/tmp before local-fs.target and don't wait for a mount there: they fail if
+# the image has no /var/tmp. All other units wait already (seen in boots where prepare took 5 s, 247 to 262).
 EARLY_UNITS = ("systemd-oomd.service", "systemd-resolved.service")
 
 # systemd's VALID_CHARS without "-" and "\" (src/basic/unit-name.c); ":" is not ours: overlayfs splits at it.
@@ -70,7 +70,7 @@ def mount_unit(path: str) -> str:
 
 
 def backing_name(path: str) -> str:
-    """A flat name for `path` that no other path has, of characters that no layer gives a meaning.
+    """A flat name for `path` that no other path has, of characters that are special to none of its parsers.
 
     `/` becomes `-`, letters, digits and `.` stay, `_` is doubled, and every other byte becomes `_` and two
     hexadecimal digits. Not systemd's escape: its backslashes do not survive the parsers of fstab, unit
@@ -95,7 +95,7 @@ def backing_path(path: str, root: str = BACKING_ROOT) -> str:
 
 
 def unflatten(name: str) -> str:
-    """The path that backing_name() made `name` of. Raises ValueError if it made none such."""
+    """The path that backing_name() made `name` of. Raises ValueError if it can't have made it."""
     data = b""
     position = 0
     while position < len(name):
@@ -123,9 +123,9 @@ def prepare_unit(path: str) -> str:
 
 
 def failure_mark(path: str) -> str:
-    """What is there once the layers for `path` could not be prepared, until a daemon-reload or a soft reboot.
+    """The file that says that the layers for `path` could not be prepared, until a daemon-reload or a soft reboot.
 
-    PID 1 empties the directory then, and before it there is something of ours in it, so nobody has to make it.
+    PID 1 empties its directory then; nobody has to make that, as units of ours are in it.
     """
     return f"/run/systemd/generator/{backing_name(path)}-overlay.failed"
 
@@ -173,12 +173,12 @@ def can_be_value(text: str) -> bool:
 
 
 def as_line(text: str) -> str:
-    """`text` as one line of UTF-8. Only what was looked at before comes here: this is the last gate."""
+    """`text` as one line of UTF-8. The callers have checked it before: this is the last line of defence."""
     return text if text.isprintable() else "".join("\ufffd" if _is_control(c) else c for c in text)
 
 
 def _is_control(character: str) -> bool:
-    """True for what is no text: controls of both sets, and bytes that are no UTF-8."""
+    """True for what is not text: the control characters C0 and C1, and bytes that are not UTF-8."""
     return ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) <= 0xDFFF
 
 

@@ -1,8 +1,8 @@
-"""What has to be there before what, by fstab and crypttab: which overlay waits, through what holds its upper layer, for
-itself. systemd breaks such a cycle by leaving out one of its units, whichever it comes upon first. Pure.
+"""The order that fstab and crypttab ask for: finds an overlay that waits for itself, through what holds its upper
+layer. systemd breaks such an ordering cycle by dropping one of its units, whichever it comes upon first. Pure.
 
-A node is a word with what it stands for: `overlay /var`, `mount /data`, `crypt NAME`, `swap`, `seed` (that of random
-numbers), `late` (what starts when all local file systems are there), `unit NAME`. After systemd's src/core/mount.c,
+A node is a word with what it stands for: `overlay /var`, `mount /data`, `crypt NAME`, `swap`, `seed` (the random seed),
+`late` (what starts when all local file systems are mounted), `unit NAME`. Modelled on systemd's src/core/mount.c,
 src/fstab-generator and src/cryptsetup/cryptsetup-generator.c, 247 to 262.
 """
 
@@ -48,7 +48,7 @@ class Volume(Value):
 
 
 def parse_crypttab(text: str, source: str = "/etc/crypttab") -> "list[Volume]":
-    """The volumes of `text`; a line that is none is left out, as systemd-cryptsetup-generator does."""
+    """The volumes of `text`; an invalid line is left out, as systemd-cryptsetup-generator does."""
     volumes = []
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()
@@ -64,12 +64,12 @@ def parse_crypttab(text: str, source: str = "/etc/crypttab") -> "list[Volume]":
 
 
 def find_cycle(inputs: Inputs, accepted: "Mapping[str, Backing]", where: str) -> "list[str]":
-    """Why the overlay on `where`, one of `accepted`, would wait for itself: the steps there in words, none if not."""
+    """Why the overlay on `where`, one of `accepted`, would wait for itself: the steps in words, none if it does not."""
     return _find_way(_Machine(inputs, accepted), f"overlay {where}", f"overlay {where}")
 
 
 def find_suspect(inputs: Inputs, accepted: "Mapping[str, Backing]", where: str) -> "list[str]":
-    """As find_cycle(), where it is not known that the disk is on a volume that waits for `where`, and it may be."""
+    """As find_cycle(), for a disk that may be on a volume that waits for `where`, though nothing says that it is."""
     machine = _Machine(inputs, accepted)
     entry = machine.entries.get(accepted[where].mount)
     if not entry or (entry.what.startswith("/") and not entry.what.startswith("/dev/")):
@@ -138,7 +138,7 @@ class _Machine:
                 yield f"mount {above}", ""
                 break
         for inner in self.accepted:
-            # Its lower layer is bound before this one is mounted, and that waits for its backing.
+            # Its lower layer is bound before this overlay is mounted, and that bind waits for its backing.
             if is_below(inner, where):
                 yield from self._need_backing(inner)
 
@@ -154,7 +154,7 @@ class _Machine:
         yield from self._need_options(entry)
         ours = any(entry.where == backing.mount for backing in self.accepted.values())
         if find_type(entry) == "tmpfs" and not ours:
-            # Of one that holds an upper layer we take this away.
+            # Of one that holds an upper layer, a drop-in of ours removes this dependency.
             yield "swap", f"{entry} is a tmpfs, which comes after all swap"
         for other in self.entries.values():
             if mount_unit(entry.where) in map(_find_unit, find_values(other, "x-systemd.before")):
@@ -227,7 +227,7 @@ class _Machine:
     def _need_above(self, path: str, step: str) -> "Edges":
         for above in ancestors(path):
             if above in self.entries or above in self.accepted:
-                # What is above that one comes with it.
+                # That one waits for those above it by itself.
                 yield f"{'mount' if above in self.entries else 'overlay'} {above}", step
                 return
 
@@ -260,7 +260,7 @@ def read_units(entries: "list[FstabEntry]", read: "Callable[[str], str]") -> "di
             texts[name] = text
         lines = (line.partition("=") for line in text.replace("\\\n", " ").split("\n"))
         after = [word for key, _, value in lines if key.strip() == "After" for word in value.split()]
-        # Grows while it is gone through.
+        # The list grows while the loop goes through it.
         names += [other for other in after if _is_unknown(other) and other not in names]
     return texts
 

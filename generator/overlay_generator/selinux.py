@@ -1,11 +1,11 @@
-"""What SELinux has to be asked before an overlay is mounted: in which domain mount(8) may do that for everybody.
+"""Finds the SELinux domain in which mount(8) has to mount an overlay, so that others can use it.
 
-overlayfs checks each access twice: the task's on the overlay, and on the layers that of the process that has mounted
-it (kernel's Documentation/filesystems/overlayfs.rst, "Permission model"). systemd starts /bin/mount, and policies give
-that a domain of its own. Fedora's `mount_t` may do everything there. In the reference policy (Debian, Yocto) it may
-write no file of /var, but PID 1's domain may. So the kernel is asked who may, by the files of selinuxfs; where the
-policy lets a generator ask nothing (the reference policy, once more), PID 1's own domain is taken, and prepare, which
-may ask, looks at it again before anything is mounted.
+overlayfs checks each access twice: on the overlay with the credentials of the task, and on the layers with those of
+the process that mounted it (kernel's Documentation/filesystems/overlayfs.rst, "Permission model"). systemd starts
+/bin/mount, and policies give that a domain of its own. Fedora's `mount_t` may do everything there. In the reference
+policy (Debian, Yocto) it may write no file of /var, but PID 1's domain may. So the kernel is asked who may, through the
+files of selinuxfs; if the policy does not let a generator ask (the reference policy, once more), PID 1's own domain is
+taken, and prepare, which may ask, checks it again before anything is mounted.
 """
 
 import posix
@@ -28,7 +28,7 @@ _FILE = ("append", "create", "getattr", "open", "read", "rename", "setattr", "un
 def find_mounter(environ: "Mapping[str, str]", wheres: "Iterable[str]") -> "Mounter | None":
     """The domain for the overlays on the directories `wheres`; None without a policy. Raises nothing.
 
-    Only where there is TOP, which tells that the kernel has SELinux switched on.
+    To be called only if TOP is there, which means that SELinux is enabled.
     """
     first = _read_first(environ)
     if not first:
@@ -44,7 +44,7 @@ def find_mounter(environ: "Mapping[str, str]", wheres: "Iterable[str]") -> "Moun
         other = f"{_name(usual)} and {_name(first)} may not write {', '.join(map(_name, labels))}" if labels else fault
         return Mounter("", other if is_enforcing() else "")
     except (OSError, ValueError):
-        # No answer for us.
+        # The kernel does not answer us.
         return Mounter(first)
 
 
@@ -55,7 +55,7 @@ def find_fault(context: str, labels: "list[str]") -> str:
     """
     mount = read_label(MOUNT)
     if not _may(context, mount, "file", ("execute", "execute_no_trans")):
-        # Said before it is tried: a mount unit that can't be started ends in an emergency shell.
+        # Reported before it is tried: a mount unit that can't be started ends in an emergency shell.
         return f"{_name(context)} may not run {MOUNT} ({_name(mount)}) as itself"
     if not is_server(context, labels):
         return f"{_name(context)} may not write {', '.join(map(_name, labels))}"
@@ -68,7 +68,7 @@ def is_server(context: str, labels: "list[str]") -> bool:
 
 
 def is_enforcing() -> bool:
-    """True unless the policy is only told of what it would refuse. Raises OSError."""
+    """False in permissive mode, in which denials are only logged. Raises OSError."""
     return _read(f"{TOP}/enforce").strip() != b"0"
 
 
@@ -85,8 +85,8 @@ def is_context(text: str) -> bool:
 
 def _read_first(environ: "Mapping[str, str]") -> str:
     """The context of PID 1, "" where no policy is loaded or it can't be told."""
-    # Of a generator PID 1 is what it was before it was started, and to look at PID 1 itself the reference policy
-    # denies it. A person has come another way.
+    # A generator's previous context (prev) is PID 1's, which the reference policy does not let it read directly. The
+    # previous context of a program that a person has started is another one.
     paths = ("/proc/1/attr/current", "/proc/self/attr/prev")
     for path in reversed(paths) if "SYSTEMD_SCOPE" in environ else paths:
         try:
@@ -107,7 +107,7 @@ def _may(source: str, target: str, kind: str, wanted: "tuple[str, ...]") -> bool
 
 
 def _compute(source: str, target: str, kind: str) -> str:
-    """The context of what a process of `source` makes of `target`. Raises OSError, ValueError."""
+    """The context of a new `kind` that `source` makes by way of `target`. Raises OSError, ValueError."""
     return _ask("create", f"{source} {target} {_read_class(kind, ())[0]}").rstrip("\0")
 
 

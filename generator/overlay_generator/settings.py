@@ -1,9 +1,9 @@
-"""What of a directory's configuration can be done at this boot, and why the rest can't. Pure."""
+"""Sorts out which settings of a directory can be applied at this boot, and why the others can't. Pure."""
 
 from overlay_generator.model import Backing, Directory, Inputs, Problem, Settings, Word
 from overlay_generator.names import is_below, mount_unit
 
-# On a persistent upper layer all else ties it to the inodes of one image, and an update makes it unusable; with
+# All other options tie a persistent upper layer to the inodes of one image, and an update makes it unusable; with
 # `volatile` the kernel refuses it after a power cut (kernel's Documentation/filesystems/overlayfs.rst).
 _SAFE_ON_A_DISK = ("redirect_dir=off", "index=off", "xino=off", "metacopy=off", "nfs_export=off")
 
@@ -15,7 +15,7 @@ def settle(
     problems: "list[Problem]",
     hints: "list[str]",
 ) -> Settings:
-    """The settings of `where` without what can't be done; that is added to `problems` and `hints`."""
+    """The settings of `where` without those that can't be applied; `problems` and `hints` get the reasons."""
     asked = inputs.settings[where]
     options = []
     for word in asked.options:
@@ -47,8 +47,8 @@ def settle(
 
 
 def _drop_contradictions(options: "list[Word]", problems: "list[Problem]") -> None:
-    """Take out of `options` what the kernel refuses beside the others: there would be no overlay (Linux 6.18)."""
-    # What is on where nobody says otherwise, see render.py.
+    """Take out of `options` what the kernel refuses along with others: there would be no overlay (Linux 6.18)."""
+    # What is on by default, see render.py.
     values = {"index": "on", "redirect_dir": "on"}
     for word in options:
         key, _, value = word.text.partition("=")

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Seconds; the other generators have 90 in all, and ours fewer.
+# Seconds; all generators together have 90, and ours fewer, see boot.py.
 LIMIT = 10
 _STEP = 0.005  # seconds
 
@@ -14,19 +14,19 @@ _STEP = 0.005  # seconds
 def wait(read: "Callable[[str], bytes]", limit: float = LIMIT) -> None:
     """Return when no other generator runs any more, or after `limit` seconds. `read` reads a file.
 
-    What they all have written is there then, and a name that is free stays free.
+    All that they write is there then, and a name that is free stays free.
     """
     import _signal  # type: ignore[import-not-found]
 
     parent = posix.getppid()
     try:
-        # (sd-executor), (sd-exec-strv), (generators): the process of PID 1's that runs generators and nothing else.
+        # (sd-executor), (sd-exec-strv), (generators): the child of PID 1 that runs generators and nothing else.
         if not read(f"/proc/{parent}/comm").startswith(b"("):
             return
     except OSError:
         return
     while limit > 0 and _find(parent, read):
-        # Nothing to wait for but the time.
+        # No signal to wait for: it only sleeps.
         _signal.sigtimedwait((), _STEP)
         limit -= _STEP
 

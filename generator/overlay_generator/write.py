@@ -25,8 +25,8 @@ def write(
 ) -> "list[Problem]":
     """One problem for each group that could not be written, and so was taken back whole.
 
-    `directories` has the paths of normal and late. Only what this call made is ever removed. What gives way to another
-    generator and is in `yielding` is no problem, and put into `left`.
+    `directories` has the paths of normal and late. Only what this call made is ever removed. If a group in `yielding`
+    gives way to another generator, that is not a problem, and put into `left`.
     """
     problems: list[Problem] = []
     groups: dict[str, list[UnitFile | UnitLink]] = {}
@@ -70,7 +70,7 @@ def _write_one(file: "UnitFile | UnitLink", path: str, written: "list[str]") -> 
 
 
 def _write_file(path: str, data: bytes, written: "list[str]") -> None:
-    # A name that no unit has, as a kill in mid-write must not leave half a unit; and link(2), as unlike
+    # Under a name that no unit has, as a kill in mid-write must not leave half a unit; then link(2), as unlike
     # rename(2) it never replaces what another generator made.
     directory, _, name = path.rpartition("/")
     scratch = f"{directory}/.#{name}.{posix.getpid()}"
@@ -107,9 +107,9 @@ def _link(scratch: str, path: str, written: "list[str]") -> bool:
 
 def _rename(scratch: str, path: str, written: "list[str]") -> None:
     """The same by rename(2). Raises OSError, FileExistsError where there was something at `path`."""
-    # Generators run side by side, and between the two calls another may make the file that is replaced then: renameat2
-    # with RENAME_NOREPLACE is not to be had from posix. systemd's own look first and make then in one call (O_EXCL),
-    # so the later one of them fails as ever; and which of two units of the same name is left is chance in any case.
+    # Generators run side by side, and between the two calls another may make the file, which is then replaced: the
+    # module posix has no renameat2(2) with RENAME_NOREPLACE. systemd's own generators check and create in one call
+    # (O_EXCL), so the later one fails as ever; and which of two units of the same name is left is chance in any case.
     try:
         posix.lstat(path)
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def _make(written: "list[str]", path: str, call: "Callable[..., T]", *arguments:
         written.append(path)
         return result
     except OSError as error:
-        # That of symlink(2) names the target.
+        # An error of symlink(2) names the target instead.
         raise OSError(error.errno, error.strerror, path) from None
     finally:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _STOPPING)
@@ -154,7 +154,7 @@ def _take_back(written: "list[str]") -> "list[Problem]":
             except OSError:
                 pass  # another generator's links are in it; empty, it asks for nothing
         except FileNotFoundError:
-            pass  # gone is what it is to be
+            pass  # already gone, as it is to be
         except OSError as error:
             if not path.rpartition("/")[2].startswith(".#"):  # which no unit's name does
                 problems.append(Problem(f"can't be taken back ({error.strerror}), though the rest is missing", path))

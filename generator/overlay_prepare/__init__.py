@@ -1,1 +1,1 @@
-"""What runs at boot for an upper layer that persists: the services that overlay-generator(8) emits call it."""
+"""Prepares the layers of overlays at boot; called by the services that overlay-generator(8) generates."""

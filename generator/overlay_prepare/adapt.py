@@ -1,8 +1,9 @@
-"""Memory was planned, and something else may be mounted: by another generator, a unit, a drop-in or a script.
+"""Prepares an overlay that was planned in memory, though another generator, a unit, a drop-in or a script may have
+mounted something else.
 
-What is there decides. A disk gets a persistent upper layer; the unit of the overlay has the options for memory, with
-which the next image update would cost the disk its data (ESTALE), so the overlay is mounted here, with those for a
-disk. The unit is then passed over, as something is mounted, and PID 1 has it as active.
+What is mounted decides. On a disk the upper layer is persistent. The overlay's mount unit has the options for memory,
+with which the next image update would cost the disk its data (ESTALE), so the overlay is mounted here, with those for
+a disk. PID 1 takes the mount unit as active then, and the unit's condition keeps it from mounting a second time.
 """
 
 from overlay_generator.render import OPTIONS_PERSISTENT
@@ -15,8 +16,8 @@ _BIND = "bind,private,ro,nosuid,nodev,noexec"
 
 
 def prepare(request: Request) -> str:
-    """Make the layers on whatever is mounted, and mount what depends on that; "" if memory or a disk holds them, else
-    why it is other memory than was planned. Raises OSError.
+    """Make the layers on whatever is mounted, and the mounts that depend on it. Returns "" if the planned memory or a
+    disk holds the layers, else why other memory had to be mounted. Raises OSError.
     """
     reason = ""
     is_disk = False
@@ -33,7 +34,7 @@ def prepare(request: Request) -> str:
     if not is_disk:
         with open_backing(request) as backing:
             make_layers(request, backing)
-    # A bind mount would show the lower layer at its other place as well, and keep that from being unmounted.
+    # If this is a bind mount, lower would propagate to the mount it was made from, and keep that one busy.
     fitness.run("/bin/mount", "-n", "--make-private", request.mount)
     fitness.run("/bin/mount", "-n", "-o", _BIND, request.where, f"{request.backing}/lower")
     if is_disk:
@@ -42,7 +43,8 @@ def prepare(request: Request) -> str:
         options = f"{request.flags}{layers},{OPTIONS_PERSISTENT}"
         command = ("/bin/mount", "-n", "-t", "overlay", "-o", options, "overlay", request.where)
         if request.mounter:
-            # In the domain of mount(8) it would serve nobody, see selinux.py; this one has made the layers.
+            # Mounted from mount(8)'s SELinux domain it would be of use to nobody, see selinux.py; this process's own
+            # domain could write the layers.
             with labels.OwnDomain():
                 fitness.run(*command)
         else:
@@ -51,7 +53,7 @@ def prepare(request: Request) -> str:
 
 
 def _prepare_disk(request: Request, fstype: str) -> str:
-    """Make a persistent upper layer; "" if that can be, else why not, with memory in the place of the disk."""
+    """Make a persistent upper layer. Returns "", or why that failed; memory then takes the place of the disk."""
     from overlay_prepare.persistent import make_persistent
 
     try:
@@ -61,7 +63,7 @@ def _prepare_disk(request: Request, fstype: str) -> str:
             make_persistent(request, backing)
             fitness.warn_of_projects(mounted, backing, request.where)
     except (Unusable, OSError) as error:
-        # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
+        # Not mounted on top of the disk: with a device below the tmpfs, the shutdown hangs (systemd 257).
         fitness.run("/bin/umount", request.mount)
         _mount_memory(request)
         return describe(error)

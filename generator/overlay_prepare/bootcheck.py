@@ -1,4 +1,4 @@
-"""The gate of boot assessment: is every overlay what its owner requires, before this boot is called good?
+"""The gate of boot assessment: checks that every overlay is what its owner requires before this boot is called good.
 
 Run by overlay-boot-check.service, which is off until it is enabled (systemd's Documentation/AUTOMATIC_BOOT_ASSESSMENT,
 boot-complete.target of systemd.special(7)).
@@ -21,7 +21,7 @@ _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
 
 
 def check_all() -> int:
-    """The exit status: 0 where all that is required holds, or nothing is asked for, else 1. Each reason is said."""
+    """The exit status: 0 if all requirements are met or no overlay is asked for, else 1. Each reason is logged."""
     try:
         plan = boot.make_plan("", gather.read_environ())
         data = gather.read_file("/proc/self/mountinfo")
@@ -44,7 +44,7 @@ def check_all() -> int:
 
 
 def find_unmet(mount: "OverlayMount", mounted: "list[Mounted]") -> "list[str]":
-    """What the owner of `mount` requires and is not so, as sentences. Raises OSError."""
+    """The requirements of the owner of `mount` that are not met, as sentences. Raises OSError."""
     require = mount.settings.require
     found = []
     if "writable" in require:

@@ -9,7 +9,7 @@ from overlay_prepare.resetrequest import NAME, Staged, spell
 
 
 def stage_all() -> int:
-    """The exit status: 0, or 1 if one of them could not be asked for."""
+    """The exit status: 0, or 1 if one of the resets could not be requested."""
     status = 0
     for entry in list_entries(STATE):
         if not entry.name.endswith(".json"):
@@ -19,7 +19,7 @@ def stage_all() -> int:
             with open_top(path, lambda text: say(WARNING, text)) as backing:
                 _stage(backing)
         except FileNotFoundError:
-            pass  # in memory at another place, and empty at the next boot anyway
+            pass  # its backing is in memory at another place, and empty at the next boot anyway
         except OSError as error:
             say(ERROR, f"{path} will not be reset: {describe(error)}")
             status = 1
@@ -27,7 +27,7 @@ def stage_all() -> int:
 
 
 def _stage(backing: Folder) -> None:
-    # Without an image's stamp it is in memory, and empty at the next boot anyway.
+    # Without the note of an image, the backing is in memory, and empty at the next boot anyway.
     if backing.find_kind(stamp.NAME):
         backing.write(NAME, spell(Staged(whole=True)).encode("utf-8", "surrogateescape"))
         say(NOTICE, f"{backing.path}: reset at the next boot")

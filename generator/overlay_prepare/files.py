@@ -1,16 +1,16 @@
-"""What prepare and its steps do with files and directories by their paths: those of the image, and below /run.
+"""What prepare and its steps do with files and directories by their paths, in the image and below /run.
 
-What lies in a backing directory is somebody else's disk, see folder.py.
+A backing directory is on a disk that anybody may have written: what is in it is accessed by folder.py alone.
 """
 
-# Built into the interpreter: no file is opened for it. On MIPS, SPARC and Alpha most numbers are others than on x86.
+# errno is built into the interpreter: no file is opened for it. On MIPS, SPARC and Alpha most numbers differ from x86.
 import errno
 import posix
 
 from overlay_prepare.folder import open_top
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# How the names of overlayfs's own marks begin; they belong to the layer that they are found in.
+# The prefix of overlayfs's own extended attributes, which have a meaning only in the layer that they are found in.
 MARKS = "trusted.overlay."
 _LONGEST = 3800  # bytes; with one more name it is still below PATH_MAX
 
@@ -26,7 +26,8 @@ def find_kind(path: str) -> str:
     except OSError as error:
         if error.errno != errno.EOVERFLOW:
             raise
-    # Last changed after 2038, and the C library's time_t has 32 bits: lstat(2) fails, the directory knows the kind.
+    # The file has a time after 2038, and the C library's time_t has 32 bits: lstat(2) fails, but the directory entry
+    # has the type.
     directory, _, name = path.rpartition("/")
     for entry in list_entries(directory or "/"):
         if entry.name == name:
@@ -37,7 +38,7 @@ def find_kind(path: str) -> str:
 
 
 def find_device(path: str) -> int:
-    """st_dev of what is at `path`, for is_on(); -1 where it can't be looked at (32 bits of time). Raises OSError."""
+    """st_dev of what is at `path`, for is_on(); -1 where lstat(2) fails with a 32-bit time_t. Raises OSError."""
     try:
         return posix.lstat(path).st_dev
     except OSError as error:
@@ -47,8 +48,9 @@ def find_device(path: str) -> int:
 
 
 def has_mode(path: str, mode: int) -> bool:
-    """True if the permissions of `path` are `mode`; False also where they can't be looked at (32 bits of time). Raises
-    OSError.
+    """True if the permissions of `path` are `mode`; False also where stat(2) fails with a 32-bit time_t.
+
+    Raises OSError.
     """
     try:
         return posix.stat(path).st_mode & 0o7777 == mode
@@ -80,12 +82,14 @@ def leads_to_directory(top: str, path: str) -> bool:
 
 
 def is_too_long(path: str) -> bool:
-    """True if what is in the directory `path` can't be named to the kernel; anybody can make such, step by step."""
+    """True if what is in the directory `path` has paths that are too long for the kernel: anybody can make such a tree,
+    level by level.
+    """
     return len(path) > 900 and len(path.encode("utf-8", "surrogateescape")) > _LONGEST
 
 
 def list_entries(path: str) -> "list[posix.DirEntry[str]]":
-    """The entries of the directory `path`, none where it is missing; for those that change it. Raises OSError."""
+    """All entries of the directory `path`, which may then be changed; none if it is missing. Raises OSError."""
     try:
         with posix.scandir(path) as entries:
             return list(entries)
@@ -102,15 +106,15 @@ def make_directory(path: str, mode: int) -> None:
 
 
 def list_attributes(path: "str | int") -> "list[str]":
-    """The names of the extended attributes of `path`, a symbolic link itself or open, without overlayfs's.
+    """The names of the extended attributes of `path`, without overlayfs's own.
 
-    Raises OSError.
+    `path` is a path, where a symbolic link is not followed, or a descriptor. Raises OSError.
     """
     try:
         found = posix.listxattr(path) if isinstance(path, int) else posix.listxattr(path, follow_symlinks=False)
         return [name for name in found if not name.startswith(MARKS)]
     except OSError as error:
-        # A squashfs without a table of them says so, instead of giving an empty list (Linux 6.12).
+        # A squashfs without a table of attributes fails like this, instead of giving an empty list (Linux 6.12).
         if error.errno == errno.EOPNOTSUPP:
             return []
         raise
@@ -125,18 +129,18 @@ def remove_file(path: str) -> None:
 
 
 def write_whole(path: str, text: str, mode: int, durable: bool = False) -> None:
-    """Put `text` into the file `path`, whole or not at all; if `durable`, it is on the disk after. Raises OSError."""
+    """Write `text` to the file `path`, whole or not at all; if `durable`, it is on the disk then. Raises OSError."""
     directory, _, name = path.rpartition("/")
     with open_top(directory, keep_quiet) as folder:
         folder.write(name, text.encode("utf-8", "surrogateescape"), mode, durable)
 
 
 def keep_quiet(_text: str) -> None:
-    """Tell nobody what was put aside: there is nobody to be told, or it stands there for him to see."""
+    """Report nothing about what is put aside: nobody would read that, or the person at work sees the new name."""
 
 
 def sync_directory(path: str) -> None:
-    """Bring the names in the directory `path` to the disk. Raises OSError."""
+    """Flush the entries of the directory `path` to the disk. Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
         posix.fsync(fd)

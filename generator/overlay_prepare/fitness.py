@@ -1,4 +1,4 @@
-"""Whether the file system at a backing directory is the wanted one, and can hold an upper layer."""
+"""Checks whether the file system at a backing directory is the one that fstab wants and can hold an upper layer."""
 
 import errno
 import posix
@@ -13,7 +13,7 @@ from overlay_prepare.folder import Folder, open_top
 from overlay_prepare.report import Unusable
 from overlay_prepare.tree import remove
 
-_WHITEOUT = 0o020000  # S_IFCHR; a character device 0:0 is what overlayfs marks a deleted file with
+_WHITEOUT = 0o020000  # S_IFCHR; overlayfs marks a deleted file with a character device 0:0
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
 _PROBE = "probe"
 
@@ -41,10 +41,10 @@ def verify(mounted: Mounted, wanted: str) -> None:
 
 
 def probe(backing: Folder, options: str) -> None:
-    """Try in `backing` what an overlay with `options` needs, by making one. Raises Unusable if something is missing,
-    OSError.
+    """Try whether `backing` has all that an overlay with `options` needs, by mounting a small one. Raises Unusable if
+    something is missing, OSError.
     """
-    remove(backing, _PROBE)  # of a boot that was cut off
+    remove(backing, _PROBE)  # left by a boot that was interrupted
     try:
         backing.mkdir(_PROBE, 0o700)
         with backing.open(_PROBE) as scratch:
@@ -52,7 +52,7 @@ def probe(backing: Folder, options: str) -> None:
             _probe_types(scratch)
             _probe_overlay(scratch, options)
     except OSError as error:
-        # A full disk can still be read, and files on it be removed.
+        # A full disk is usable: what is on it can still be read, and files be removed.
         if error.errno not in NO_SPACE:
             raise
     finally:
@@ -60,9 +60,8 @@ def probe(backing: Folder, options: str) -> None:
 
 
 def keeps_acls(path: "str | int") -> bool:
-    """True if the file system at `path`, or open, has POSIX ACLs: ubifs and squashfs have none, nor a kernel built so.
-
-    Raises OSError.
+    """True if the file system of `path`, a path or a descriptor, has POSIX ACLs: ubifs and squashfs have none, and the
+    kernel may be built without those of others. Raises OSError.
     """
     try:
         posix.getxattr(path, "system.posix_acl_access")
@@ -74,9 +73,9 @@ def keeps_acls(path: "str | int") -> bool:
 
 
 def check_work(backing: Folder) -> None:
-    """Make the directory that the kernel is about to make in `backing`/work. Raises Unusable if it could not.
+    """Make the directory `backing`/work/work, as the kernel is about to. Raises Unusable if that fails.
 
-    Where it can't, the kernel mounts the overlay read-only and reports success (Linux 6.1 to 6.18).
+    Where the kernel can't make it, it mounts the overlay read-only and reports success (Linux 6.1 to 6.18).
     """
     try:
         with backing.open("work") as work:
@@ -102,7 +101,7 @@ def warn_of_projects(mounted: Mounted, backing: Folder, where: str) -> None:
 
 
 def run(*command: str) -> None:
-    """Run `command`, named by its path. Raises OSError if it fails."""
+    """Run `command`, whose first word is the path of the program. Raises OSError if it fails."""
     pid = posix.posix_spawn(command[0], command, posix.environ)
     if posix.waitpid(pid, 0)[1]:
         raise OSError(0, f"{command[0]} failed", command[-1])
@@ -122,13 +121,13 @@ def _probe_types(scratch: Folder) -> None:
     scratch.mkdir("directory")
     found = scratch.list()
     scratch.rmdir("directory")
-    # Known from the directory alone, or asked of the entry, which is no longer there.
+    # Without d_type in the directory, is_dir() looks at the entry itself, which is no longer there.
     if not found or not found[0].is_dir(follow_symlinks=False):
         raise Unusable("its directories don't tell the type of their entries (d_type); make it anew: ext4, xfs ftype=1")
 
 
 def _probe_overlay(scratch: Folder, options: str) -> None:
-    """Remove and rename files of a small overlay, and look at the marks that this leaves in its upper layer."""
+    """Remove and rename files of a small overlay, and check that whiteouts appear in its upper layer."""
     folders = {name: scratch.make(name) for name in ("lower", "upper", "work", "merged")}
     for name in ("removed", "renamed"):
         posix.close(folders["lower"].create(name))
@@ -136,8 +135,8 @@ def _probe_overlay(scratch: Folder, options: str) -> None:
     layout = f"lowerdir={layers['lower']},upperdir={layers['upper']},workdir={layers['work']},{options}"
     folders.pop("merged").close()
     try:
-        # In a domain of its own, which SELinux's policies give to mount(8), it may write nothing: the layers are
-        # accessed with the rights of who has mounted them.
+        # SELinux's policies give mount(8) a domain of its own, which may write nothing here, and overlayfs accesses
+        # the layers with the rights of the process that mounted it: so mount(8) has to stay in this one.
         with labels.OwnDomain():
             run("/bin/mount", "-n", "-t", "overlay", "-o", layout, "overlay", layers["merged"])
     except OSError as error:
@@ -163,5 +162,5 @@ def _unmount(path: str) -> None:
     try:
         run("/bin/umount", path)
     except OSError:
-        # Whatever holds it: with it on the disk that could not be replaced by memory.
+        # Whatever keeps it busy: as long as it is mounted, memory can't take the place of the disk below it.
         run("/bin/umount", "-l", path)

@@ -1,9 +1,9 @@
-"""A directory that is held open: what is done in it goes by its descriptor, and never where somebody's link leads.
+"""A directory that is held open: all access goes through its descriptor, so that no symbolic link leads elsewhere.
 
 Whoever can write the disk can put anything in the place of what prepare keeps there: a symbolic link, a FIFO that
-nobody writes to, a device, a file without an end, another mount. So the backing directory is opened once, and this
-module and tree.py are the only ones that touch anything below it. Names are single components. What is made is made
-with O_EXCL, what is opened is first known to be of the right kind, and is looked at again when it is open.
+nobody writes to, a device, an endless file, another mount. So the backing directory is opened once, and this module
+and tree.py are the only ones that touch anything below it. Names are single components of a path. Files are created
+with O_EXCL; before a file is opened it is checked to be of the right kind, and once more when it is open.
 """
 
 import errno
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     Tell = Callable[[str], object]
     T = TypeVar("T")
 
-NEW = ".new"  # at the end of the name of what is being written
-ASIDE = ".refused"  # at the end of the name of what was put aside
+NEW = ".new"  # the suffix of a file that is being written
+ASIDE = ".refused"  # the suffix of what was put aside
 _MOST_ASIDE = 100
-_LONGEST_PATH = 4096  # characters; of a deeper directory a message names the one above it
+_LONGEST_PATH = 4096  # characters; for what lies deeper, a message names a directory above it
 
-# O_NONBLOCK: the open of a FIFO would wait for its other end. O_DIRECTORY: nothing else is opened, not even for a look.
+# O_NONBLOCK: opening a FIFO would wait for its other end. O_DIRECTORY: anything else fails before it is opened.
 _AS_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 _AS_FILE = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
 _KINDS = {0o100000: "f", 0o040000: "d", 0o120000: "l"}  # S_IFMT of stat(2)
@@ -30,14 +30,14 @@ _CALLED = {"f": "a file", "d": "a directory", "l": "a symbolic link", "o": "a de
 
 
 class WrongKind(OSError):
-    """What stands there is not what prepare makes there; `strerror` says in which way."""
+    """An entry is not what prepare puts there; `strerror` says what is wrong with it."""
 
     def __init__(self, reason: str, path: str) -> None:
         super().__init__(errno.EUCLEAN, reason, path)
 
 
 class Folder:
-    """An open directory. `path` is for messages and mount(8) alone; `tell` is given what was put aside, in words.
+    """An open directory. `path` is for messages and mount(8) alone; `tell` gets a sentence about what is put aside.
 
     Every method raises OSError with the whole path in it. A folder is closed by close(), `with`, or when it is dropped.
     """
@@ -68,7 +68,7 @@ class Folder:
         self.close()
 
     def close(self) -> None:
-        """Give the descriptor back; a second time does nothing."""
+        """Close the descriptor; a second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             posix.close(fd)
@@ -78,9 +78,9 @@ class Folder:
         return f"{self.path}/{name}" if len(self.path) < _LONGEST_PATH else self.path
 
     def reach(self, name: str) -> str:
-        """A path for the calls that take no descriptor of a directory, such as lsetxattr(2); `name` is not followed.
+        """A path of `name` for calls that take no directory descriptor and follow no link, such as lsetxattr(2).
 
-        It leads to the open directory itself (proc(5)), whatever has become of its name.
+        It leads through the open directory itself (proc(5)), whatever has become of its name.
         """
         return f"/proc/self/fd/{self.fd}/{_check(name)}"
 
@@ -89,7 +89,7 @@ class Folder:
         return self._do(posix.stat, name, follow_symlinks=False)
 
     def stat_self(self) -> "posix.stat_result | None":
-        """What fstat(2) says of the directory itself, None where it can't (32 bits of time)."""
+        """What fstat(2) says of the directory itself; None as in look_at()."""
         return look_at(lambda: posix.fstat(self.fd))
 
     def has_mode(self, mode: int) -> bool:
@@ -103,18 +103,18 @@ class Folder:
             info = look_at(lambda: self.stat(name))
         except FileNotFoundError:
             return ""
-        # Without times, the directory itself knows the kind.
+        # Where stat(2) fails over the times, the directory entry still has the type.
         kinds = (_tell_kind(entry) for entry in self.scan() if entry.name == name)
         return _KINDS.get(info.st_mode & 0o170000, "o") if info else next(kinds, "")
 
     def scan(self) -> "Iterator[posix.DirEntry[str]]":
-        """Its entries, which know their names and not their paths. One scan of a folder at a time."""
-        posix.lseek(self.fd, 0, 0)  # scandir() goes on where the descriptor stands, and shares it
+        """Its entries, which have names but no paths. One scan of a folder at a time."""
+        posix.lseek(self.fd, 0, 0)  # scandir() shares the descriptor's position, and starts there
         with posix.scandir(self.fd) as entries:
             yield from entries
 
     def list(self) -> "list[posix.DirEntry[str]]":
-        """Its entries at once, for those who change it."""
+        """All its entries, for callers that change the directory."""
         return list(self.scan())
 
     def open(self, name: str) -> "Folder":
@@ -128,7 +128,7 @@ class Folder:
         return folder
 
     def descend(self, path: str) -> "Folder | None":
-        """The directory at `path` below it, "" for another handle of itself; None where a part of it is none."""
+        """The directory at `path` below it, "" for itself opened again; None if a component is missing or a file."""
         folder = Folder(posix.dup(self.fd), self.path, self.tell)
         try:
             for name in path.split("/") if path else ():
@@ -145,7 +145,7 @@ class Folder:
         return self.path
 
     def make(self, name: str, mode: int = 0o700) -> "Folder":
-        """The directory `name`, which is made where it is missing; what stands there and is none is put aside."""
+        """The directory `name`, which is made if it is missing; anything else of that name is put aside."""
         try:
             self._do(posix.mkdir, name, mode)
         except FileExistsError:
@@ -161,8 +161,8 @@ class Folder:
         return Folder(posix.open("..", _AS_DIRECTORY, dir_fd=self.fd), self.path.rpartition("/")[0], self.tell)
 
     def open_file(self, name: str, limit: int) -> int:
-        """A descriptor to read the file `name` by, of `limit` bytes at most. Raises WrongKind for anything else."""
-        # Before it is open, as the open of a device may do something by itself: a watchdog's starts it.
+        """A descriptor to read the file `name`, which has at most `limit` bytes. Raises WrongKind for anything else."""
+        # Also before it is opened, as just opening a device can have an effect: a watchdog starts.
         self._check_file(look_at(lambda: self.stat(name)), name, limit)
         fd = self._do(posix.open, name, posix.O_RDONLY | _AS_FILE)
         try:
@@ -173,7 +173,7 @@ class Folder:
         return fd
 
     def read(self, name: str, limit: int) -> "bytes | None":
-        """The content of the file `name`, None where there is none. Raises WrongKind if it is no file of ours."""
+        """The content of the file `name`, None if there is none. Raises WrongKind if it is not a file of ours."""
         try:
             fd = self.open_file(name, limit)
         except FileNotFoundError:
@@ -193,7 +193,7 @@ class Folder:
             posix.close(fd)
 
     def recover(self, name: str, limit: int) -> "bytes | None":
-        """The same; what is no file of ours is put aside, and then there is none."""
+        """The same, but what is not a file of ours is put aside, and None comes back."""
         try:
             return self.read(name, limit)
         except WrongKind as error:
@@ -201,7 +201,7 @@ class Folder:
             return None
 
     def create(self, name: str, mode: int = 0o600) -> int:
-        """A descriptor to write the new file `name` by; what stands there goes, a directory is put aside."""
+        """A descriptor to write the new file `name`; what had the name is removed, a directory put aside."""
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | _AS_FILE
         try:
             return self._do(posix.open, name, flags, mode)
@@ -213,9 +213,9 @@ class Folder:
         return self._do(posix.open, name, flags, mode)
 
     def write(self, name: str, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
-        """Put `data` into the file `name`, whole or not at all; if `durable`, it is on the disk after.
+        """Write `data` to the file `name`, whole or not at all; if `durable`, it is on the disk when this returns.
 
-        Only what is no file of ours is in its way, and put aside.
+        What has that name and is not a regular file is put aside.
         """
         fd = self.create(name + NEW, mode)
         try:
@@ -228,25 +228,25 @@ class Folder:
             self.sync()
 
     def finish(self, name: str) -> None:
-        """Give what was written under create(name + NEW) its name."""
+        """Give what was written to create(name + NEW) its final name."""
         self.expect(name, "f")
         self.rename(name + NEW, name)
 
     def write_over(self, name: str, data: bytes, mode: int = 0o600) -> None:
-        """Put `data` into the file `name`, on the disk when this returns; in between it may be torn.
+        """Overwrite the file `name` with `data`, which is on the disk when this returns; until then it may be torn.
 
-        A full disk is no hindrance where the file was there: its blocks are used again.
+        A full disk is no obstacle if the file exists: its blocks are used again.
         """
         fd = self._open_to_write(name, 0, mode)
         self._fill(fd, name, data, True, shorten=True)
         self.sync()
 
     def append(self, name: str, mode: int = 0o600) -> int:
-        """A descriptor to write at the end of the file `name`, which is made where it is missing."""
+        """A descriptor to append to the file `name`, which is made if it is missing."""
         return self._open_to_write(name, posix.O_APPEND, mode)
 
     def put_aside(self, name: str, reason: "str | None") -> str:
-        """Give `name` another name, and tell of it: it `reason`. Returns the new name."""
+        """Give `name` another name, and report that with the `reason`, a predicate. Returns the new name."""
         for number in range(_MOST_ASIDE):
             other = f"{name}{ASIDE}{f'-{number}' if number else ''}"
             if not self.find_kind(other):
@@ -256,7 +256,7 @@ class Folder:
         raise WrongKind(f"{reason}, and there are {_MOST_ASIDE} put aside already; remove them", self.spell(name))
 
     def expect(self, name: str, kind: str) -> None:
-        """Put `name` aside if something else than a `kind`, f or d, stands there."""
+        """Put `name` aside if it is anything other than a `kind`, f or d."""
         found = self.find_kind(name)
         if found not in ("", kind):
             self.put_aside(name, f"is {_CALLED[found]}, and {_CALLED[kind]} is wanted")
@@ -279,11 +279,11 @@ class Folder:
         self._do(posix.mknod, name, mode, device)
 
     def touch(self, name: str) -> None:
-        """Give `name` the present time."""
+        """Set the times of `name` to the present."""
         self._do(posix.utime, name, follow_symlinks=False)
 
     def unlink(self, name: str) -> None:
-        """Remove `name`, which is no directory."""
+        """Remove `name`, which is not a directory."""
         self._do(posix.unlink, name)
 
     def rmdir(self, name: str) -> None:
@@ -291,14 +291,14 @@ class Folder:
         self._do(posix.rmdir, name)
 
     def remove_file(self, name: str) -> None:
-        """Remove `name`, which is no directory, if it is there."""
+        """Remove `name`, which is not a directory, if it is there."""
         try:
             self.unlink(name)
         except FileNotFoundError:
             pass
 
     def sync(self) -> None:
-        """Bring its names to the disk."""
+        """Flush its entries to the disk."""
         try:
             posix.fsync(self.fd)
         except OSError as error:
@@ -356,7 +356,7 @@ class Folder:
 
 
 def look_at(call: "Callable[[], posix.stat_result]") -> "posix.stat_result | None":
-    """What `call` says; None of what was last changed after 2038, where the C library's time_t has 32 bits."""
+    """What `call` returns; None where it fails over a time after 2038, as the C library's time_t has 32 bits."""
     try:
         return call()
     except OSError as error:
@@ -382,14 +382,14 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def _check(name: str) -> str:
-    """`name` itself. Raises ValueError if it leads elsewhere: a fault of ours."""
+    """`name` itself. Raises ValueError if it is not a single component of a path: a fault of ours."""
     if "/" in name or name in ("", ".", ".."):
         raise ValueError(f"{name!r} is no name of an entry")
     return name
 
 
 def _find_mount(fd: int) -> bytes:
-    """The mount that `fd` is on, by the kernel's number of it (proc(5), fdinfo)."""
+    """The mount that `fd` is on, as the line with the kernel's ID of it (proc(5), fdinfo)."""
     info = posix.open(f"/proc/self/fdinfo/{fd}", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         lines = posix.read(info, 4096).split(b"\n")

@@ -1,9 +1,9 @@
-"""Who an image is: facts that belong to it, one a line as KEY=VALUE, and what two such texts say of each other.
+"""What identifies an image: facts of its own, one per line as KEY=VALUE, and whether two such texts are of one image.
 
-Only what can't differ while the image is the same counts: its own names in os-release(5), the root hash that the
-kernel holds it to, the UUID of its file system, and the superblock where nothing ever writes to it. What statvfs(3) or
-a directory's times say of an overlay in memory, of NFS, btrfs, 9p or virtiofs belongs to the machine and the server:
-8 KiB less memory would be another image, and a policy would empty the upper layer.
+Only what can't change while the image stays the same counts: its own names in os-release(5), the root hash that the
+kernel verifies it against, the UUID of its file system, and the superblock if nothing ever writes to it. What
+statvfs(3) or a directory's times say of an overlay in memory, of NFS, btrfs, 9p or virtiofs depends on the machine and
+the server: 8 KiB less memory would be taken for another image, and a policy would empty the upper layer.
 """
 
 import posix
@@ -11,30 +11,30 @@ import posix
 SAME, OTHER, UNSURE = "same", "other", "unsure"
 
 _NAMES = ("IMAGE_ID", "IMAGE_VERSION", "BUILD_ID")
-# Of these a new value means a new image. The others that os-release has change while a writable root is updated.
+# A new value of these means a new image. Other fields of os-release change while a writable root is updated.
 _VERSIONS = ("IMAGE_VERSION", "BUILD_ID")
 # What distributions write where they have no versions, such as BUILD_ID=rolling of Arch Linux.
 _NAMELESS = ("", "rolling", "unknown", "none", "n/a", "dev", "devel", "latest", "unstable")
-# On the kernel command line, the digest that all of a root of this kind is checked against.
+# The words of the kernel command line with the digest that all of a root of this kind is verified against.
 _HASHES = {"verity": ("roothash", "usrhash"), "composefs": ("composefs",)}
 
-# What is noted so that a note is never empty, what may be written while the image is the same, and what version 0.1.0
-# noted of both kinds. It proves nothing.
+# Facts that prove nothing: noted so that a note is never empty, or of what may change while the image is the same, or
+# of both kinds and noted by version 0.1.0.
 _UNOWNED = ("on", "start", "inode", "ext4", "unknown")
 
-# The superblocks of what is never written to, as (offset, end). squashfs: inodes, time, sizes and tables; erofs: all.
+# Superblocks of what is never written to, as (offset, end). squashfs: inodes, time, sizes and tables; erofs: all.
 # (Kernel's Documentation/filesystems/squashfs.rst, erofs.rst.)
 _STARTS = {"squashfs": (0, 96), "erofs": (1024, 1152)}
 # ext4 (Documentation/filesystems/ext4/super.rst, group_descr.rst): its UUID and the time when it was made; all of the
 # superblock and the group descriptors, with checksums of what is allocated, only as long as it was never mounted
-# read-write: else mounting it so once, for a repair, would be another image.
+# read-write: else one such mount, for a repair, would make it another image.
 _EXT4_MADE = ((1024 + 0x68, 1024 + 0x78), (1024 + 0x108, 1024 + 0x10C))
 _EXT4_TABLES = (1024, 8192)
 _EXT4_WRITTEN = ((1024 + 0x2C, 1024 + 0x30), (1024 + 0x34, 1024 + 0x36))  # s_mtime, s_mnt_count
 _XFS_UUID = (32, 48)
 _UBIFS_MAGIC = b"\x31\x18\x10\x06"
 _UBIFS_UUID = (108, 124)  # fs/ubifs/ubifs-media.h, struct ubifs_sb_node
-# Where the UUID of a lower layer stands; 0: there is none.
+# The offset of the UUID in a lower layer's file system; 0: it has none.
 _UUIDS = {"squashfs": 0, "erofs": 1024 + 48, "ext4": 1024 + 0x68}
 _SQUASHFS_TIME = (8, 12)
 _EROFS_UUID, _EROFS_TIME = (1024 + 48, 1024 + 64), (1024 + 24, 1024 + 36)
@@ -42,7 +42,7 @@ _ROW = 16
 
 
 def identify(where: str, root: str = "") -> str:
-    """The facts of the image that has the directory `where`, at least one line.
+    """The facts about the image that the directory `where` is in, at least one line.
 
     `root` is the root directory of the image ("": this machine). Raises OSError if `where` can't be looked at.
     """
@@ -56,10 +56,10 @@ def identify(where: str, root: str = "") -> str:
 
 
 def compare(old: str, new: str) -> str:
-    """SAME, OTHER or UNSURE: whether two texts of identify() tell of one image. Pure.
+    """SAME, OTHER or UNSURE: whether two texts of identify() are of one image. Pure.
 
-    They tell of two only where a fact that both have differs. A fact that one of them lacks proves nothing: it may
-    not have been readable, or was written by another version of this program.
+    OTHER only if a fact that both texts have differs. A fact that one of them lacks proves nothing: it may not have
+    been readable, or another version of this program, which did not know it, wrote the text.
     """
     if old == new:
         return SAME
@@ -82,7 +82,7 @@ def find_doubt(identity: str, where: str) -> str:
         times = [int(posix.stat(path).st_mtime) for path in (where, "/")]
         if not made:
             return "its squashfs has no time of its making"
-        # As SOURCE_DATE_EPOCH makes it: else the directories would be older than the file system that was made of them.
+        # As with SOURCE_DATE_EPOCH; else the directories would be older than the file system that was made of them.
         return "all times in its squashfs are one" if made in times else ""
     if "erofs" in facts:
         return "" if any(_cut(start, *_EROFS_UUID)) else "its erofs has no UUID"
@@ -99,10 +99,10 @@ def is_name(value: str) -> bool:
 
 
 def find_uuid(where: str) -> "str | None":
-    """The UUID of the file system that holds `where`, "" if it has none or zeros, None where that can't be told.
+    """The UUID of the file system that holds `where`, "" if it has none or zeros, None if it is not known.
 
-    The kernel follows a reference into the lower layer only where this UUID is the one it was made with, and without
-    one not at all as long as the options that need it are off (ovl_lower_uuid_ok(), Linux 5.8 and later).
+    The kernel follows a reference into the lower layer only if it was made with the same UUID, and without a UUID not
+    at all as long as the options that need one are off (ovl_lower_uuid_ok(), Linux 5.8 and later).
     """
     try:
         start = _read_start(posix.stat(where).st_dev)
@@ -120,25 +120,25 @@ def _read_facts(identity: str) -> "dict[str, str]":
 
 
 def _read_names(root: str) -> str:
-    """The lines of os-release(5) that name the image; an image without them is told by its file system alone."""
+    """The lines of os-release(5) that name the image; an image without them is known by its file system alone."""
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
             text = _read(root + path, 0, 65536).decode("utf-8", "replace")
         except FileNotFoundError:
             continue
         except OSError:
-            return ""  # no fact, see compare(); the other file is not this image's word then
+            return ""  # no fact, see compare(); the second file need not say what this one does
         return "".join(f"{line}\n" for line in text.split("\n") if line.partition("=")[0] in _NAMES)
     return ""
 
 
 def _read_verity(device: int) -> str:
-    """The root hash of dm-verity where `device` is one: the kernel has checked what was read so far against it."""
+    """The root hash if `device` is one of dm-verity: the kernel has verified what was read so far against it."""
     try:
         if not _read(f"{_sysfs(device)}/dm/uuid", 0, 256).startswith(b"CRYPT-VERITY-"):
             return ""
     except OSError:
-        return ""  # no device mapper below it
+        return ""  # not a device of the device mapper
     return _read_hash("verity")
 
 
@@ -152,7 +152,7 @@ def _read_hash(kind: str) -> str:
 
 
 def _identify_without_device(device: int) -> str:
-    """What is the image's own where its root lies on no block device."""
+    """The facts about an image whose root is not on a block device."""
     fstype, source = _find_mount(device)
     text = f"on={fstype or 'unknown'}\n"
     if fstype == "overlay":
@@ -237,7 +237,7 @@ def _read(path: str, offset: int, length: int) -> bytes:
 
 
 def _read_all(path: str) -> bytes:
-    """What a file of /proc has, page by page. Raises OSError."""
+    """The content of a file in /proc, which comes page by page. Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         data = b""

@@ -1,9 +1,9 @@
-"""What others are told of a change of the image: loaded only in the boot that has found one.
+"""Tells others that the image has changed: loaded only in a boot that has found that.
 
-A file NAME.changed in the state directory, whose lines a shell can read, so that a migration is a unit with
-ConditionPathExists= and Before= the application. And systemd's own mark that all was done for this image goes from the
-upper layer: ConditionNeedsUpdate= (systemd.unit(5)) compares times, which reproducible images have all alike, and which
-are those of the past where an older image boots.
+It writes a file NAME.changed to the state directory, as lines that a shell can read, so that a migration is a unit with
+ConditionPathExists= and Before= the application. And it removes systemd's own mark that everything is up to date from
+the upper layer: ConditionNeedsUpdate= (systemd.unit(5)) compares times, which are all the same in a reproducible image,
+and lie in the past where an older image boots.
 """
 
 from overlay_prepare.folder import Folder
@@ -16,14 +16,17 @@ _PLAIN = "._:+~-"
 
 
 def forget_updated(where: str, backing: Folder) -> None:
-    """Let all services with ConditionNeedsUpdate= run once more for `where`, by the upper layer. Raises OSError."""
+    """Remove systemd's mark from the upper layer of `where`, so that services with ConditionNeedsUpdate= run once more.
+
+    Raises OSError.
+    """
     upper = backing.descend("upper") if where in _UPDATABLE else None
     if upper and upper.find_kind(_UPDATED) not in ("", "d"):
         upper.remove_file(_UPDATED)
 
 
 def tell(name: str, old: str, new: str) -> None:
-    """Leave word of the step from the image of `old` to that of `new`, texts of identify(). Raises OSError."""
+    """Write NAME.changed for the step from the image of `old` to that of `new`, texts of identify(). Raises OSError."""
     before, now = _read_names(old), _read_names(new)
     fields = {"FROM_ID": before.get("IMAGE_ID", ""), "TO_ID": now.get("IMAGE_ID", "")}
     fields["FROM_VERSION"], fields["TO_VERSION"] = _find_version(before), _find_version(now)
@@ -32,7 +35,7 @@ def tell(name: str, old: str, new: str) -> None:
 
 
 def judge_step(old: str, new: str) -> str:
-    """yes if the version `new` is older than `old`, no if it is not, unknown where one of them has none. Pure.
+    """yes if the version `new` is older than `old`, no if it is not, unknown if one of them is "". Pure.
 
     Compared by runs of digits and of other characters, as strverscmp(3) and the version format of the UAPI group do.
     """
@@ -65,6 +68,6 @@ def _find_version(names: "dict[str, str]") -> str:
 
 
 def _quote(value: str) -> str:
-    """`value` between quotes, of what means the same to every reader: the note of the old image is from the disk."""
+    """`value` in quotes, of characters that are special to no reader: anybody may have written the old image's note."""
     text = "".join(c if c.isascii() and (c.isalnum() or c in _PLAIN) else "_" for c in value)
     return f'"{text[:200]}"'

@@ -1,6 +1,6 @@
-"""Copies what an image has in a directory, for one that is passed through, beside what the user has there.
+"""Copies what the image has in a directory that is passed through and the user has not.
 
-Into a tree of its own, which nobody is shown before all of it is on the disk: nothing here is durable by itself.
+The copy is a tree of its own, which nobody sees before all of it is on the disk: nothing here is durable by itself.
 """
 
 import posix
@@ -14,7 +14,7 @@ _CHUNK = 1 << 20  # bytes
 
 
 def copy_missing(source: str, target: Folder, mine: "Folder | None") -> None:
-    """Copy into the new directory `target` what the image's `source` has, but for what `mine` has or hides.
+    """Copy the image's `source` into the new directory `target`, except for what `mine` has or hides.
 
     `mine` is a directory of an upper layer. Directories that both have are made in `target` for what is in them.
     Raises OSError.
@@ -24,9 +24,9 @@ def copy_missing(source: str, target: Folder, mine: "Folder | None") -> None:
 
 
 def move_below(source: Folder, target: Folder) -> None:
-    """Move all from `source` into `target`, which has but directories of it. Raises OSError.
+    """Move everything from `source` into `target`, where only directories may have the same names. Raises OSError.
 
-    Done again after a half, it moves the rest.
+    Called again after an interruption, it moves the rest.
     """
     for entry in source.list():
         if entry.is_dir(follow_symlinks=False) and target.find_kind(entry.name) == "d":
@@ -37,7 +37,7 @@ def move_below(source: Folder, target: Folder) -> None:
 
 
 class _Copy:
-    """`linked` are the places below `top` of files that have several names, by their inode in the image."""
+    """`linked`: the first place below `top` of each file with several hard links, by its inode in the image."""
 
     def __init__(self, top: Folder) -> None:
         self.top = top
@@ -63,10 +63,10 @@ class _Copy:
                         copy_attributes(entry.path, made.fd)
 
     def copy(self, entry: "posix.DirEntry[str]", target: Folder, place: str) -> None:
-        """Copy what is no directory to the `place` below the top, which is in `target`."""
+        """Copy what is not a directory to the `place` below the top, which is in `target`."""
         info = entry.stat(follow_symlinks=False)
         if info.st_nlink > 1 and info.st_ino in self.linked:
-            # All above it was made here and now, so that its path leads nowhere else.
+            # This copy made all directories above it, so that no link leads its path elsewhere.
             posix.link(
                 self.linked[info.st_ino],
                 entry.name,
@@ -94,7 +94,7 @@ class _Copy:
 
 
 class _Nothing:
-    """Stands where the user has no directory."""
+    """Stands in for a directory that the user does not have."""
 
     def __enter__(self) -> None:
         """None."""

@@ -1,7 +1,7 @@
-"""The names that an image has in a directory, kept beside the upper layer: what of it an opaque directory hides.
+"""The names that an image has, kept beside the upper layer: they tell what an opaque directory has hidden of it.
 
-A file `names` in the backing directory: a path below the overlaid directory in each line, with a slash at the end for
-a directory. Written when the image has changed, read when it changes the next time.
+They are in the file `names` of the backing directory: on each line a path below the overlaid directory, with a slash
+at the end for a directory. It is written when the image has changed, and read when it changes the next time.
 """
 
 import posix
@@ -31,7 +31,7 @@ def write(where: str, backing: "Folder", more: "Iterable[str]" = ()) -> bool:
             raise OSError(NO_SPACE[0], posix.strerror(NO_SPACE[0]))
         backing.write(NAME, data)
     except OSError as error:
-        # None is better than another image's.
+        # No list is better than another image's.
         backing.remove_file(NAME)
         if error.errno not in NO_SPACE:
             raise

@@ -1,4 +1,4 @@
-"""What SELinux wants of prepare: labels for what it makes, and a domain in which its small overlay can be tried."""
+"""What prepare does for SELinux: labels for what it makes, and a domain in which overlays can be mounted from here."""
 
 import errno
 import posix
@@ -25,17 +25,17 @@ def is_on() -> bool:
 
 
 def verify_mounter(context: str, where: str) -> None:
-    """Raises Refused where an overlay on `where`, mounted in `context`, could not be mounted or would serve nobody.
+    """Raises Refused if an overlay on `where` could not be mounted in `context`, or would be of use to nobody.
 
-    The generator has chosen it without being allowed to ask. Before the layers are made: without them nothing is
-    mounted, and the image's directory stays as it is, where a failed mount would end in an emergency shell.
+    The generator chose that context without being allowed to ask. To be called before the layers are made: without
+    them nothing is mounted, and the image's directory stays as it is; a failed mount would end in an emergency shell.
     """
     from overlay_generator import selinux
 
     try:
         fault = selinux.find_fault(context, [selinux.read_label(where)]) if selinux.is_enforcing() else ""
     except (OSError, ValueError):
-        return  # nor is this allowed to ask: then it is tried
+        return  # this process is not allowed to ask either: then mounting it is tried
     if fault:
         raise Refused(f"SELinux: {fault}; see docs/security-modules.md")
 
@@ -59,8 +59,8 @@ def follow(source: str, made: "Folder") -> None:
 
 
 def find_for(path: str, where: str) -> bytes:
-    """The label for `path` below `where`, which the image has not: the policy's own word where that can be asked, else
-    that of the nearest directory that the image has. Empty where there is none. Raises OSError.
+    """The label for `path` below `where`, which the image does not have: the policy's where matchpathcon(8) is there to
+    tell it, else that of the nearest directory above that the image has. Empty if there is none. Raises OSError.
     """
     if not is_on():
         return b""
@@ -80,7 +80,7 @@ def find_for(path: str, where: str) -> bytes:
 
 
 def give(made: "Folder", label: bytes) -> None:
-    """Give the directory `made` the `label`; nothing where that is empty."""
+    """Give the directory `made` the `label`; an empty one is ignored."""
     if not label or read(made) == label:
         return
     try:
@@ -91,7 +91,7 @@ def give(made: "Folder", label: bytes) -> None:
 
 
 def read(made: "Folder") -> bytes:
-    """The label of an open directory, empty where it has none; what else there is shows when one is set."""
+    """The label of an open directory, empty if it has none; any other error shows when a label is set."""
     try:
         return posix.getxattr(made.fd, LABEL)
     except OSError:
@@ -99,10 +99,10 @@ def read(made: "Folder") -> bytes:
 
 
 class OwnDomain:
-    """While it is entered, what this process starts stays in its SELinux domain; nothing without SELinux."""
+    """A context in which programs that this process starts stay in its SELinux domain; no effect without SELinux."""
 
     def __enter__(self) -> None:
-        """Ask for it. Where that is refused, programs get the domain that they get anyway."""
+        """Ask for that (proc_pid_attr(5), exec). If it is refused, programs get their usual domain."""
         try:
             if not is_on():
                 return
@@ -116,12 +116,12 @@ class OwnDomain:
             say(WARNING, f"the overlay is tried in another SELinux domain than this one: {describe(error)}")
 
     def __exit__(self, *_: object) -> None:
-        """Take it back."""
+        """Take that back."""
         try:
             if is_on():
                 self._write(b"\n")
         except OSError:
-            pass  # it was not to be had then, and there is nothing to take back
+            pass  # then it was refused before as well, and there is nothing to take back
 
     @staticmethod
     def _write(data: bytes) -> None:
@@ -133,7 +133,7 @@ class OwnDomain:
 
 
 def _read_output(*command: str) -> bytes:
-    """What `command`, named by its path, prints; its first 4 KiB. Raises OSError."""
+    """The first 4 KiB of what `command` prints, whose first word is the path of the program. Raises OSError."""
     reader, writer = posix.pipe()
     try:
         actions = [(posix.POSIX_SPAWN_DUP2, writer, 1), (posix.POSIX_SPAWN_CLOSE, reader)]

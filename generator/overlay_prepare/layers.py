@@ -1,4 +1,4 @@
-"""Makes the directories of an overlay in its backing directory, those that are there stay as they are."""
+"""Makes the directories of an overlay in its backing directory; those that exist stay as they are."""
 
 from overlay_generator.names import backing_name
 from overlay_prepare import labels
@@ -10,9 +10,9 @@ from overlay_prepare.upper import make_upper
 
 
 def open_backing(request: Request) -> Folder:
-    """The backing directory, made where the disk is mounted above it, for several. Raises OSError."""
+    """The backing directory; made if the disk is mounted above it, to hold several. Raises OSError."""
     folder = open_top(request.mount, lambda text: say(WARNING, text))
-    # Of that path only what is below the mount point is the disk's.
+    # Only what is below the mount point is on the disk, and is not to be trusted.
     for name in filter(None, request.backing[len(request.mount) :].split("/")):
         folder = folder.make(name, 0o700)
     return folder
@@ -22,7 +22,7 @@ def make_layers(request: Request, backing: Folder) -> None:
     """Make lower, work, upper and what is passed through. Raises OSError."""
     for name in ("lower", "work"):
         with backing.make(name, 0o700) as folder:
-            # With what a process in /run gives to its files nobody may mount there, nor copy up by way of it.
+            # With the label that new files in /run get, nobody may mount on lower, nor copy up through work.
             labels.follow(request.where, folder)
     for warning in make_upper(request.where, backing):
         say(WARNING, warning)
@@ -31,13 +31,13 @@ def make_layers(request: Request, backing: Folder) -> None:
 
 
 def _make_direct(request: Request, backing: Folder, path: str) -> None:
-    """Make what is bound at `path`; where that fails, what is written there stays in the upper layer."""
+    """Make the directory that is bound over `path`; if that fails, what is written there goes to the upper layer."""
     from overlay_prepare import passthrough, storage
 
     try:
         make_directory(STATE, 0o755)
         passthrough.link(request.name, request.backing, STATE)
-        # The units go there by its path.
+        # The mount units name it by its path, so that nothing else may have that name.
         with backing.make(passthrough.TOP) as top:
             top.expect(backing_name(path), "d")
         passthrough.make_direct(request.where, backing, path)

@@ -1,7 +1,7 @@
-"""Prepares the layers of a persistent overlay, at each boot: run by prepare-NAME-overlay.service before the mount.
+"""Prepares the layers of an overlay at each boot, before it is mounted: run by prepare-NAME-overlay.service.
 
-The steps stand in prepare(). What can't be prepared leaves the image's directory as it is, or, where the owner of the
-image said nofail, gets an upper layer in memory; either is said, and neither stops the boot.
+The steps are in prepare(). If the layers can't be prepared, the image's directory stays as it is, or, with nofail in
+fstab, the upper layer is in memory; either is reported, and neither stops the boot.
 """
 
 import posix
@@ -55,11 +55,11 @@ def main(argv: "list[str]") -> int:
 
 
 def prepare(request: Request) -> str:
-    """Make everything but the bind of lower; "" if that went as asked, else why the upper layer is lost.
+    """Make everything but the bind mount of lower. Returns "" if that went as asked, else why nothing is kept.
 
-    Where memory was planned the bind too, and with a disk in its place the overlay.
+    Where memory was planned, the bind mount is made too, and so is the overlay if a disk is in its place, see adapt.py.
 
-    Raises Unusable or OSError where the owner of the image wants no fallback, Refused where that would be no help.
+    Raises Unusable or OSError if the owner of the image wants no fallback, Refused if a fallback would be no help.
     """
     if request.mounter:
         labels.verify_mounter(request.mounter, request.where)
@@ -70,7 +70,7 @@ def prepare(request: Request) -> str:
     try:
         mounted = fitness.find_mounted(request.mount)
         if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
-            # The fallback unit has been here: systemd could not mount the disk.
+            # The fallback unit has run: systemd could not mount the disk.
             _make_in_memory(request)
             return f"{request.mount} could not be mounted"
         fitness.verify(mounted, request.wanted)
@@ -99,25 +99,25 @@ def _make_in_memory(request: Request) -> None:
 
 
 def _mount_fallback(request: Request) -> None:
-    """Put a tmpfs in the place of what is mounted; nothing uses that yet, and it is not touched. Raises OSError."""
-    # Not on top of it: with a device below the tmpfs, the shutdown hangs (systemd 257).
+    """Mount a tmpfs in place of what is mounted, which nothing uses yet and nobody changes here. Raises OSError."""
+    # Not mounted on top of the disk: with a device below the tmpfs, the shutdown hangs (systemd 257).
     fitness.run("/bin/umount", request.mount)
     fitness.run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)
 
 
 def _mark_failed(request: Request) -> None:
-    """Leave the mark that keeps PID 1 from running this for each service that wants the directory."""
+    """Leave the mark that keeps PID 1 from running this again for each service that needs the directory."""
     try:
         posix.close(posix.open(failure_mark(request.where), posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
     except FileNotFoundError:
-        pass  # no unit of the generator's has started this
+        pass  # this was not started by a unit of the generator
     except OSError as error:
         say(WARNING, f"this is tried again for each service with a directory in {request.where}: {describe(error)}")
 
 
 def _work_behind(request: Request, reason: str) -> None:
     """Delete what resets have put aside, and describe a new image, in a process that the boot does not wait for."""
-    leave_behind(request.name, [])  # what was said the last time, where the unit runs again
+    leave_behind(request.name, [])  # forget what an earlier run of the unit could not do
     with open_backing(request) as backing:
         trash = backing.find_kind("trash")
         identity = ""
@@ -129,11 +129,11 @@ def _work_behind(request: Request, reason: str) -> None:
                 identity = ""
         if not trash and not identity:
             return
-        # From here the image is seen also when the overlay is mounted on top.
+        # As its working directory, the process sees the image even when the overlay is mounted on top.
         posix.chdir(request.where)
         if posix.fork() == 0:
             try:
-                # The boot's shell has raised the priority of its session and of each process in it, see render.py.
+                # The unit's shell has raised the priority of its session and of each process in it, see render.py.
                 posix.setsid()
                 posix.nice(39)
                 problems = []
@@ -161,11 +161,11 @@ def _describe_image(backing: Folder) -> None:
 
 
 def _do_behind(where: str, failure: str, backing: Folder, work: "Callable[[Folder], None]") -> "list[str]":
-    """Do `work`; where that fails, the sentence that tells it, which is in the journal already."""
+    """Do `work`. Returns the sentence that says that it failed, which is in the journal already, or nothing."""
     try:
         work(backing)
     except Exception as error:
-        # Nobody waits for this process, and nobody would see a traceback: also a module that Python's minimum lacks.
+        # Nobody waits for this process or would see a traceback. A minimal Python may also lack a module.
         text = f"{failure}: {describe(error)}"
         say(ERROR, f"{where}: {text}")
         return [text]
@@ -173,7 +173,7 @@ def _do_behind(where: str, failure: str, backing: Folder, work: "Callable[[Folde
 
 
 def _tell_read_only(request: Request) -> int:
-    """Say that the overlay came up read-only; 0. Nothing is done about it: what was written can at least be read."""
+    """Report that the overlay came up read-only; 0. Nothing is done about it: what was written can at least be read."""
     reason = f"the kernel mounted it read-only, as {request.backing}/work can't be used; see the kernel's messages"
     say(ERROR, f"{request.where}: {reason}")
     try:

@@ -1,9 +1,9 @@
-"""What each file of an image is, kept beside the upper layer for the policy refresh: an update is told by it which
-files of the upper layer only repeat the image before.
+"""A description of each file of an image, kept beside the upper layer for the policy refresh: from it an update knows
+which files of the upper layer are the same as the previous image's.
 
-A file `contents` in the backing directory. It is made in a process of its own once the image has changed, as it reads
-all of the image's directory. Each line: a path, a tab, and the text that describe() makes. The first line says of
-which image.
+It is the file `contents` in the backing directory, and made in a process of its own once the image has changed, as
+that reads all of the image's directory. The first line names the image, each other one has a path, a tab, and the text
+that describe() makes.
 """
 
 import errno
@@ -24,9 +24,9 @@ _MOST = 64 << 20  # bytes
 def describe(path: str, other: str = "") -> str:
     """What is at `path`: its kind, mode, owner, attributes and content, the same text for the same thing.
 
-    Where that already differs from the text `other`, a file is not read. Times don't count, but for an empty file:
-    it has nothing else to tell. "", which is like nothing, where it can't be looked at as its time is after 2038 and
-    that of the C library ends there. Raises OSError.
+    A file is not read if the rest differs from the text `other` already. Times don't count, except for an empty file,
+    which has nothing else to compare. Returns "", which equals no description, where lstat(2) fails over a time after
+    2038, as the C library's time_t has 32 bits. Raises OSError.
     """
     kind = find_kind(path)
     try:
@@ -81,7 +81,7 @@ def is_current(backing: "Folder", identity: str) -> bool:
 
 
 def write(backing: "Folder", identity: str) -> None:
-    """Describe all below the current directory, the image's. Raises OSError."""
+    """Describe everything below the current directory, which is the image's. Raises OSError."""
     fd = backing.create(NAME + NEW)
     try:
         write_all(fd, f"{_name_image(identity)}\n".encode("utf-8", "surrogateescape"))

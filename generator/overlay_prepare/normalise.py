@@ -2,8 +2,8 @@
 
 overlayfs keeps file handles of the lower layer in `trusted.overlay` attributes. In another image they lead to other
 files, or nowhere: a file shows another one's content, or ESTALE (Linux 6.1, 6.12 and 6.18, squashfs always, ext4 and
-erofs with a fixed UUID). What says what the user did stays: opaque, redirect, metacopy and whiteouts. Doing it twice,
-or half and then whole, comes to the same.
+erofs with a fixed UUID). The marks of what the user did stay: opaque, redirect, metacopy and whiteouts. Doing it twice,
+or again after an interruption, has the same result.
 """
 
 import errno
@@ -19,11 +19,11 @@ _STALE = (ORIGIN, MARKS + "impure", MARKS + "nlink", MARKS + "upper")
 
 
 def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, list[str]]":
-    """Strip all of `upper` and empty `work`; the number of references taken out, and the paths below `upper` of its
-    opaque directories. Raises OSError.
+    """Strip all of `upper` and empty `work`. Returns the number of references taken out, and the paths below `upper`
+    of its opaque directories. Raises OSError.
 
-    Without `files` only directories are stripped: right where no reference of a file can be followed in the new
-    image, and it spares a look at each inode. Symbolic links are not followed and mount points not entered. `upper`
+    Without `files` only directories are stripped: enough if the kernel can follow no reference of a file in the new
+    image, and it saves looking at each inode. Symbolic links are not followed and mount points not entered. `upper`
     must not be in use by an overlay.
     """
     count = 0
@@ -57,7 +57,7 @@ def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, li
 
 
 def _strip(place: str, path: str, kept: "list[str]") -> int:
-    """Strip what is no directory, and not followed; `path` is for messages."""
+    """Strip what is not a directory, without following a link; `path` is for messages."""
     found = [name for name in posix.listxattr(place, follow_symlinks=False) if name in _STALE]
     return sum(_remove(place, name, path, kept) for name in found)
 
@@ -69,7 +69,7 @@ def _remove(at: "str | int", name: str, path: str, kept: "list[str]") -> bool:
         else:
             posix.removexattr(at, name, follow_symlinks=False)
     except PermissionError:
-        # An immutable file. That it may be shown wrong is no reason to have no directory at all.
+        # An immutable file. That it may show wrong content is no reason to go without the overlay.
         kept.append(path)
         return False
     return True
@@ -78,8 +78,9 @@ def _remove(at: "str | int", name: str, path: str, kept: "list[str]") -> bool:
 def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, kept: "list[str]") -> int:
     fd, path = folder.fd, folder.path
     found = [name for name in present if name in _STALE]
-    # Empty means "copied up from somewhere unknown". Without any, the kernel does not look for whiteouts in a
-    # directory that the new image has not: they are listed then, as names that don't exist (Linux 6.18, fs/overlayfs).
+    # An empty origin means "copied up from somewhere unknown". Without an origin, the kernel does not look for
+    # whiteouts in a directory that the new image lacks, and lists them as names that don't exist (Linux 6.18,
+    # fs/overlayfs).
     known = ORIGIN in found and posix.getxattr(fd, ORIGIN) != b""
     if known or (has_whiteout and ORIGIN not in found):
         try:
@@ -99,7 +100,7 @@ def is_whiteout(folder: Folder, entry: "posix.DirEntry[str]") -> bool:
     except OSError as error:
         if error.errno != errno.EOVERFLOW:
             raise
-        # See find_kind(). Nobody asks a device or a whiteout for its time: it gets the present one.
+        # A time after 2038, see find_kind(). That of a device or a whiteout matters to nobody: it is set to now.
         folder.touch(entry.name)
         info = folder.stat(entry.name)
     return info.st_mode & 0o170000 == 0o020000 and info.st_rdev == 0

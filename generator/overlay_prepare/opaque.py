@@ -1,7 +1,7 @@
-"""Makes what another image adds visible in opaque directories: those that hide everything of the image below them.
+"""Makes what another image adds visible in opaque directories, which hide everything that the image has there.
 
-overlayfs makes a directory opaque where the user has removed the image's and made a new one; before Linux 5.16 also
-each new directory. What the user has removed stays removed: as a whiteout for each name that an earlier image had.
+overlayfs makes a directory opaque if the user has removed the image's and made a new one; before Linux 5.16 also each
+new directory. What the user has removed stays removed, by a whiteout for each name that an earlier image had.
 """
 
 import posix
@@ -20,20 +20,20 @@ _WHITEOUT = 0o020000  # S_IFCHR of stat(2); overlayfs's mark of a deleted file i
 
 
 def reveal(where: str, backing: Folder, opaque: "list[str]") -> "list[str]":
-    """Open the directories `opaque` of the upper layer, by their paths below it, for what is new in the image `where`.
+    """Show what is new in the image at `where` in the directories `opaque`, given by their paths in the upper layer.
 
-    Returns the names, as paths, that have to be noted with those of the new image: what those directories that stay
-    opaque hide of earlier images. Raises OSError.
+    Returns the paths that have to be noted along with the names of the new image: what directories that stay opaque
+    hide of earlier images. Raises OSError.
     """
     carried: list[str] = []
     if not opaque:
         return carried
     with backing.open("upper") as upper:
-        # A policy may have been at work on them in the meantime.
+        # A policy may have changed them in the meantime.
         opaque = [top for top in opaque if _hides(upper, top)]
         known = imagenames.read_below(backing, set(opaque))
         if known is None:
-            # What they hide can't be told from what is new: the user's word stands.
+            # What the user removed can't be told from what is new: they go on hiding all of it.
             return carried
         groups = {top: _find_directories(where, upper, top, known) for top in opaque}
         for paths in groups.values():
@@ -49,9 +49,10 @@ def _hides(upper: Folder, path: str) -> bool:
 
 
 def _find_directories(where: str, upper: Folder, top: str, known: "dict[str, set[str]]") -> "list[str]":
-    """`top` and the directories of the upper layer below it that it hides the image's from, or an earlier image's.
+    """`top`, and those directories of the upper layer below it that this image or an earlier one has as well.
 
-    Those are asked for, and not what the upper layer has: a user can make more of them than fit into memory.
+    They are looked up by the image's names, not by listing the upper layer: a user can make more directories there
+    than fit into memory.
     """
     found = []
     pending = [top]
@@ -65,21 +66,22 @@ def _find_directories(where: str, upper: Folder, top: str, known: "dict[str, set
         folder = upper.descend(path)
         for name in sorted(names) if folder else ():
             inner = folder.descend(name) if folder else None
-            # One that is opaque itself is dealt with itself.
+            # One that is opaque itself is among the directories to open, and has its own turn.
             if inner and not is_opaque(inner.fd):
                 pending.append(f"{path}/{name}" if path else name)
     return found
 
 
 def is_opaque(path: "str | int") -> bool:
-    """True if a directory of an upper layer, its path or itself open, hides all of the image's (the kernel's
-    overlayfs.rst). Raises OSError.
+    """True if `path`, the path or descriptor of a directory in an upper layer, is opaque (the kernel's overlayfs.rst).
+
+    Raises OSError.
     """
     return OPAQUE in posix.listxattr(path) and posix.getxattr(path, OPAQUE) == b"y"
 
 
 def _has_news(where: str, upper: Folder, path: str, known: "set[str]") -> bool:
-    """True if the image's directory has a name that no earlier image had, nor the user."""
+    """True if the image's directory has a name that neither an earlier image had nor the upper layer has."""
     folder = upper.descend(path)
     if not folder or not leads_to_directory(where, path):
         return False
@@ -88,7 +90,7 @@ def _has_news(where: str, upper: Folder, path: str, known: "set[str]") -> bool:
 
 
 def _open(upper: Folder, paths: "list[str]", known: "dict[str, set[str]]") -> bool:
-    """Put whiteouts for the `known` names into `paths`, then open the first; False where the disk is full."""
+    """Make whiteouts for the `known` names in `paths`, then the first no longer opaque; False if the disk is full."""
     try:
         for path in paths:
             folder = upper.descend(path)
@@ -106,12 +108,15 @@ def _open(upper: Folder, paths: "list[str]", known: "dict[str, set[str]]") -> bo
 
 
 def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
-    """Mark `names` as deleted in `folder` of an upper layer, but those that it has; how many. Raises OSError."""
+    """Make whiteouts for `names` in `folder` of an upper layer, except for those that exist there.
+
+    Returns their number. Raises OSError.
+    """
     count = 0
     for name in names:
         if not folder.find_kind(name):
             if not count:
-                # First: without it they are listed, as names that don't exist, should anything fail here.
+                # First: should anything fail here, they would be listed without it, as names that don't exist.
                 mark_whiteouts(folder)
             folder.mknod(name, _WHITEOUT, 0)
             count += 1
@@ -119,7 +124,7 @@ def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
 
 
 def mark_whiteouts(folder: Folder) -> None:
-    """Let the kernel look for whiteouts in `folder`, also where the image has none of that name. Raises OSError."""
+    """Make the kernel look for whiteouts in `folder` even if the image has no such directory. Raises OSError."""
     # See normalise.py: "copied up from somewhere unknown".
     if ORIGIN not in posix.listxattr(folder.fd):
         posix.setxattr(folder.fd, ORIGIN, b"")

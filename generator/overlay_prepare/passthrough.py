@@ -1,14 +1,15 @@
-"""Directories that are passed through: kept beside the upper layer and bound over the overlay.
+"""Directories that are passed through: kept beside the upper layer and bind-mounted over the overlay.
 
-For what can't live on an overlay, such as the storage of a container engine. Each is in `direct` of the backing
-directory, under the flat name of its path. The first time it takes over what the upper layer has there, then what the
-image has. The steps have names of their own on the disk, and none is given before what it stands for is there for
-good, so that a power cut at any moment is no harm:
+They are for what can't live on an overlay, such as the storage of a container engine. Each is in `direct` of the
+backing directory, under the flat name of its path. When it is first made it takes over what the upper layer has there,
+then what the image has. Each step has a name of its own on the disk, which is given only when what it stands for is
+safely there, so that a power cut at any moment does no harm:
 
-NAME~filling  what the image has and the user has not is copied here. The upper layer is as it was, and a boot that
-              finds one begins anew: nobody knows what of it came to the disk, nor of which image.
+NAME~filling  what the image has and the user has not is being copied here. The upper layer is as it was, and a boot
+              that finds this begins anew: nobody knows how much of it got to the disk, nor from which image.
 NAME~filled   all of that is on the disk.
-NAME.full     what the user has, out of the upper layer. What is in NAME~filled moves here, marks are taken out.
+NAME.full     what the user has, moved out of the upper layer. What is in NAME~filled moves here, overlayfs's marks are
+              taken out.
 NAME          done.
 """
 
@@ -22,9 +23,9 @@ from overlay_prepare.normalise import is_whiteout
 from overlay_prepare.tree import Level, remove, walk
 
 TOP = "direct"
-# A flat name has no "~". Those with a dot could be another path's, and are what 0.1.0 knows.
+# A flat name has no "~". A name with a dot could be another path's; version 0.1.0 has these.
 _FILLING, _FILLED, _FULL = "~filling", "~filled", ".full"
-_TAKEN = ".taken"  # of 0.1.0 only: the user's files and some of the image's
+_TAKEN = ".taken"  # made by 0.1.0 only: the user's files and some of the image's
 
 
 def make_direct(where: str, backing: Folder, path: str) -> None:
@@ -45,7 +46,7 @@ def make_direct(where: str, backing: Folder, path: str) -> None:
 
 
 def link(name: str, backing: str, state: str) -> None:
-    """Make the path by which the units name the directories: a link in the directory `state`. Raises OSError."""
+    """Make the symbolic link in the directory `state` by which the units name the directories. Raises OSError."""
     path = f"{state}/{name}.{TOP}"
     try:
         posix.symlink(f"{backing}/{TOP}", path)
@@ -62,13 +63,13 @@ def list_kept(backing: Folder) -> "list[tuple[str, str]]":
             try:
                 found.append((unflatten(entry.name), entry.name))
             except ValueError:
-                pass  # of somebody else's making
+                pass  # somebody else made it
     return found
 
 
 def list_others(backing: Folder, direct: "tuple[str, ...]") -> "list[tuple[str, str]]":
-    """The paths that were passed through and are not among `direct`, and the directories where what was written there
-    is; but for empty ones. Raises OSError.
+    """The paths that were passed through before and are not in `direct`, each with the directory that holds what was
+    written there, unless that is empty. Raises OSError.
     """
     found = []
     for path, name in list_kept(backing):
@@ -88,14 +89,14 @@ def _begin(backing: Folder, top: Folder, name: str, inner: str, image: str) -> N
         top.rename(name + _FILLING, name)
         return
     top.rename(name + _FILLING, name + _FILLED)
-    # In this order also on a disk: without NAME~filled, what the image has would be missing for good.
+    # So that the disk has them in this order, too: with NAME.full alone, what the image has would be missing for good.
     posix.sync()
     above.rename(taken, name + _FULL, top)
 
 
 def _find_mine(backing: Folder, top: Folder, name: str, inner: str) -> "tuple[Folder | None, str]":
-    """Where the directory is with what was written there before it was passed through, as nobody would find that below
-    the bind mount, and its name; None where there is none.
+    """The directory with what was written there before it was passed through, which nobody would find below the bind
+    mount: the one that it is in, None if there is none, and its name.
     """
     if top.find_kind(name + _TAKEN) == "d":
         return top, name + _TAKEN
@@ -105,10 +106,10 @@ def _find_mine(backing: Folder, top: Folder, name: str, inner: str) -> "tuple[Fo
 
 
 def _fill(image: str, top: Folder, name: str, mine: "Folder | None") -> None:
-    """Make NAME~filling of what `image` has and `mine` has not; it is on the disk when this returns."""
+    """Copy what `image` has and `mine` has not to NAME~filling; it is on the disk when this returns."""
     filling = name + _FILLING
     remove(top, filling)
-    # Without NAME.full beside it, the user has been at what it was compared with.
+    # Without NAME.full beside it, the user may have changed what it was compared with.
     remove(top, name + _FILLED)
     top.mkdir(filling, 0o755)
     try:
@@ -116,14 +117,14 @@ def _fill(image: str, top: Folder, name: str, mine: "Folder | None") -> None:
             with top.open(filling) as made:
                 copy_missing(image, made, mine)
     except (OSError, RecursionError):
-        # Not passed through then, and what the user has there is seen all the same. A full disk needs the room.
+        # It is not passed through then, and what the user has there is still seen. A full disk needs the space.
         remove(top, filling)
         raise
     posix.sync()
 
 
 def _finish(backing: Folder, top: Folder, name: str, inner: str) -> None:
-    """Make NAME of NAME.full and NAME~filled. What can't be, as on a full disk, is given back to the upper layer."""
+    """Make NAME from NAME.full and NAME~filled. If that fails, as on a full disk, NAME.full goes back."""
     with top.open(name + _FULL) as full:
         try:
             if top.find_kind(name + _FILLED):
@@ -136,13 +137,14 @@ def _finish(backing: Folder, top: Folder, name: str, inner: str) -> None:
                 top.rename(name + _FULL, last, above)
             raise
         _clean(full)
-    # What was taken out must not be back under the last name: btrfs brings one directory to the disk without others.
+    # After a power cut, what was taken out must not be back under the final name: btrfs may write one directory to the
+    # disk without the others.
     posix.sync()
     top.rename(name + _FULL, name)
 
 
 def _clean(top: Folder) -> None:
-    """Take out what only an overlay gives a meaning: whiteouts, and marks on directories and files."""
+    """Take out what has a meaning only in an overlay: whiteouts, and marks on directories and files."""
     whiteouts: list[str] = []
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
@@ -157,7 +159,7 @@ def _clean(top: Folder) -> None:
             try:
                 folder.unlink(name)
             except PermissionError:
-                pass  # an immutable directory: as it was
+                pass  # an immutable directory stays as it was
         whiteouts.clear()
 
     walk(top, look, leave)

@@ -1,10 +1,10 @@
 """An upper layer that outlives the boot: made once, reset when asked, made fit for each new image.
 
 The order of the steps is what makes a power cut at any moment harmless. A step that fails costs the boot its writable
-directory where going on would show one file's content as another's, or what was to be reset: a reset, the note that
-the layer is being changed, the references, the UUIDs. All others are said and the boot goes on: the probe of a disk
-that was fit before, what a policy or new names ask for (tried again at the next boot), the names, the inodes that are
-set aside, and the note that all is done.
+directory only if going on would show one file's content as another's, or data that was to be reset. Such steps are a
+reset, the note that the layer is being changed, the references, and the UUIDs. If any other step fails, that is
+reported and the boot goes on: the probe of a disk that was fit before, what a policy or new names ask for (tried again
+at the next boot), the list of names, the inodes that are set aside, and the note that all is done.
 """
 
 import posix
@@ -23,19 +23,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from overlay_prepare.resetrequest import Staged
 
-# Wanted where systemd-factory-reset-generator has found a request for it (systemd 258 and later).
+# There if systemd-factory-reset-generator has found a request for a factory reset (systemd 258 and later).
 _FACTORY_RESET = "/run/systemd/generator.early/basic.target.wants/factory-reset-now.target"
 _STAGED = "reset"
 _MOST_STAGED = 1 << 20  # bytes of a request
 _FOLLOWS_NO_ZEROS = (5, 10)  # Linux, see identity.find_uuid(); a long-term version, to be on the safe side
-# What a power cut leaves half written. Each is made again where it is wanted, but perhaps not by the image booted now.
+# What a power cut leaves half written. Each is made again when it is needed, but perhaps not by the image booted now.
 _LITTER = ("probe", "image.new", "uuids.new", "names.new", "contents.new", "reset.new", "upper" + SCRATCH)
 _DIRECTORIES = ("upper", "work", "lower", "trash", "direct")
-_MOST_UUIDS = 64  # images, until all references are taken out once
+_MOST_UUIDS = 64  # images; with more, all references are taken out once
 
 
 def make_persistent(request: Request, backing: Folder) -> None:
-    """Make the layers, and the upper one fit for the image below, if that is another one than at the last boot."""
+    """Make the layers, and the upper one fit for the image below if that is not the one of the last boot."""
     image = identity.identify(request.where)
     _tell_doubt(request, image)
     _expect_directories(backing)
@@ -44,13 +44,13 @@ def make_persistent(request: Request, backing: Folder) -> None:
         _reset_once(request, backing)
     if backing.find_kind(_STAGED):
         _reset_as_staged(request, backing)
-    remove_file(f"{STATE}/{request.name}.changed")  # of the system before a soft reboot
+    remove_file(f"{STATE}/{request.name}.changed")  # from before a soft reboot
     if stamp.is_current(backing, image):
         make_layers(request, backing)
     else:
         _probe(request, backing)
         if fitness.keeps_acls(request.where) and not fitness.keeps_acls(backing.fd):
-            # overlayfs copies nothing up whose ACL it can't keep (EOPNOTSUPP, Linux 6.12).
+            # overlayfs does not copy up a file whose ACL it can't keep (EOPNOTSUPP, Linux 6.12).
             say(WARNING, f"{request.where}: its disk keeps no ACLs: what has one in the image can't be changed")
         _follow_image(request, backing, image)
     _tell_others(request, backing)
@@ -62,7 +62,7 @@ def make_persistent(request: Request, backing: Folder) -> None:
 
 
 def _expect_directories(backing: Folder) -> None:
-    """Put aside what is no directory, before any of the steps goes there."""
+    """Put aside what is not a directory, before any of the steps uses it."""
     for name in _DIRECTORIES:
         backing.expect(name, "d")
     if backing.find_kind("direct"):
@@ -73,7 +73,7 @@ def _expect_directories(backing: Folder) -> None:
 
 
 def _sweep(request: Request, backing: Folder) -> None:
-    """Remove what a power cut has left, once in a boot: later the process behind may be at work on its own."""
+    """Remove what a power cut has left, once in a boot: later, such files may be those of the background process."""
     if find_kind(f"{STATE}/{request.name}.json"):
         return
     for entry in backing.list():
@@ -85,13 +85,13 @@ def _sweep(request: Request, backing: Folder) -> None:
 
 
 def _tell_others(request: Request, backing: Folder) -> None:
-    """Say where files are that an image with another Passthrough= has taken out of the upper layer."""
+    """Report where files are that an image with another Passthrough= has moved out of the upper layer."""
     if not backing.find_kind("direct"):
         return
     from overlay_prepare.passthrough import list_others
 
     try:
-        # Not moved back: what a container engine has there would lose its own marks on the way.
+        # Not moved back: a container engine's own overlays would lose overlayfs's marks on the way.
         for path, place in list_others(backing, request.direct):
             say(WARNING, f"{path} is not passed through by this image; what was written there is in {place}")
     except OSError as error:
@@ -99,7 +99,7 @@ def _tell_others(request: Request, backing: Folder) -> None:
 
 
 def _probe(request: Request, backing: Folder) -> None:
-    """Raises Unusable where the disk can't hold an upper layer, OSError where that can't be told of a new one."""
+    """Raises Unusable if the disk can't hold an upper layer, OSError if a new disk could not be tried."""
     from overlay_generator.render import OPTIONS_PERSISTENT
 
     try:
@@ -111,7 +111,7 @@ def _probe(request: Request, backing: Folder) -> None:
 
 
 def _check_work(request: Request, backing: Folder) -> None:
-    """Raises Unusable where the work directory can't be used, nor replaced, and memory is wanted then."""
+    """Raises Unusable if the work directory can be neither used nor replaced, and memory is to take its place then."""
     try:
         fitness.check_work(backing)
     except Unusable as error:
@@ -119,7 +119,7 @@ def _check_work(request: Request, backing: Folder) -> None:
 
 
 def _replace_work(request: Request, backing: Folder, error: Unusable) -> None:
-    """Put a work directory aside that can't be used. Raises Unusable where that is no help and memory is wanted."""
+    """Put aside a work directory that can't be used. Raises Unusable if that is no help and memory is wanted then."""
     from overlay_prepare.reset import put_aside
 
     try:
@@ -132,12 +132,12 @@ def _replace_work(request: Request, backing: Folder, error: Unusable) -> None:
     except (Unusable, OSError):
         if request.fallback:
             raise error from None
-        # The kernel mounts it read-only then, which shows at least what was written.
+        # The kernel then mounts the overlay read-only, which at least shows what was written.
         say(ERROR, f"{request.where}: {error}")
 
 
 def _tell_doubt(request: Request, image: str) -> None:
-    """Say where nobody could tell the next image from this one, and its owner wants something done when it comes."""
+    """Report it if nothing tells the next image from this one, and a policy is to be carried out when it comes."""
     doubt = identity.find_doubt(image, request.where) if request.policy != "keep" else ""
     if doubt:
         text = f"the next image may be taken for this one, as {doubt}, and Policy={request.policy} drops nothing then"
@@ -146,7 +146,7 @@ def _tell_doubt(request: Request, image: str) -> None:
 
 def _choose_policy(request: Request, previous: str, image: str) -> str:
     """The policy that may be carried out: on a guess nothing is dropped."""
-    # Of an upper layer whose past nobody knows only what can't be right is changed.
+    # If the image before is not known, only what is certainly wrong in the upper layer is changed.
     if not previous or request.policy == "keep":
         return "keep"
     if identity.compare(previous, image) == identity.UNSURE:
@@ -163,21 +163,21 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
 
     where = request.where
     previous = _find_previous(request, backing)
-    # Nor is anything dropped for an image that it was over all the time: a change to another one was cut off, or this
-    # one's policy failed.
+    # Nothing is dropped either if the image is the same as before: then a change to another one was interrupted, or
+    # that one's policy failed.
     policy = _choose_policy(request, previous, image) if previous != image else "keep"
     if policy == "reset":
         from overlay_prepare.resetrequest import Staged
 
         _reset(request, backing, Staged(whole=True), "another image", direct=False)
     make_layers(request, backing)
-    # In this order, so that a power cut at any moment leaves a note of the change or all of the work done.
+    # In this order, so that a power cut at any moment leaves either the note that it is changing, or all of it done.
     stamp.mark_changing(backing, previous)
     uuids, uuid = stamp.read_uuids(backing), identity.find_uuid(where)
     every = _may_be_followed(uuids, uuid)
     with backing.open("upper") as upper, backing.open("work") as work:
         count, opaque = normalise(upper, work, files=every)
-    # At once: on a full disk one of the notes would take the inode, and the overlay would come up read-only.
+    # Right now: on a full disk, one of the notes would take the last inode, and the overlay would come up read-only.
     _check_work(request, backing)
     dropped, finished = _apply_policy(request, backing, policy, image)
     carried = _reveal(request, backing, opaque)
@@ -190,7 +190,7 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
         try:
             imagenames.write(where, backing, carried)
         except OSError as error:
-            # The old list is gone. Without any, what the next image adds stays hidden in opaque directories.
+            # The old list is gone. Without a list, what the next image adds stays hidden in opaque directories.
             say(WARNING, f"{where}: the image's names are not noted: {describe(error)}")
     if finished and carried is not None:
         try:
@@ -210,7 +210,7 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
 
 
 def _find_previous(request: Request, backing: Folder) -> str:
-    """What the upper layer was over, "" where that can't be told, which is said."""
+    """The identity of the image that the upper layer was over; "" if that can't be read, which is reported."""
     try:
         return stamp.read_previous(backing)
     except OSError as error:
@@ -220,8 +220,8 @@ def _find_previous(request: Request, backing: Folder) -> str:
 
 
 def _reveal(request: Request, backing: Folder, opaque: "list[str]") -> "list[str] | None":
-    """Show what the image adds in the directories `opaque`; what to note with its names, None to do it again at the
-    next boot. What fails leaves something of the image hidden, as it was.
+    """Show what the image adds in the directories `opaque`. Returns what to note along with its names, or None if this
+    failed and is to be done again at the next boot; until then something of the image stays hidden, as it was.
     """
     from overlay_prepare.opaque import reveal
 
@@ -233,7 +233,7 @@ def _reveal(request: Request, backing: Folder, opaque: "list[str]") -> "list[str
 
 
 def _may_be_followed(uuids: "list[str] | None", uuid: "str | None") -> bool:
-    """True unless no reference that files of the upper layer carry leads into the file system of `uuid`."""
+    """True if a reference that a file of the upper layer carries may lead into a file system with `uuid`."""
     if uuids is None or uuid is None or len(uuids) > _MOST_UUIDS:
         return True
     release = posix.uname().release.split(".")
@@ -245,9 +245,9 @@ def _may_be_followed(uuids: "list[str] | None", uuid: "str | None") -> bool:
 
 
 def _apply_policy(request: Request, backing: Folder, policy: str, image: str) -> "tuple[int, bool]":
-    """The number of entries that went, and False if that was not all: then it is to be done again at the next boot.
+    """The number of entries dropped, and False if the policy has to be carried out again at the next boot.
 
-    What a policy can't do is said, and leaves the upper layer as it is.
+    What a policy can't do is reported, and stays in the upper layer as it is.
     """
     if policy not in ("prune", "refresh"):
         return 0, True
@@ -258,7 +258,7 @@ def _apply_policy(request: Request, backing: Folder, policy: str, image: str) ->
         dropped, reason = apply(policy, request.where, backing, title or "another image")
     except (OSError, RecursionError) as error:
         if isinstance(error, OSError) and not error.filename:
-            error.filename = backing.path  # of a write(2), which knows no names
+            error.filename = backing.path  # an error of write(2) has no file name
         say(WARNING, f"{request.where}: Policy={policy}: {describe(error)}; it is tried again at the next boot")
         return 0, False
     if reason:
@@ -278,9 +278,11 @@ def _reset_once(request: Request, backing: Folder) -> None:
 
 
 def _reset_as_staged(request: Request, backing: Folder) -> None:
-    """Do what the operator has asked for, once: the request goes when all of it is done, or it can't be done.
+    """Do what the operator has asked for, once: the request is removed when all of it is done, or renamed if it can't
+    be done.
 
-    And on the disk: else the request could be gone after a power cut, and the work undone (seen on btrfs).
+    All of it is on the disk before: else the request could be gone after a power cut, and the work undone (seen on
+    btrfs).
     """
     from overlay_prepare.resetrequest import parse
 
@@ -303,7 +305,7 @@ def _reset_as_staged(request: Request, backing: Folder) -> None:
 
 
 def _refuse(backing: Folder, path: str, reason: str) -> None:
-    # Not tried again at each boot: a device that does not come up because of it could not be told otherwise.
+    # Not tried again at each boot: if that keeps the device from coming up, nobody can withdraw the request.
     say(ERROR, f"{path}: {reason}")
     posix.sync()
     backing.expect(_STAGED + ASIDE, "f")

@@ -1,8 +1,8 @@
-"""What an update of the image does to the upper layer where its owner has asked for more than keeping it.
+"""The policies prune and refresh: what an update of the image drops from the upper layer if its owner asks for it.
 
-prune: all that hides something of the new image goes, the user's own files stay. refresh: what is the same as in the
-image before follows the new one. What goes is listed in the file `dropped` beside the upper layer: all of it, and on
-the disk, before the first of it goes.
+prune drops all that hides something of the new image; the user's own files stay. refresh drops what is the same as in
+the previous image, so that the new one shows. What is dropped is listed in the file `dropped` beside the upper layer;
+the whole list is on the disk before the first entry goes.
 """
 
 import posix
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG = "dropped"
-_LONGEST = 1 << 20  # bytes of the log before it is put aside; one older one is kept
+_LONGEST = 1 << 20  # bytes of the log before it is rotated; one old log is kept
 _DEEPEST = 400  # directories; what lies deeper is kept, as nothing here may end in a RecursionError
 
 
 class Change(Value):
-    """Of an upper layer under a new image: `where` shows the image, `old` is what the one before had, by path.
+    """A new image under an upper layer: `where` shows the image, `old` describes the previous one's files, by path.
 
-    With a `log` what would be dropped is listed there, and nothing is changed; without (-1) it is done.
+    If `log` is a descriptor, what would be dropped is listed there and nothing is changed; if -1, it is dropped.
     """
 
     __slots__ = ("log", "old", "where")
@@ -45,9 +45,10 @@ class Change(Value):
 
 
 def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, str]":
-    """Carry out `policy`, prune or refresh; how many entries went, and why none could, or "". Raises OSError.
+    """Carry out `policy`, prune or refresh. Returns the number of entries dropped, and what could not be done, or "".
 
-    Doing it twice, or half and then whole, comes to the same. `title` stands above what is listed in the log.
+    Doing it twice, or again after an interruption, has the same result. `title` heads the list in the log. Raises
+    OSError.
     """
     old: dict[str, str] = {}
     if policy == "refresh":
@@ -61,7 +62,7 @@ def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, s
         try:
             _list(backing, f"# {policy}: {title}\n", lambda log: drop(Change(where, old, log), upper, ""))
         except OSError as error:
-            # What goes makes room on a full disk; that it is listed is worth less.
+            # Dropping entries makes room on a full disk, which is worth more than the list of them.
             if error.errno not in NO_SPACE:
                 raise
             reason = f"the disk is full, so not all that was dropped is listed in {backing}/{_LOG}"
@@ -82,7 +83,7 @@ def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:
 
 
 def _mend_log(backing: Folder) -> None:
-    """Put a long log aside, and cut off what a power cut has left behind the last whole line: nothing of that went."""
+    """Rotate a long log, and cut off what a power cut has left after the last whole line: none of that was dropped."""
     info = look_at(lambda: backing.stat(_LOG)) if backing.find_kind(_LOG) == "f" else None
     if info and info.st_size > _LONGEST:
         backing.expect(_LOG + ".old", "f")
@@ -108,7 +109,7 @@ def _prune(change: Change, upper: Folder, directory: str) -> int:
         if not entry.is_dir(follow_symlinks=False):
             whiteout = is_whiteout(upper, entry)
             if kind or whiteout:
-                # A whiteout of nothing hides nothing yet; it would hide what comes with a later image.
+                # A whiteout of a name that the image lacks hides nothing yet, but would hide what a later image adds.
                 count += _drop(change, upper, path, "deleted " if whiteout else "", bool(kind))
         elif kind in ("", "d"):
             with upper.open(entry.name) as inner:
@@ -123,7 +124,7 @@ def _prune(change: Change, upper: Folder, directory: str) -> int:
 
 
 def _refresh(change: Change, upper: Folder, directory: str) -> int:
-    """Drop what is as the image before had it; the number of entries."""
+    """Drop what is the same as in the previous image; the number of entries."""
     count = 0
     for entry in upper.list() if directory.count("/") < _DEEPEST else ():
         path = f"{directory}/{entry.name}"
@@ -131,7 +132,7 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
         place = upper.reach(entry.name)
         if entry.is_dir(follow_symlinks=False):
             with upper.open(entry.name) as inner:
-                # What an opaque directory would show of the image is hidden: nothing in it follows.
+                # An opaque directory hides what the image has in it: nothing in it can follow the image.
                 if is_too_long(change.where + path) or OPAQUE in posix.listxattr(inner.fd):
                     continue
                 count += _refresh(change, inner, path)
@@ -143,7 +144,7 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
 
 
 def _follow_directory(change: Change, upper: Folder, inner: Folder, path: str) -> None:
-    """Give `inner` of the upper layer what the image's shows of itself; without anything in it, it goes."""
+    """Give the directory `inner` of the upper layer the attributes of the image's; an empty one is removed."""
     from overlay_prepare.upper import follow_attributes
 
     try:
@@ -153,7 +154,7 @@ def _follow_directory(change: Change, upper: Folder, inner: Folder, path: str) -
             for warning in follow_attributes(change.where + path, inner.fd, inner.path):
                 say(WARNING, warning)
     except PermissionError as error:
-        # Immutable (chattr(1)). Said, as the new image may have closed it.
+        # Immutable (chattr(1)). Reported, as the new image may have closed it to some users.
         say(WARNING, f"{change.where + path} stays as it is, and does not follow the image: {error.strerror}")
 
 
@@ -187,7 +188,7 @@ def _drop_below(change: Change, upper: Folder, path: str) -> int:
 
 
 def _drop(change: Change, upper: Folder, path: str, note: str = "", listed: bool = True) -> int:
-    """Drop the file at `path`, which is in the directory `upper`; 1, or 0 for what is not worth a line."""
+    """Drop the file at `path`, which is in the directory `upper`; 1, or 0 if it is not counted."""
     if change.is_listing:
         if listed:
             _note(change.log, f"{note}{escape_line(change.where + path)}\n")

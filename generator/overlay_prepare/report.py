@@ -1,4 +1,4 @@
-"""What prepare says: to the journal, and for programs and people a file and the message at login."""
+"""Reports what prepare has to say: to the journal, in a file for programs, and in the message at login."""
 
 import sys
 
@@ -7,7 +7,7 @@ from overlay_prepare.files import make_directory, remove_file, write_whole
 ERROR, WARNING, NOTICE = 3, 4, 5
 
 STATE = "/run/overlay-generator"
-BEHIND = "behind"  # NAME.behind: what a process that the boot does not wait for could not do
+BEHIND = "behind"  # NAME.behind: what the background process, which no boot waits for, could not do
 _MESSAGES = "/run/motd.d"
 
 
@@ -22,7 +22,7 @@ class Refused(Exception):
 def say(level: int, text: str) -> None:
     """Write one line for the journal and the console, with the prefix of sd-daemon(3).
 
-    Where it can't be written it is lost: nothing of a boot may depend on it.
+    If it can't be written it is lost: nothing of a boot may depend on it.
     """
     try:
         sys.stderr.write(f"<{level}>{_flatten(text)}\n")
@@ -31,7 +31,7 @@ def say(level: int, text: str) -> None:
 
 
 def note(where: str, backing: str, reason: str) -> None:
-    """Leave word of how it went; `reason` says why the upper layer is lost, "" after a good boot. Raises OSError."""
+    """Report how it went; `reason` says why nothing written is kept, "" if all went well. Raises OSError."""
     text = f"{where}: NOT persistent: {reason}; all that is written is lost at the next boot"
     if reason:
         say(WARNING, text)
@@ -45,16 +45,16 @@ def leave(where: str, backing: str, reason: str, text: str) -> None:
     body = ", ".join(f"{_quote(key)}: {_quote(value)}" for key, value in fields.items())
     write(STATE, f"{name}.json", f"{{{body}}}\n")
     if reason:
-        # What overlay-not-persistent@NAME.service of the generator fails by; one line, its status text.
+        # With this file overlay-not-persistent@NAME.service fails; its one line becomes the status text.
         write(STATE, f"{name}.failed", _flatten(" ".join(reason.split())) + "\n")
         write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {_flatten(text)}\n")
     else:
         for path in (f"{STATE}/{name}.failed", f"{_MESSAGES}/overlay-generator-{name}"):
-            remove_file(path)  # of the system before a soft reboot
+            remove_file(path)  # from before a soft reboot
 
 
 def leave_behind(name: str, problems: "list[str]") -> None:
-    """Write what the process that nobody waits for could not do, a line each; no file for none. Raises OSError."""
+    """Write what the background process could not do, a line for each; no file if there is nothing. Raises OSError."""
     if problems:
         write(STATE, f"{name}.{BEHIND}", "".join(f"{_flatten(problem)}\n" for problem in problems))
     else:
@@ -62,13 +62,13 @@ def leave_behind(name: str, problems: "list[str]") -> None:
 
 
 def write(directory: str, name: str, text: str) -> None:
-    """Put `text` into a file that everybody may read, in a directory that is made for it. Raises OSError."""
+    """Write `text` to a file that everybody may read, in `directory`, made if it is missing. Raises OSError."""
     make_directory(directory, 0o755)
     write_whole(f"{directory}/{name}", text, 0o644)
 
 
 def _flatten(text: str) -> str:
-    """`text` without control characters: names and lines of a disk go to terminals."""
+    """`text` without control characters: names and lines from a disk get to terminals."""
     if text.isascii() and text.isprintable():
         return text
     from overlay_generator.log import flatten
@@ -77,7 +77,7 @@ def _flatten(text: str) -> str:
 
 
 def spell_count(count: int, one: str, many: str) -> str:
-    """`count` before the words that fit it."""
+    """`count` and `one` or `many`, whichever fits."""
     return f"{count} {one if count == 1 else many}"
 
 
@@ -91,7 +91,7 @@ def _quote(text: str) -> str:
 
 
 def describe(error: Exception) -> str:
-    """A sentence for a person; what is no fault of the machine has its type before it."""
+    """`error` as a sentence for a person; one that nobody expected has its type before it."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     return str(error) if isinstance(error, (Unusable, Refused)) else f"{type(error).__name__}: {error}"

@@ -10,9 +10,9 @@ class Request:
     """What to prepare where. `wanted` is fstab's type, `fallback` the options of a tmpfs or "".
 
     `reset`: start with an empty upper layer. `policy` is what an update does to it, `direct` are the paths that are
-    passed through. `verify`: only tell that the overlay came up read-only. `adapt`: memory was planned, and what is
+    passed through. `verify`: only report that the overlay came up read-only. `adapt`: memory was planned, and what is
     mounted decides; `flags` are then the mount flags of the overlay, each with a comma after it. `mounter` is the
-    SELinux context that the overlay will be mounted in, "" for the usual.
+    SELinux context that the overlay will be mounted in, "" for the usual one.
     """
 
     def __init__(

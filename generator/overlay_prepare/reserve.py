@@ -1,8 +1,8 @@
-"""Keeps a few inodes of a disk for the mount of the overlay itself.
+"""Sets a few inodes of a disk aside for mounting the overlay itself.
 
-With fewer than three beside those of its layers the kernel refuses the mount (ENOSPC, Linux 6.18): a directory that
-was filled with small files would end in an emergency shell at the next boot. File systems without a fixed number of
-inodes say that they have none.
+With fewer than three free ones, besides those of its layers, the kernel refuses the mount (ENOSPC, Linux 6.18): a
+directory that was filled with small files would end in an emergency shell at the next boot. File systems without a
+fixed number of inodes report that they have none.
 """
 
 import posix
@@ -15,12 +15,12 @@ _SPARE = "spare"
 _NEEDED = 4
 _PLENTY = 32  # inodes: below that nothing is set aside, as it would be missed
 _LOW = (16, 1 << 18)  # inodes, bytes
-# What is made again, the most useful last.
+# What can be made again, the most useful last.
 _EXPENDABLE = ("contents.new", "dropped.old", "contents", "dropped", "names")
 
 
 def keep_room(backing: Folder) -> None:
-    """Set inodes aside, or give them back where there are too few. Raises Unusable if these don't do, OSError."""
+    """Set inodes aside, or free them if too few are left. Raises Unusable if that is not enough, OSError."""
     free = _count_free(backing)
     if free is None or free >= _PLENTY:
         if free is not None and backing.find_kind(_SPARE) != "d":
@@ -38,7 +38,7 @@ def keep_room(backing: Folder) -> None:
 
 
 def is_low(backing: Folder) -> bool:
-    """True if little more than nothing fits on the disk. Raises OSError."""
+    """True if next to nothing fits on the disk. Raises OSError."""
     info = posix.statvfs(backing.fd)
     inodes, size = _LOW
     return info.f_bavail * info.f_frsize < size or (bool(info.f_files) and info.f_ffree < inodes)

@@ -1,7 +1,7 @@
-"""Puts an upper layer, or parts of it, aside and deletes them later. Only before its overlay is mounted.
+"""Puts an upper layer, or parts of it, aside before its overlay is mounted, and deletes them later.
 
-By renames alone, so that it takes no time, and a power cut leaves what was there, or less of it: doing it again comes
-to the same. It is on the disk before anybody notes that it is done.
+By renames alone, so that it takes no time, and a power cut leaves what was there, or less of it: doing it again has the
+same result. All of it is on the disk before it is noted as done.
 """
 
 import posix
@@ -22,7 +22,7 @@ _DEEPEST = 300  # directories; what lies deeper is left alone, as nothing here m
 
 
 def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "tuple[int, list[str]]":
-    """Do what is `staged`; how many things were put aside, and what could not be done and why. Raises OSError.
+    """Do what is `staged`. Returns how many things were put aside, and what could not be done and why. Raises OSError.
 
     Passed-through directories are reset like the rest if `passed`.
     """
@@ -44,7 +44,7 @@ def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "
             problems += [problem] if problem else []
     if count:
         bin_.put(backing, "work")
-    # All of it: a synced directory says nothing of what was renamed or opened in others (btrfs).
+    # Everything: syncing one directory does not bring renames and changed attributes in others to the disk (btrfs).
     posix.sync()
     return count, problems
 
@@ -71,7 +71,7 @@ class _Bin:
     def put(self, folder: Folder, name: str) -> int:
         """Put `name` of `folder` aside; 1, or 0 if nothing is there. Raises OSError."""
         if not self.folder:
-            # A full disk is when people reset. A power cut leaves less of it, and it is done again.
+            # People reset when the disk is full: then it is deleted at once. After a power cut that is done again.
             if is_low(self.backing):
                 return int(remove(folder, name))
             try:
@@ -89,7 +89,7 @@ class _Bin:
 
     def make_like(self, source: str, folder: Folder, name: str) -> None:
         """Make the opaque directory `name` with mode, owner and so on of `source`. Raises OSError."""
-        # Here and not beside it: after a power cut the user would see what is not finished.
+        # Made in the trash, not in its place: after a power cut the user would see it unfinished.
         self.folder = self.folder or self._make()
         scratch = f"{self.count}"
         make_like(source, self.folder, scratch)
@@ -109,9 +109,9 @@ class _Bin:
 
 
 def _clear(bin_: _Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks: bool, depth: int = 0) -> int:
-    """Put aside all in `folder`, which the user knows as `path`, but what matches `keep`; how much that was.
+    """Put aside all that is in `folder`, which the user knows as `path`, except what matches `keep`; its number.
 
-    `marks`: it is of an upper layer. What is kept of a directory that hides the image's goes on hiding it.
+    `marks`: it is of an upper layer. What is kept of an opaque directory becomes opaque itself.
     """
     count = 0
     if depth > _DEEPEST:
@@ -132,7 +132,7 @@ def _clear(bin_: _Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks
                     continue
         if not kept:
             count += bin_.put(folder, entry.name)
-    # Last: after a power cut what is in it has to be told once more.
+    # Last: after a power cut, what is in it has to be marked once more.
     if hides:
         posix.removexattr(folder.fd, OPAQUE)
     return count
@@ -156,7 +156,7 @@ def _restore(bin_: _Bin, where: str, path: str, keep: "tuple[str, ...]") -> "tup
         return 0, ""
     for top, name in passthrough.list_kept(bin_.backing):
         if path == top:
-            # Made anew from the image, as at the first time.
+            # It is made anew from the image then, as it was when it was first passed through.
             with bin_.backing.open(passthrough.TOP) as direct:
                 return _put_but_kept(bin_, direct, name, path, keep, marks=False), ""
         if is_below(path, top):
@@ -170,7 +170,7 @@ def _restore(bin_: _Bin, where: str, path: str, keep: "tuple[str, ...]") -> "tup
         inside, image = f"{inside}/{part}", f"{image}/{part}"
         kind = upper.find_kind(part)
         if not kind:
-            return 0, ""  # as the image has it, all below as well
+            return 0, ""  # this and all below it is as the image has it
         if kind != "d":
             return 0, f"{path}: {image} was removed or replaced; restore that"
         upper = upper.open(part)
@@ -187,27 +187,27 @@ def _put_but_kept(bin_: _Bin, folder: Folder, name: str, path: str, keep: "tuple
 
 
 def _open_for(bin_: _Bin, upper: Folder, inside: str, image: str, part: str, last: bool = False) -> None:
-    """Let the image's `part` show through the opaque directory `upper`, which is at `inside` of the upper layer, and
-    nothing else that it hides.
+    """Let the image's `part` show through the opaque directory `upper`, which is at `inside` of the upper layer, but
+    nothing else of what it hides.
     """
     if find_kind(image) != "d":
         return  # nothing to show, and what it hides of other images stays hidden
     hidden = _list_hidden(bin_.backing, inside.lstrip("/"), image)
-    # Directories of its own would show what the image has in them.
+    # The directories in it would be merged with the image's, and show what that has in them.
     for entry in upper.list():
         if entry.is_dir(follow_symlinks=False) and not (last and entry.name == part):
             with upper.open(entry.name) as inner:
                 posix.setxattr(inner.fd, OPAQUE, b"y")
     if not last and part in hidden and find_kind(f"{image}/{part}") == "d" and not upper.find_kind(part):
-        # It was hidden with the rest, and is to hide what is in it.
+        # It was hidden with the rest, and has to hide in turn what the image has in it.
         bin_.make_like(f"{image}/{part}", upper, part)
     add_whiteouts(upper, sorted(name for name in hidden if name != part))
     posix.removexattr(upper.fd, OPAQUE)
 
 
 def _list_hidden(backing: Folder, inside: str, image: str) -> "set[str]":
-    """The names that the opaque directory at `inside` of the upper layer hides: those of all images so far. One that
-    this image is the first to have was never removed. Where no list was kept, all that the image has.
+    """The names that the opaque directory at `inside` of the upper layer hides: those of all images so far. A name that
+    this image is the first to have is not among them, as nobody removed it. Without a list, all that the image has.
     """
     known: dict[str, set[str]] = {inside: set()}
     if imagenames.read(backing, known):

@@ -7,7 +7,7 @@ break and a backslash. It is read before the overlay is mounted and deleted when
 from overlay_generator.names import escape_line, unescape_line
 
 NAME = "reset"
-MOST_KEPT = 100  # globs: each is tried for each name, and a disk may be written by anybody
+MOST_KEPT = 100  # globs: each is matched against each name, and anybody may have written the disk
 _END = -1
 
 
@@ -39,7 +39,7 @@ def parse(text: str) -> Staged:
 
 
 def _is_absolute(value: str) -> bool:
-    """True for a path without components that lead elsewhere."""
+    """True for an absolute path without empty components, `.` and `..`."""
     parts = value.rstrip("/").split("/")
     return value.startswith("/") and "\0" not in value and not {"", ".", ".."}.intersection(parts[1:])
 
@@ -66,8 +66,8 @@ def may_hold_kept(path: str, globs: "tuple[str, ...]") -> bool:
 
 
 def _follow(path: str, glob: str) -> "set[int]":
-    """The places in `glob` where `path` may have come to: the number of its components taken, or _END."""
-    # All at once, and not one after the other with a way back: anybody can make names that take that for hours.
+    """The places in `glob` that matching `path` may have got to: how many of its components are used up, or _END."""
+    # All at once, without backtracking: anybody can make names for which that would take hours.
     from fnmatch import fnmatchcase
 
     pattern = glob.strip("/").split("/")
@@ -88,7 +88,7 @@ def _follow(path: str, glob: str) -> "set[int]":
 
 
 def _skip(places: "set[int]", pattern: "list[str]") -> "set[int]":
-    """`places` with those after a `**`, which may also stand for no directory."""
+    """`places` and those after a `**`, which may also stand for no directory at all."""
     for place in sorted(places):
         while place < len(pattern) - 1 and pattern[place] == "**":
             place += 1

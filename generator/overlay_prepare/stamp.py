@@ -17,7 +17,7 @@ def is_current(backing: "Folder", identity: str) -> bool:
     try:
         return _read_note(backing) == identity
     except OSError:
-        return False  # whoever makes it fit then asks read_previous(), which tells
+        return False  # the caller then makes it fit, and asks read_previous(), which raises the error
 
 
 def read_previous(backing: "Folder") -> str:
@@ -29,7 +29,7 @@ def read_previous(backing: "Folder") -> str:
 def mark_changing(backing: "Folder", previous: "str | None" = None) -> None:
     """Note that the upper layer is about to be changed: from now on it is fit for no image. Raises OSError.
 
-    `previous` is what read_previous() says; None: it is asked.
+    `previous` is what read_previous() has returned; for None it is called.
     """
     if previous is None:
         previous = read_previous(backing)
@@ -37,8 +37,8 @@ def mark_changing(backing: "Folder", previous: "str | None" = None) -> None:
 
 
 def write(backing: "Folder", identity: str) -> None:
-    """Note `identity`, safe on the disk when this returns, or torn where that is full. Raises OSError."""
-    # Torn, also by a power cut, it is no image's identity, and the upper layer is made fit once more.
+    """Note `identity`, safe on the disk when this returns, or torn if the disk is full. Raises OSError."""
+    # A torn note, also after a power cut, is the identity of no image, and the upper layer is made fit once more.
     _write(backing, NAME, identity)
 
 
@@ -52,9 +52,9 @@ def read_uuids(backing: "Folder") -> "list[str] | None":
 
 
 def write_uuids(backing: "Folder", uuids: "list[str]") -> None:
-    """Note `uuids`, safe on the disk when this returns, or nothing where that fails. Raises OSError if not even that.
+    """Note `uuids`, safe on the disk when this returns; if that fails, remove the note. Raises OSError if it stays.
 
-    Without one of them files would show what others have, so an old note must not stay.
+    If one of them were missing, files would show what others have, so an old note must not stay.
     """
     try:
         done = _write(backing, _HISTORY, "".join(f"{uuid}\n" for uuid in uuids))
@@ -72,7 +72,7 @@ def _write(backing: "Folder", name: str, text: str) -> bool:
             write_file(name, text.encode("utf-8", "surrogateescape"))
             return True
         except OSError as error:
-            # A full disk is no reason not to boot; over the blocks that it has, the file may still be written.
+            # A full disk is no reason not to boot; the file may still be overwritten in the blocks that it has.
             if error.errno not in NO_SPACE:
                 raise
     return False

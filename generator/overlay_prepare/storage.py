@@ -1,4 +1,4 @@
-"""What is known of what people pass through: the label that it needs, and engines that had it on the overlay before."""
+"""Looks after what is passed through: the label that it needs, and storage that an engine had on the overlay before."""
 
 from overlay_prepare import labels
 from overlay_prepare.files import find_kind
@@ -10,15 +10,17 @@ if TYPE_CHECKING:
 
 _UNLABELLED = ("unlabeled_t", "file_t")
 
-# What tells that an engine has kept its images on an overlay (docker 26.1, podman 5.4), below its directory.
+# The traces, below its directory, of an engine that has kept its images on an overlay (docker 26.1, podman 5.4).
 _DOCKER = ("image/vfs", "vfs/dir")
 _PODMAN = ("vfs-images", "vfs-layers")
 
 
 def look_after(where: str, path: str, place: "Folder") -> None:
-    """See to the directory `place` that will be bound at `path`, below the overlay on `where`. Raises OSError."""
+    """Label the directory `place`, which will be bound over `path` of the overlay on `where`, and warn of old storage
+    in it. Raises OSError.
+    """
     _label(where, path, place)
-    # It is taken over all the same: volumes are among it, and left in the upper layer it would fill the disk where
+    # Old storage is taken over all the same: it has volumes, and left in the upper layer it would fill the disk where
     # nobody finds it.
     if _has_any(place, "", _DOCKER):
         cure = f"to free the space, rm -rf {path}/vfs {path}/image/vfs while docker is stopped"
@@ -43,10 +45,10 @@ def _has_any(place: "Folder", inner: str, signs: "tuple[str, ...]") -> bool:
 
 
 def _label(where: str, path: str, place: "Folder") -> None:
-    """Give a directory that neither image nor user had the label that it would have got there."""
+    """Give a directory that neither the image nor the user had the label that it would have got on the overlay."""
     if not labels.is_on() or find_kind(path) == "d":
         return
-    # By what it has, not by whether it was made just now: a power cut may have come in between.
+    # Judged by its content and label, not by whether it was made just now: a power cut may have come in between.
     fields = labels.read(place).decode("utf-8", "replace").split(":")
     if next(place.scan(), None) is None or len(fields) < 3 or fields[2].rstrip("\0") in _UNLABELLED:
         labels.give(place, labels.find_for(path, where))

@@ -1,7 +1,7 @@
-"""Trees below an open directory: walks through one, and removes one. Neither follows a link nor enters another mount.
+"""Walks through a tree below an open directory, or removes it. Neither follows a link or enters another mount.
 
-A user can make a tree that is deeper than any path, and wider than memory: neither the open descriptors nor what is
-kept grows with either, but for a few words for each level of depth.
+A user can make a tree that is deeper than the longest path, and has more entries than fit into memory: neither the
+number of open descriptors nor the memory in use grows with that, except for a few words for each level of depth.
 """
 
 import errno
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _OPEN = 32  # levels whose descriptors are kept; a service has 1024 by default
-_NAMES = 64  # names of directories that are kept for a level
+_NAMES = 64  # names of subdirectories that are kept for a level
 _NONE: "list[str]" = []
 
 
@@ -26,10 +26,10 @@ class Level:
     def __init__(self, name: str, folder: Folder) -> None:
         self.name = name
         self.folder: Folder | None = folder
-        self.key = 0  # who it is, to know it again
-        self.left: list[str] | None = []  # directories to go to, the next one last; None: those are to be read again
+        self.key = 0  # its device and inode, to recognise it
+        self.left: list[str] | None = []  # subdirectories to go to, the next one last; None: to be read again
         self.scan: Iterator[str] | None = None
-        self.taken = 0  # how many were gone to
+        self.taken = 0  # how many subdirectories were gone to
 
 
 def walk(
@@ -37,10 +37,11 @@ def walk(
     look: "Callable[[Folder, posix.DirEntry[str]], object]",
     leave: "Callable[[Folder, list[Level]], object]",
 ) -> None:
-    """Call look() for everything below `top` that is no directory, and leave(), with the way to it, for each directory
-    once look() was called for all that is in it, `top` the first. Raises OSError, and what the two raise.
+    """Call look() for everything below `top` that is not a directory, and leave(), with the levels down to it, for each
+    directory once look() was called for all that is in it, `top` the first. Raises OSError, and what the two raise.
 
-    A directory comes before those in it. Neither call may make or remove entries. Other mounts are left alone.
+    A directory comes before those in it. look() may not make or remove entries, leave() may remove all but
+    directories. Other mounts are left alone.
     """
     way = [Level("", top)]
     _look(way[0], look, leave, way)
@@ -101,7 +102,7 @@ def _take_next(level: Level, folder: Folder) -> "str | None":
 
 
 def _rest(level: Level) -> None:
-    """Give back what a level holds until the walk comes back to it."""
+    """Release what a level holds until the walk comes back to it."""
     if level.folder is not None:
         level.key = _identify(level.folder)
         # One list for all that have nothing left: a chain of directories may be very long.
@@ -111,7 +112,7 @@ def _rest(level: Level) -> None:
 
 
 def _return(level: Level, inner: Folder) -> None:
-    """Open `level` again, from the directory `inner` in it. Raises OSError if that is in another one now."""
+    """Open `level` again, as the parent of the directory `inner`. Raises OSError if that was moved elsewhere."""
     level.folder = inner.open_parent()
     if _identify(level.folder) != level.key:
         raise WrongKind("was moved meanwhile", inner.path)
@@ -143,7 +144,7 @@ def remove_below(top: Folder) -> None:
         if inner:
             following = inner.pop()
             if len(way) > _OPEN:
-                # Brought up, so that no more is open than this; `top` is looked at again at the end.
+                # Moved up to `top`, which is cleared again at the end: no more descriptors than this are open.
                 moved = _bring_up(folder, following, top, moved)
                 continue
             deeper = folder.open(following)
@@ -158,7 +159,7 @@ def remove_below(top: Folder) -> None:
 
 
 def _clear(folder: Folder) -> "list[str]":
-    """Remove all files of `folder` that come before its next few directories; the names of these."""
+    """Remove the files of `folder` up to its next few directories; the names of these."""
     found = []
     for entry in folder.scan():
         if not entry.is_dir(follow_symlinks=False):
@@ -171,13 +172,13 @@ def _clear(folder: Folder) -> "list[str]":
 
 
 def _bring_up(folder: Folder, name: str, top: Folder, number: int) -> int:
-    """Move a directory to `top`, under a name with a number after `number`, which is returned."""
+    """Move a directory up to `top`, under a name with a number above `number`, which is returned."""
     while True:
         number += 1
         try:
             folder.rename(name, f".deep-{number}", top)
             return number
         except OSError as error:
-            # Somebody has such a name there.
+            # Something there has that name.
             if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY):
                 raise

@@ -1,4 +1,4 @@
-"""Makes the upper layer of an overlay, with all that the directory below it shows of itself."""
+"""Makes the upper layer of an overlay, with mode, owner, times and attributes of the directory below it."""
 
 import posix
 
@@ -15,7 +15,7 @@ def make_upper(where: str, backing: Folder) -> "list[str]":
     Returns warnings about attributes that the file system can't hold. Raises OSError.
     """
     if not backing.has_mode(0o700):
-        # The layers hold files that their owners must not reach around the overlay.
+        # The layers hold files that their owners must not reach other than through the overlay.
         posix.chmod(backing.fd, 0o700)
     backing.expect("upper", "d")
     try:
@@ -45,7 +45,7 @@ def make_like(source: str, folder: Folder, name: str) -> "list[str]":
 
 
 def copy_attributes(source: str, target: "str | int") -> "list[str]":
-    """Give the directory `target`, a path or open, mode, owner, attributes and times of `source`; warnings.
+    """Give the directory `target`, a path or a descriptor, mode, owner, attributes and times of `source`; warnings.
 
     Raises OSError.
     """
@@ -67,16 +67,16 @@ def copy_attributes(source: str, target: "str | int") -> "list[str]":
 
 
 def follow_attributes(source: str, target: int, path: str) -> "list[str]":
-    """copy_attributes() for an open directory that has had attributes before: those that `source` has not go.
+    """copy_attributes() for an open directory that has attributes already: those that `source` lacks are removed.
 
-    Returns warnings, with the `path` of `target`: no attribute that the kernel keeps may keep the others, nor mode and
-    owner, as they were. Raises OSError.
+    Returns warnings, with the `path` of `target`: an attribute that the kernel does not let go must not keep the
+    others, mode and owner from being changed. Raises OSError.
     """
     wanted = list_attributes(source)
     warnings = []
     for name in list_attributes(target):
         # SELinux lets nobody remove a label as long as a policy is loaded, also in permissive mode (EACCES of
-        # selinux_inode_removexattr(), Linux 6.12); it is replaced below. Without one, the image has none for it.
+        # selinux_inode_removexattr(), Linux 6.12); it is replaced below, or stays if `source` has none.
         if name in wanted or name == "security.selinux":
             continue
         try:

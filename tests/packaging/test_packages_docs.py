@@ -59,7 +59,7 @@ def test_no_message_is_explained_that_is_not_said() -> None:
     """The first column of the tables, but for the section on what others say."""
     said = "\n".join([*collect(*PACKAGES), *(path.read_text() for path in (REPOSITORY / "lib").rglob("overlay-gen*"))])
     ours = TROUBLESHOOTING.read_text().partition("## What systemd and the kernel say")[0]
-    section = ours.partition("## Words on the kernel command line")[2]
+    section = ours.partition("## The kernel command line")[2]
     cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
     sentences = [sentence for cell in cells for sentence in re.findall(r"`([^`]+)`", cell)]
     assert len(sentences) > 40
