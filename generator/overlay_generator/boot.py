@@ -47,13 +47,17 @@ def generate(root: str, environ: "Mapping[str, str]", directories: "Mapping[str,
     from overlay_generator.write import write
 
     yielding = [mount.where for mount in plan.mounts if mount.yields]
+    told: list[str] = []
     if yielding and not root:
         from overlay_generator.siblings import wait
 
-        wait(gather.read_file)
+        doubt = wait(gather.read_file)
+        if doubt:
+            at = ", ".join(yielding)
+            told.append(f"another generator may provide {at} as well: {doubt}; the first to write the unit has it")
     left: list[Problem] = []
     problems = write(make_files(plan), directories, yielding, left)
-    _log_left(left)
+    _log_notices([*told, *map(str, left)])
     return report(plan) | _log_problems(problems)
 
 
@@ -132,13 +136,13 @@ def _guard() -> None:
     _signal.alarm(TIME_LIMIT)
 
 
-def _log_left(left: "Sequence[Problem]") -> None:
-    """Log what another generator mounts as a notice: that is nobody's fault."""
-    if left:
+def _log_notices(texts: "Sequence[str]") -> None:
+    """Tell what another generator mounts, or may: that is nobody's fault."""
+    if texts:
         from overlay_generator.log import NOTICE, log
 
-        for problem in left:
-            log(NOTICE, str(problem))
+        for text in texts:
+            log(NOTICE, text)
 
 
 def _log_problems(problems: "Sequence[Problem]") -> int:
