@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # Install, check, show; packaging/packages.mk packs. `make help` tells what there is; README.md tells why.
 #
 # DESTDIR and PREFIX as usual, every path below can be set. PYTHON is the interpreter of the image: its version

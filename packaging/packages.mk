@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # Packs the last commit, never what lies around it; results go to dist/. Included by the Makefile. Two runs give the
 # same bytes: every time in a package is that of the commit, or of the package's changelog.
 

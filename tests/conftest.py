@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What pytest gives to all tests: the installed product, and a way to run it as PID 1 or a person does."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Makes small changes by chance in what prepare does, one at a time, and counts those that the module's tests notice.
 
     python3 tests/mutate.py [--count 30] [--seed 1] [MODULE...]

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may import whom, what the boot path may load, and who may touch the machine.
 
 Each import of the boot path is paid at each boot and reload. The floors of the house are in docs/how-it-works.md.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What `make install` puts where, what it refuses, and that `make uninstall` takes exactly that away."""
 
 import fnmatch

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The static checks. A tool that is missing is skipped aloud on a developer's machine, and an error in CI."""
 
 import os
@@ -21,7 +23,15 @@ SHELL = sorted(
 )
 
 
-def _check(*command: str, words: "tuple[str | Path, ...]" = ()) -> str:
+# REUSE-IgnoreStart
+LICENCE = """\
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+# REUSE-IgnoreEnd
+
+
+def _check(*command: str, words: "tuple[str | Path, ...]" = (), hint: str = "") -> str:
     tool = Path(sys.executable).with_name(command[0])
     found = str(tool) if tool.exists() else shutil.which(command[0])
     if not found:
@@ -35,8 +45,24 @@ def _check(*command: str, words: "tuple[str | Path, ...]" = ()) -> str:
         check=False,
         env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"},
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{hint}"
     return done.stderr
+
+
+def test_reuse() -> None:
+    """Of the checkout: elsewhere nobody says which files are ours."""
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("no git checkout")
+    _check("reuse", "lint", "--lines", hint=f"Each file needs these as comments at its top, below #!:\n{LICENCE}")
+
+
+def test_the_licence_is_there_for_people_and_for_reuse() -> None:
+    assert (REPOSITORY / "LICENSE").read_bytes() == (REPOSITORY / "LICENSES/LGPL-2.1-or-later.txt").read_bytes()
+
+
+def test_codespell() -> None:
+    """Words that are meant as they are stand in setup.cfg."""
+    _check("codespell")
 
 
 def test_ruff() -> None:
@@ -62,9 +88,9 @@ def test_man(page: Path) -> None:
 
 
 def test_no_file_is_long() -> None:
-    """Someone new reads a file at a time."""
+    """Someone new reads a file at a time; nobody reads the two lines of its licence."""
     lines = {
-        str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines())
+        str(path.relative_to(REPOSITORY)): len(path.read_text().replace(LICENCE, "", 1).splitlines())
         for folder in ("generator", "tests", "lib")
         for path in (REPOSITORY / folder).rglob("*.py")
     }

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A whole run at boot on one screen: PID 1 calls, units come out (systemd.generator(7)).
 
 Import discipline: the modules of this path import `posix`, `_signal` and each other, nothing else, and what a

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The kernel command line, by the rules of systemd's src/basic/proc-cmdline.c (kernel-command-line(7)). Pure."""
 
 from overlay_generator.model import FstabEntry, Problem, Request

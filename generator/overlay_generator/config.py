@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The configuration files: a section for each directory, written as systemd.syntax(7) has it. Pure.
 
     [/var]

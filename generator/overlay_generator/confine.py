@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the generated services may do, and for how long. Pure."""
 
 # What a service that mounts still has to be allowed: marks and labels of files (SYS_ADMIN, MAC_ADMIN, SETFCAP), other

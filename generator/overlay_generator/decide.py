@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The policy: which directories get an overlay, on what, and why the others don't. Pure.
 
 A directory that is asked for is left alone if one of these rules holds, and the first one is the reason:

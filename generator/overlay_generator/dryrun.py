@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlay-generator run by a person: shows what it would write, for this machine or an image's tree. Never at boot."""
 
 import argparse

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Software that keeps overlays of its own in /var, and what happens to these on an overlay of ours, as data.
 
 The kernel refuses an overlay as the upper layer of another one. docker and podman were tried in boots of Debian trixie

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Reads what systemd-fstab-generator will mount: fstab, systemd.mount-extra=, the credential fstab.extra.
 
 Symbolic links in mount points are followed as it follows them, since mount units refuse to work on a link: chase() in

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Units that fail if a directory is not what was asked for, so that systemd itself reports it. Pure.
 
 `systemctl --failed`, `is-system-running` (degraded), OnFailure= and whatever watches a fleet look at nothing else. They

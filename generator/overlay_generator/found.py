@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Values as in model.py for what few machines have: SELinux, and software with overlays of its own. Pure."""
 
 from overlay_generator.model import Value

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """fstab, as systemd-fstab-generator of 247 to 262 reads it (fstab(5), getmntent(3), systemd.mount(5)). Pure."""
 
 from overlay_generator.model import FstabEntry, Problem

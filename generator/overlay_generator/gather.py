@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The only reader of the machine: everything that a decision rests on is read here, once.
 
 Nothing here may block: no file system that fstab mounts is touched, and a FIFO in place of a file is not waited for.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Where a path leads inside the tree of an image, whose links are relative to the tree's root: for --root.
 
 Never at boot: there the root is the machine's own.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Writes lines to the kernel log while PID 1 waits for us, to stderr when a person does."""
 
 import posix

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Looks into a tree without mistaking a refusal for a missing file: EACCES is not ENOENT.
 
 With SELinux a generator runs in a domain of its own, and may look at less than PID 1, which reads the same files

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Names made from paths: of units, as systemd-escape(1) has them, and of backing directories. Pure."""
 
 BACKING_ROOT = "/run/buildroot/mounts"

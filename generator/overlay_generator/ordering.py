@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The order that fstab and crypttab ask for: finds an overlay that waits for itself, through what holds its upper
 layer. systemd breaks such an ordering cycle by dropping one of its units, whichever it comes upon first. Pure.
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The units of a plan as text. Pure.
 
 Three languages with a quoting of their own meet here, see systemd.syntax(7): values with specifiers

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Finds the SELinux domain in which mount(8) has to mount an overlay, so that others can use it.
 
 overlayfs checks each access twice: on the overlay with the credentials of the task, and on the layers with those of

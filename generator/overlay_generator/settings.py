@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Sorts out which settings of a directory can be applied at this boot, and why the others can't. Pure."""
 
 from overlay_generator.model import Backing, Directory, Inputs, Problem, Settings, Word

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The other generators of this boot, which PID 1 runs at the same time and waits for as well (systemd.generator(7))."""
 
 import posix

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Writes rendered units: each file whole or not at all, and nothing of a mount that can't be written whole."""
 
 import _signal  # type: ignore[import-not-found]

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Prepares an overlay that was planned in memory, though another generator, a unit, a drop-in or a script may have
 mounted something else.
 

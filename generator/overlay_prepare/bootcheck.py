@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The gate of boot assessment: checks that every overlay is what its owner requires before this boot is called good.
 
 Run by overlay-boot-check.service, which is off until it is enabled (systemd's Documentation/AUTOMATIC_BOOT_ASSESSMENT,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Asks for a reset of every persistent overlay at the next boot: run by overlay-generator-factory-reset.service."""
 
 from overlay_generator.names import BACKING_ROOT

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What prepare and its steps do with files and directories by their paths, in the image and below /run.
 
 A backing directory is on a disk that anybody may have written: what is in it is accessed by folder.py alone.

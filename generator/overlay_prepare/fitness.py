@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Checks whether the file system at a backing directory is the one that fstab wants and can hold an upper layer."""
 
 import errno

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A directory that is held open: all access goes through its descriptor, so that no symbolic link leads elsewhere.
 
 Whoever can write the disk can put anything in the place of what prepare keeps there: a symbolic link, a FIFO that

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What identifies an image: facts of its own, one per line as KEY=VALUE, and whether two such texts are of one image.
 
 Only what can't change while the image stays the same counts: its own names in os-release(5), the root hash that the

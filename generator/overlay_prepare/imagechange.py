@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Tells others that the image has changed: loaded only in a boot that has found that.
 
 It writes a file NAME.changed to the state directory, as lines that a shell can read, so that a migration is a unit with

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The names that an image has, kept beside the upper layer: they tell what an opaque directory has hidden of it.
 
 They are in the file `names` of the backing directory: on each line a path below the overlaid directory, with a slash

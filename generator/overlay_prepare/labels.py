@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What prepare does for SELinux: labels for what it makes, and a domain in which overlays can be mounted from here."""
 
 import errno

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Makes the directories of an overlay in its backing directory; those that exist stay as they are."""
 
 from overlay_generator.names import backing_name

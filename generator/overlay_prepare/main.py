@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Prepares the layers of an overlay at each boot, before it is mounted: run by prepare-NAME-overlay.service.
 
 The steps are in prepare(). If the layers can't be prepared, the image's directory stays as it is, or, with nofail in

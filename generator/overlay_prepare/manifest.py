@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A description of each file of an image, kept beside the upper layer for the policy refresh: from it an update knows
 which files of the upper layer are the same as the previous image's.
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Makes an upper layer fit for another image: takes out what refers to inodes of the image that it was written over.
 
 overlayfs keeps file handles of the lower layer in `trusted.overlay` attributes. In another image they lead to other

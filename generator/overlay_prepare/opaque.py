@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Makes what another image adds visible in opaque directories, which hide everything that the image has there.
 
 overlayfs makes a directory opaque if the user has removed the image's and made a new one; before Linux 5.16 also each

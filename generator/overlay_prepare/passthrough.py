@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Directories that are passed through: kept beside the upper layer and bind-mounted over the overlay.
 
 They are for what can't live on an overlay, such as the storage of a container engine. Each is in `direct` of the

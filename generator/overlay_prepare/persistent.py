@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """An upper layer that outlives the boot: made once, reset when asked, made fit for each new image.
 
 The order of the steps is what makes a power cut at any moment harmless. A step that fails costs the boot its writable

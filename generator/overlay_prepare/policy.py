@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The policies prune and refresh: what an update of the image drops from the upper layer if its owner asks for it.
 
 prune drops all that hides something of the new image; the user's own files stay. refresh drops what is the same as in

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Project IDs of directories, by which xfs, ext4 and f2fs count quotas (xfs_quota(8), chattr(1)).
 
 A directory that hands its ID on (FS_XFLAG_PROJINHERIT) takes in no file with another one: rename(2) fails with EXDEV.

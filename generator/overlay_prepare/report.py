@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Reports what prepare has to say: to the journal, in a file for programs, and in the message at login."""
 
 import sys

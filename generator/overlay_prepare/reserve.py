@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Sets a few inodes of a disk aside for mounting the overlay itself.
 
 With fewer than three free ones, besides those of its layers, the kernel refuses the mount (ENOSPC, Linux 6.18): a

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Puts an upper layer, or parts of it, aside before its overlay is mounted, and deletes them later.
 
 By renames alone, so that it takes no time, and a power cut leaves what was there, or less of it: doing it again has the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What an operator has asked to be reset at the next boot: a small text file in the backing directory. Pure.
 
 One request a line: `all`, `path /var/lib/app`, `keep /var/lib/keys/*`; `\\n` and `\\\\` in a path stand for a line

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Which image an upper layer was last mounted over: a small text file beside it, compared at each boot."""
 
 from overlay_prepare.files import NO_SPACE

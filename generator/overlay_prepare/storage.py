@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Looks after what is passed through: the label that it needs, and storage that an engine had on the overlay before."""
 
 from overlay_prepare import labels

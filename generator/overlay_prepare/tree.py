@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Walks through a tree below an open directory, or removes it. Neither follows a link or enters another mount.
 
 A user can make a tree that is deeper than the longest path, and has more entries than fit into memory: neither the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Makes the upper layer of an overlay, with mode, owner, times and attributes of the directory below it."""
 
 import posix

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What ends a verb with a sentence for a person."""
 
 FAILED = 3  # the exit status: 1 and 2 are findings of status and check

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The frame around the verbs: finds the one asked for, loads that one alone, and turns its end into an exit status."""
 
 import os

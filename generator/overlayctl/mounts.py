@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is mounted, as proc_pid_mountinfo(5) tells it: which overlay is ours, and what a mount covers. Pure but one."""
 
 from dataclasses import dataclass, field

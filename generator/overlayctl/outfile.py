@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Files that a person asked for: tars and lists, whole and on the disk, or not at all."""
 
 import os

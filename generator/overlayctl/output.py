@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Where a verb writes to: standard output, or a pager on a terminal, with colours where they make sense."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Writes tars in the pax format (pax(1)), for what tarfile can't: names of attributes that are no text, holes, times.
 
 Extended attributes are those of GNU tar, star and bsdtar (SCHILY.xattr), a `%` or `=` in their names as GNU tar

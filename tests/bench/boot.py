@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a boot pays for the generator: `make bench`. Ratios of paired runs and counts, beside what they may be.
 
 Not a test: a shared machine's times are for people. What can be counted is asserted in test_imports.py and

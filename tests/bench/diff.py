@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What overlayctl diff takes for a million entries, against find(1) over the same layers.
 
     python3 tests/bench/diff.py [ENTRIES] [flat]

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a persistent upper layer costs at a boot: run by boot.py, as root in a mount namespace of its own.
 
     unshare -m python3 tests/bench/prepare.py LIBRARY SCRATCH

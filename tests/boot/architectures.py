@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The machines that a test image can be built for and booted on, each by Debian's name of its architecture."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Where built things are kept, and how a new one gets there whole or not at all."""
 
 from __future__ import annotations

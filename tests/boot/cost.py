@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Measure what a writable /var costs at boot, ours and others' ways side by side, and write docs/boot-cost.md.
 
 All ways are booted in turn, round after round, and compared within a round. The time in the machines goes by executed

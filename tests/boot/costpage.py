@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Write docs/boot-cost.md and its plot from what cost.py has measured."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The ways to a writable /var that cost.py compares, each as an image and a command line."""
 
 from __future__ import annotations

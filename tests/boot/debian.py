@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Build the part of the test image that does not change with the product: a small Debian and its kernel.
 
 That of another architecture than the host's is never entered: its packages are only unpacked, and what configuring

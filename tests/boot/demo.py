@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Boot the test image twice, without the flag and with it, and show what its console says.
 
 Exit status: 0 when both machines came to their end, 1 when one did not, 2 when nothing could be booted.

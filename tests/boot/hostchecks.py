@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Checks made on the host once a machine is off: its shutdown log and its disks."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Build the root image of one boot: cached base, the product as it installs itself, the test's own files."""
 
 from __future__ import annotations

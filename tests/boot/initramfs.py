@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Write the two initramfs archives: one that finds the root file system, one that only proves a boot."""
 
 from __future__ import annotations

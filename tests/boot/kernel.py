@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Build the smallest kernel that boots the test images: for machines with little memory, overlayfs built in.
 
 Debian's kernels can't unpack themselves in 64 MB, and all of them have overlayfs as a module.

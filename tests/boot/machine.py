@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Start a QEMU machine, wait for its end, and choose how it is to be emulated."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a test image has masked: what no scenario is about, as each process takes its time under emulation."""
 
 from __future__ import annotations

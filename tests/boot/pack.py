@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Change a tree as a scenario wants it, and make a file system image of it or of nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Boots that are repeated: each repetition becomes a boot of its own, its power cut drawn by chance."""
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Boot small Debian machines with the product in them and check what it does there.
 
 Exit status: 0 when every chosen scenario passed, 1 when one did not, 2 when nothing could be tested.

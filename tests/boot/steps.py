@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Run one step of a build: a named command whose output goes to a log file."""
 
 from __future__ import annotations

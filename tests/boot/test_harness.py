@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The parts of the boot tests that judge: neither a report cut short nor a scenario that says nothing may pass."""
 
 import json

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a scenario is: a root image or several, disks, and the boots in their order, all of it as values."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Run QEMU to its end, and do to the machine what is due on the way: give it an order, or cut its power."""
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Boot from what disks hold after power cuts, on each file system that this kernel has, and say what is wrong. As root.
 
 A boot is recorded with every write and flush that its disk gets; crashstates.py makes of that what a disk may hold,

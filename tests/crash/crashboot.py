@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """One boot on a disk, as far as prepare and the overlay go: the product as its unit runs it, and the mounts."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The scenarios: what was on a disk, what is done to it while it is recorded, and what each image asks for. Data alone.
 
 A new one is a line in SCENARIOS. Images are called a and b; a user has worked over a, and b is booted for the first

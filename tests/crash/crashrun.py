@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Records one scenario on one file system, and boots from what its disk may hold after a power cut."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a disk may hold after a power cut, of what was written to it. Pure.
 
 All before the last completed flush is there. Of the writes up to the next flush any may be: every prefix of them, as

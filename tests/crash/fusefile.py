@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A file whose writes and flushes are recorded in their order: what a disk below a loop device was asked to do.
 
 A process that answers the kernel's FUSE requests itself (Documentation/filesystems/fuse.rst, include/uapi/linux/

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Says whether a boot came out right: by a merge made without the kernel, and by what had been synced."""
 
 from __future__ import annotations

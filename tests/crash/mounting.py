@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Mounts, loop devices and file systems, by system calls where a command would cost more than what is measured."""
 
 from __future__ import annotations

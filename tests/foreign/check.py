@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Run the tests that start no program under Pythons of other architectures: 32 bits, big-endian, other numbers.
 
 Exit status: 0 when all passed on each, 1 when one did not, 2 when something could not be run.

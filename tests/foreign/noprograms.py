@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Plugin of pytest for another architecture's Python: a test that starts a program is skipped, and hypothesis takes
 its time.
 

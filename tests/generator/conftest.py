@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A fixture that boots a small tree by the emitted units, with real mounts in a namespace of its own."""
 
 import subprocess

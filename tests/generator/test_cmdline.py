@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The kernel command line by systemd's rules: words, booleans, and what is asked for."""
 
 import tempfile

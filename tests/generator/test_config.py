@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The configuration files: what systemd.syntax(7) says of their form, each key, and each sentence on what is wrong."""
 
 import pytest

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """systemd's own tools as oracles: what they understand of the same input, and what they think of our units."""
 
 import os

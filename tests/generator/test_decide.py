@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The policy: one table per rule of decide.py, their order, and what is decided for an accepted directory."""
 
 from typing import Any

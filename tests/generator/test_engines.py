@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who of an image keeps overlays of its own, and where by its own settings."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The units that fail where a directory is not what was asked for: which there are, and what stands in them."""
 
 import pytest

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Every line of fstab-corpus means to us what it means to systemd-fstab-generator: what is mounted where and as which
 type, and what starts it.
 

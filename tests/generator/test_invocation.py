@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The executable as PID 1 and as a person call it, and what happens when we are the ones who are broken."""
 
 import os

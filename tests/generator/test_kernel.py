@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether a kernel has overlayfs, from what modules.builtin, modules.dep and /proc/filesystems say."""
 
 import pytest

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Log lines: for the kernel as PID 1 runs us, for a person on stderr, and never a reason to fail."""
 
 import os

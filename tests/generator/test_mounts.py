@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Real overlay mounts: the emitted commands do what the units promise. Needs root, nothing else."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Real mounts of what the configuration asks for, and of what a reset leaves. Needs root, nothing else."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Names made from paths: against tables, against systemd-escape, and no two paths with one name."""
 
 import os

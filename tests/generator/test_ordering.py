@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What would wait for itself, and by which steps. Units of cases are tried on systemd itself in test_transaction.py."""
 
 import pytest

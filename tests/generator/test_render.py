@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Units as text: quoting of odd paths in each place, and what every unit must and must not have."""
 
 import pytest

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The units that a configuration adds or changes: limits, flags, options, passed-through directories."""
 
 import pytest

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """In which domain an overlay is mounted, under policies that let PID 1, mount or neither serve everybody."""
 
 import errno

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """systemd finds no ordering cycle among the units of any case, beside its own and those of fstab and crypttab.
 
 The systemd is this machine's; that of other trees is had as in test_fstab_differential.py.

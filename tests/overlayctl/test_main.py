@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The frame: help, wrong usage, errors, pager, colours, Ctrl-C and closed pipes. The installed command is what runs."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """mountinfo: which mount is seen where, which overlay is ours, and what is covered. Cases are data."""
 
 import pytest

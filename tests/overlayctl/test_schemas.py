@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The JSON schemas: there is one for each verb with --json, and the manual has every name in them."""
 
 import re

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Trees of Buildroot and OpenEmbedded for whoever has them: `make builders-check` says how to name them."""
 
 import os

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # As much of Buildroot's package infrastructure as overlay-generator.mk uses, by the names and rules of Buildroot's
 # manual. Given: EXTERNAL, the br2-external tree; BASE, an empty directory; BR2_ variables as .config has them.
 # With a checkout of Buildroot, test_real_buildroot.py has its own Makefile do the same.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The br2-external tree as it is read: its menu by a Kconfig parser, and the rules of Buildroot's own checks.
 
 Buildroot itself is not needed: Config.stub.in stands for its menus. test_real_buildroot.py has its own.

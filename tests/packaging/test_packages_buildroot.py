@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The br2-external tree: its package installed by make as Buildroot does it.
 
 Buildroot itself is not needed: buildroot.mk stands for its package infrastructure.

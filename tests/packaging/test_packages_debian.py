@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The Debian packages: built without a network, then installed, upgraded, used, removed and purged in small trees.
 
 `make packages-check` runs this: it needs root, the network for the trees, and some minutes.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """docs/: every message has its line, every link leads somewhere, and what the pages name is there."""
 
 import re

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`make dist` and `make pypi`: what is packed, twice the same, and that the commands run from an installed wheel."""
 
 import importlib.util

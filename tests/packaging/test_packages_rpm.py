@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The RPMs, built by Debian's rpm: what is in which, twice the same, and that they run from where they lie.
 
 Whether Fedora's and SUSE's own macros agree is not seen here: their trees are out of reach.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The Yocto layer: its shell functions run as BitBake would run them, its names and paths held against the tree.
 
 BitBake itself is not needed. It puts the values of ${NAME} into shell functions before they run; here the functions
@@ -176,7 +178,8 @@ def test_what_is_required_is_there() -> None:
 
 
 def test_the_kernel_gets_what_buildroot_s_gets() -> None:
-    fragment = (LAYER / "recipes-kernel/linux/files/overlay-generator.cfg").read_text().split()
+    lines = (LAYER / "recipes-kernel/linux/files/overlay-generator.cfg").read_text().splitlines()
+    fragment = [line for line in lines if not line.startswith("#")]
     buildroot = (REPOSITORY / "packaging/buildroot/package/overlay-generator/overlay-generator.mk").read_text()
     assert fragment == [f"{name}=y" for name in re.findall(r"KCONFIG_ENABLE_OPT,(\w+)\)", buildroot)]
     added = (LAYER / "recipes-kernel/linux/overlay-generator-kernel.inc").read_text()

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the device's Python has to have: every import of what runs there, held to what the builders' packages depend on.
 
 Python comes in parts there. An import that fails in a process behind the boot is seen by nobody, so no import is too

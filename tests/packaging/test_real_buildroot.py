@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The br2-external tree in a tree of Buildroot itself: BUILDROOT=/path/to/tree make builders-check.
 
 Nothing is downloaded or compiled but Buildroot's Kconfig. What packages of Buildroot's would have built is stood in

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The layer in trees of OpenEmbedded-Core and BitBake themselves: OECORE=PATH BITBAKE=PATH make builders-check.
 
 Nothing is downloaded or compiled: recipes are parsed, tasks are run that need no other. BitBake does not run as root.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The lines of fstab that README, docs, manuals and examples print, and what check advises: all wait the same time."""
 
 import re

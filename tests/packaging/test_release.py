@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """packaging/release on a small project of its own: what it refuses, and that nothing is tagged then."""
 
 import shutil

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Small Debian trees to install packages into: fetched once, kept beside the images of the boot tests.
 
 A tree is mmdebstrap's smallest variant with an apt in it, and the packages named, nothing else.

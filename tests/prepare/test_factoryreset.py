@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A factory reset that systemd asks for: it is staged for the next boot, for each overlay that persists."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Each call of prepare fails once, as on a worn, a full or a read-only disk: nothing is lost, and somebody is told.
 
 `FAULTS=all pytest tests/prepare/test_faults.py` lets every call of every boot fail with every error (many minutes);

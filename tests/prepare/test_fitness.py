@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether a backing file system is the wanted one and fit: by what mountinfo says, and tried on real ones."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A directory of which nothing is believed: whatever stands at a name, nobody's link is followed and nobody waits."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who an image is: what tells two images apart for sure, what does not, and what is said where nothing does."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A persistent /var over changing images: nothing of the user's is lost, and no file shows another one's content.
 
 HISTORIES in the environment says how many random histories each kind of image gets (`make fuzz`: 500).

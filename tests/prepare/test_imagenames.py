@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The list of an image's names: written whole or not at all, and read back for the directories asked for."""
 
 import os

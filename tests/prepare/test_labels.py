@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Labels and domains, with a kernel that says what SELinux says. Real ones are in the boots selinux-*."""
 
 import errno

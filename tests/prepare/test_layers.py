@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The directories of an overlay: made in an empty backing directory, kept in one that has them."""
 
 import os

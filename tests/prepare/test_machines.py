@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is not alike on all machines: numbers of errors on MIPS, 32 bits for a time, file systems without ACLs."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The steps before a persistent overlay is mounted, and what happens where one of them can't be taken."""
 
 import json

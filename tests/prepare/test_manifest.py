@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What an image's files are, as text: the same for the same thing, and another for whatever a user can change."""
 
 import os

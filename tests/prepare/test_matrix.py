@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Whatever stands at a name in the backing directory: nothing else is touched, nothing waits, and somebody is told.
 
 A part of all combinations; `MATRIX=all pytest tests/prepare/test_matrix.py` tries every one (some minutes).

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """There is one way to touch a backing directory: folder.py and tree.py. Read from the source of all others.
 
 Each other call that takes a path stands in the table below, with whose path that is. What is below a backing directory

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a new image adds becomes visible in opaque directories; what the user has deleted stays deleted."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Directories that are passed through: what they are filled with, once, and that nothing of the user's is lost."""
 
 import os

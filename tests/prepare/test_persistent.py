@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """An upper layer that outlives the boot: the whole way of an update, also cut off at each call and done again."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A reset on the way of a boot: as staged by the operator or asked for by systemd, and safe against power cuts."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the policies refresh and prune do to each kind of thing in an upper layer, under each change of the image."""
 
 import os

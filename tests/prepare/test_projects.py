@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Project IDs on an xfs of the test's own: what is warned of is what overlayfs does, and the cure cures it."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A reset, whole or but for what is kept: what goes, what stays, and that a power cut leaves nothing half."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Trees of any depth and width are walked through and removed, with few descriptors and little memory."""
 
 import os

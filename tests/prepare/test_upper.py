@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The upper layer made from a real directory: what it takes over, and what it leaves alone."""
 
 import errno

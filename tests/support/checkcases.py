@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Builds the image of a case of overlayctl check: one that nothing is wrong with, and the case's tree over it.
 
 A case is a directory in tests/overlayctl/check/cases: README (one line), root/ and layout as fakeroot.py has them,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A device for tests of overlayctl: real overlays by the emitted units, in a mount namespace (mountns.py)."""
 
 import os

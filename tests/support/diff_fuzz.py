@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Random histories in overlays of all kinds: run by test_walk.py, or by hand.
 
     unshare -m python3 diff_fuzz.py HISTORIES SEED [without-index]

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a user does in an overlay, at random, for diff_fuzz.py: all that leaves a mark in an upper layer."""
 
 import contextlib

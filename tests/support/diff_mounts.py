@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Overlays with random options over random kinds of images, for diff_fuzz.py."""
 
 import contextlib

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Builds the machine of a case: tests/cases/common, the case's root over it, and what git can't keep from `layout`.
 
 The lines of `layout` are those of overlayctl/save/layout.py. A case may be a stranger's bug report: nothing is done

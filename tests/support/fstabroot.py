@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs a systemd-fstab-generator over many fstab files in a root of its own, and reads what came of it.
 
 The root has links of every kind and nothing that is mounted. The generator comes with the /usr that it was built for:

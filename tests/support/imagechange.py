@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Random histories of a persistent upper layer under changing images: run by test_image_change.py, or by hand.
 
     unshare -m python3 imagechange.py KIND HISTORIES SEED [keep-references]

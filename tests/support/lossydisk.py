@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Cuts a step off as powercut.py does, on a disk that has lost what nobody had brought there.
 
 Two ways in which file systems do so, each seen on one: `data`: a file that was written and not synced is empty, while

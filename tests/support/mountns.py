@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Carries out emitted units with real mounts: run by test_mounts.py as root in a mount namespace of its own.
 
     unshare -m python3 mountns.py ROOT UNITS IMAGE CHECK

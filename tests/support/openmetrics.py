@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The reference parsers of prometheus_client: of OpenMetrics, and of the text format before it."""
 
 from prometheus_client import Metric

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A disk that was used over one image and boots with another one: for the tests of persistent.py."""
 
 import os

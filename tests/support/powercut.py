@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Cuts a step off at each of its calls, as a loss of power does, and lets it be done again.
 
 The step runs in a child process, which ends without a word before the call: nothing that the step would do on an error

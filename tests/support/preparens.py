@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs the installed prepare program as its unit does, with a file system mounted at the backing directory.
 
 In a mount namespace of its own, with a /run of its own: nothing of the machine is touched.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The product that is tested: where it lies, how it is run, and what a test waits for or can't have here."""
 
 import subprocess

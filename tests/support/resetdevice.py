@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A device whose upper layer is to be reset, and what its directory shows: for the tests of reset."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The directories of tests/cases, and what a run of the generator in such a machine's tree gives."""
 
 import stat

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The installed JSON schemas as tests hold output against them: a name that they don't have is a mistake there."""
 
 import json

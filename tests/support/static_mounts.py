@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Carries out static units with real mounts, as PID 1 would: run as root by test_units_mounts.py.
 
     unshare -m python3 static_mounts.py ROOT TOOLS CMDLINE CHECK [BETWEEN]

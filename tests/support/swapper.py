@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A user who renames while root reads: pairs of names in a layer that are exchanged in a loop by another process.
 
     python3 swapper.py DIRECTORY OUTSIDE COUNT

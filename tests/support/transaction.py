@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What systemd makes of a machine's units when it boots: the cycles that it finds in them, and what it starts.
 
 The machine is a tree with our units, made by the caller in UNITS of it. systemd, its generators for fstab and crypttab

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Makes small trees of files and layers, and says all of them that overlayfs tells apart."""
 
 import os

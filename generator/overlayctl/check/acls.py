@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """ACLs of an image below an overlay: what has one can be changed only where the upper layer keeps it."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The kernel command line of an image: where it stands, and keys in it that nobody reads."""
 
 from dataclasses import dataclass

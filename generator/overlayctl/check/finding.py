@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What check can find, as data: for each rule its level, what is wrong, and what to do."""
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Reads the tree of an image, or this machine, with symbolic links followed inside of it."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Python in the image: its version, whether our package is compiled for it, and the modules that are needed."""
 
 import ast

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The rest of an image: what the boot runs, its machine ID, and what tells it from the next one."""
 
 import re

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The unit files of an image with their drop-ins, as far as order and paths go (systemd.unit(5))."""
 
 from dataclasses import dataclass, field

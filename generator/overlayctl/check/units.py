@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The ordering proof: which units of an image may use an overlaid directory before it is mounted. Pure but the reading.
 
 By default a unit starts after basic.target, and so after local-fs.target. One with DefaultDependencies=no is on its

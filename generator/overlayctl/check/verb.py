@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The verb check: mistakes in a machine or in the tree of an image, each with its place and what to do."""
 
 import os

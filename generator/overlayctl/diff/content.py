@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What changed in a file, line by line: a unified diff as diff(1) and git write it."""
 
 import errno

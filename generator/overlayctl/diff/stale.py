@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Which changes may hide a newer version of the image: what can be known of that from times alone.
 
 What the image before had is gone, so nobody can tell for sure which of its files the update has changed. What is

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl export: the changes as a tar to be laid over the image's tree at its next build."""
 
 import argparse

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Directories of a layer, each held by a descriptor: users may rename what is in a layer while root reads it.
 
 A name is looked up in the very directory that was listed, and a link in its place is not followed, so nothing outside

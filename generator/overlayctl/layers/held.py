@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """One entry of a layer, held: type, mode, owner, attributes and content are of one inode, whatever is renamed."""
 
 import errno

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Hard links of the image that changed under one of their names: what index=on keeps in the work directory.
 
 With it all names of such a file show the changed one, also those that the upper layer has not got. The index has an

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """From paths on the command line to the layers of overlays, by what the kernel says of its mounts."""
 
 import argparse

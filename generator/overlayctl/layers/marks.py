@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What overlayfs notes in an upper layer, read: whiteouts, opaque directories, redirects, files without data.
 
 By the kernel's Documentation/filesystems/overlayfs.rst; seen alike on Linux 6.1, 6.12 and 6.18. Paths are bytes, as

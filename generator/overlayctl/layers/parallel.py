@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Walks with the help of other processors: parts of large directories are given to processes that read them.
 
 The text is the one of a single walk. Parts are given out in the order of their names, to each helper in turn, and

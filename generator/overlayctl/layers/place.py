@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Directories on the way of a walk, as the directories of the layers that they are made of."""
 
 from collections.abc import Collection, Iterator

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Walks an upper layer against the lower one: each change that a user sees, without the overlay's help.
 
 The layers are read, not the mounted overlay, so it works for one that is not mounted as well. A mounted one may be

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The status as OpenMetrics text (prometheus.io/docs/specs/om), of which node_exporter understands all as well. Pure.
 
 node_exporter reads files by the parser of the older text format, which refuses a type that it does not know; so

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Leaves the metrics in the directory of node_exporter's textfile collector, which reads whatever ends in .prom."""
 
 import os

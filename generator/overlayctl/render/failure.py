@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The unit that fails where a directory is not persistent, for an image without Python. Pure."""
 
 from overlay_generator.failure import unkept_service

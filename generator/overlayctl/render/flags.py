@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Conditions of static units that stand for the keys of the kernel command line. Pure.
 
 ConditionKernelCommandLine= compares whole words, quotes taken off as everywhere: `KEY=VALUE` is that word exactly,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What static units can't do that the generator does, as sentences for the builder of an image. Pure."""
 
 TYPE_CHECKING = False

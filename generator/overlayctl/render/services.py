@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is Python in the generator's prepare, as commands of coreutils or BusyBox and services with conditions. Pure.
 
 The services run beside prepare, and take its dependencies and conditions over: where prepare may not write, they

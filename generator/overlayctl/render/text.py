@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Unit files as the generator writes them, taken apart into sections and put together again. Pure."""
 
 TYPE_CHECKING = False

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The tree of an image as overlayctl render sees and changes it: links lead within it, and others' files stay."""
 
 import os

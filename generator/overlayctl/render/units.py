@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The units of a plan for an image without Python: the generator's own, changed where only the boot can know. Pure.
 
 What the generator's render() makes of the plan is taken apart and put together again, so that the two can't drift

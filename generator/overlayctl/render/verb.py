@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl render: the plan for an image's tree as static units, for images without Python.
 
 What is decided here, and why:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A machine as a case directory of the tests: root/, layout, env, README, expected (tests/support/fakeroot.py)."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What git and a tar can't keep of a tree: the lines of `layout` in a case directory, and what carries them out.
 
 A line is a type, a path and arguments, after tmpfiles.d(5):

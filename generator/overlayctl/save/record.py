@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Notes what the generator reads while it makes its plan: the list of a bug report is never out of date."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs the generator in the tree of a case that was just saved: what comes out is its `expected`.
 
 Owners, modes and attributes of directories are told to it and not set: to set them takes root, and a case that a

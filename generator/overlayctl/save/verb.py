@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The verb save: all that the generator reads, as a case of this project's tests, in a tar for a bug report."""
 
 import io

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A tar of upper layers as they are, whiteouts and attributes included, made before a reset is staged.
 
 Whoever can write to the overlay may do so meanwhile: each entry is held while it is read (layers/held.py), what has

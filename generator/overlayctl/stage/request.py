@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Requests to the next boot, staged in the backing directory: what reset, restore and their --cancel share."""
 
 import fcntl

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The verb reset: upper layers are empty from the next boot on, but for what is to be kept."""
 
 import functools

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What status concludes from what it sees: is each directory as it was asked for? Pure."""
 
 from dataclasses import dataclass

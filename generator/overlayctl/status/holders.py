@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Processes that hold files from before the overlay was mounted: they read and write below it (psutil, proc(5))."""
 
 import os

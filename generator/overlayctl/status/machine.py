@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Reads what status tells: each directory that is asked for or overlaid, and all that is known of it."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """How full the file system of an upper layer is, and what of it is memory (statvfs(3), psutil)."""
 
 import os

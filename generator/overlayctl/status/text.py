@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The status as lines for a person, on a serial line as well: no more than ASCII, unless a name has it."""
 
 from collections.abc import Iterator

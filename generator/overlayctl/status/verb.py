@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The verb status: what each overlay is doing, for a person or as JSON, with an exit status for health checks."""
 
 from typing import TYPE_CHECKING

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether a file system that looks like one on a disk is gone after a boot: its disk is memory, or lies in it.
 
 zram and brd are disks in memory, a loop device is as lasting as its file, and what device mapper or md makes of others

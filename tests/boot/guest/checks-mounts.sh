@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # shellcheck shell=sh
 # Checks of what is mounted and of what happens to files. Each is called as check_NAME ARGUMENT under `set -e`.
 BACKING=/run/buildroot/mounts/var

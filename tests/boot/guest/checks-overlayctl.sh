@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # shellcheck shell=sh
 # Checks of overlayctl, in images with all of Python. Each is called as check_NAME ARGUMENT under `set -e`.
 STATUS=/run/boot-test.status

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # shellcheck shell=sh
 # Checks of what PID 1 does again: reload, reexecution, other targets. Each is called as check_NAME ARGUMENT under
 # `set -e`.

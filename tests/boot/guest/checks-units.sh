@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # shellcheck shell=sh
 # Checks of units, their order and the journal. Each is called as check_NAME ARGUMENT under `set -e`.
 OUR_UNITS='run-buildroot-mounts-var.mount prepare-var-overlay.service var.mount'

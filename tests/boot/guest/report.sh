@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # shellcheck shell=sh
 # The lines that the host reads. Sourced; whoever sources it opens the port as descriptor 3.
 PORT=/dev/virtio-ports/result

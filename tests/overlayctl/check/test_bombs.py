@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Trees that are made to take time and memory: check ends soon, with a line for what it did not read."""
 
 import gzip

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Reading the tree of an image: links stay inside, nothing raises. pyfakefs stands in for the tree."""
 
 import os

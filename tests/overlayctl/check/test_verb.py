@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl check: every directory in cases/ is an image, and `expected` what is found in it.
 
 `pytest --regold` writes `expected` anew; read the difference before a commit.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl export: what is in the tar and in the list, also for things that no tar can hold.
 
 That the image with the export laid over it is the view of the overlay is shown by diff_fuzz.py.

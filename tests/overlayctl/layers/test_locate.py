@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """From paths to layers: what mountinfo may say, and overlays that are none of ours."""
 
 import argparse

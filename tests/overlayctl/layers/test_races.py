@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Users rename in an upper layer while root reads it: nothing from outside of it is read, and nothing hangs.
 
 EXCHANGES in the environment says how many renames there are beside each verb.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The walk over two layers: random histories in real overlays, and marks made by hand.
 
 HISTORIES in the environment says how many random histories there are.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The text of overlayctl metrics, read by the reference parsers of OpenMetrics and of what node_exporter takes."""
 
 import re

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl metrics on real overlays, and the file that it leaves for node_exporter."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Static units against the generator's: the same but for what they are meant to differ in, and for the same words."""
 
 import re

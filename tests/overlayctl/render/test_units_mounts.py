@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Static units with real mounts: what they promise, with the commands of coreutils and with BusyBox's."""
 
 import os

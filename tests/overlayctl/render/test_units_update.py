@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What `overlayctl render` says of updates: over which images an upper layer is safe that nobody makes fit for them.
 
 The histories are those of tests/support/imagechange.py, with the options that static units have and nothing

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl render: every directory in render-cases/ is an image's tree, `expected` all that comes of it.
 
 It runs three times: printing, writing into the tree, and over what was written; all with the same outcome.

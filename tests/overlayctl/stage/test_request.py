@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is staged: none of several requests at a time is lost, and nothing that a disk has in its place is believed."""
 
 import fcntl

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl reset and restore on real overlays: what is staged, what is refused, what the next boot makes of it."""
 
 import functools

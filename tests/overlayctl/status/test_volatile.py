@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A disk that is memory after all is said to be that: trees of sysfs as data."""
 
 from pathlib import Path

@@ -4,6 +4,9 @@
 #
 ################################################################################
 
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # Without a version legal-info leaves the package out. A test holds it to the
 # product's own.
 OVERLAY_GENERATOR_VERSION = 0.1.0

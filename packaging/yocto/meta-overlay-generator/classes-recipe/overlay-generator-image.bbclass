@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
 # Makes directories of a read-only image writable:
 #
 #   inherit overlay-generator-image

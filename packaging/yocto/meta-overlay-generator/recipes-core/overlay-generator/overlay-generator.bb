@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 SUMMARY = "Makes /var and other directories of a read-only image writable"
 DESCRIPTION = "A systemd generator. Asked on the kernel command line, it emits the units that mount an overlay \
 on /var, in memory or on a disk, before any service needs it."

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # A comment before the docstring: else libmagic 5.44 takes the file for plain
 # text, and Buildroot's check-package skips it without a word. It runs flake8,
 # which allows 79 columns where it does not find Buildroot's configuration.
