@@ -339,8 +339,9 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
             )
     unit = inputs.units.get(mount_unit(path))
     if unit:
-        # Its Type= may be anything: the options that are safe for a disk are safe for a tmpfs too.
-        return Backing(path, path, False, False, False, unit.path)
+        # Its Type= may be anything: the options that are safe for a disk are safe for a tmpfs too. Where nothing else
+        # makes it part of the boot, a boot without the overlay does not fail with it either.
+        return Backing(path, path, False, False, not unit.required, unit.path)
     if any(mounted.where == path and mounted.fstype != "tmpfs" for mounted in inputs.mounted):
         return Backing(path, path, False, False, False, inputs.request.source)
     return Backing(path, path, True, True, False, inputs.request.source)

@@ -166,9 +166,16 @@ def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") 
                 # If it can't be read, nobody knows whether ours may take its place.
                 text = look.read(path, "it is taken as another unit than ours") or b""
                 kind = "buildroot" if b"/run/buildroot/mounts/" in text else "vendor"
-            units[name] = Unit(kind, path)
+            units[name] = Unit(kind, path, _is_required(look, kind, name))
             break
     return units
+
+
+def _is_required(look: "Look", kind: str, name: str) -> bool:
+    """True if the boot ends in emergency mode where the mount `name`, an owner's, fails. Buildroot's is a tmpfs."""
+    if kind not in ("provided", "vendor") or not name.endswith(".mount"):
+        return True
+    return any(look.exists(f"{top}/local-fs.target.requires/{name}", True) for top in (*_ABOVE_US, *_BELOW_US))
 
 
 def _is_mask(look: "Look", path: str, info: "posix.stat_result") -> bool:

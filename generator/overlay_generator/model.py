@@ -125,14 +125,16 @@ class Unit(Value):
     """A unit file found on disk.
 
     `kind` is mask, provided (it outranks a generator's normal directory), vendor (it does not), or
-    buildroot (a vendor's unit over our backing directory: the static unit that ours replaces).
+    buildroot (a vendor's unit over our backing directory: the static unit that ours replaces). `required`: a mount
+    without which local-fs.target fails, which is emergency mode.
     """
 
-    __slots__ = ("kind", "path")
+    __slots__ = ("kind", "path", "required")
 
-    def __init__(self, kind: str, path: str) -> None:
+    def __init__(self, kind: str, path: str, required: bool = True) -> None:
         self.kind = kind
         self.path = path
+        self.required = required
 
 
 class Mounted(Value):

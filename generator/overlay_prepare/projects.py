@@ -26,7 +26,8 @@ def warn_of_clash(backing: "Folder", where: str) -> None:
     """Warn if no file can be moved from `backing`/work to its upper, as every first write to a file of `where` is."""
     try:
         (flags, upper), (_, work) = (_read(backing, name) for name in ("upper", "work"))
-    except OSError as error:
+    except (ImportError, OSError) as error:
+        # A smallest Python may be without fcntl: no reason to go without the overlay.
         say(WARNING, f"{where}: it is not known whether upper and work have the same project ID: {describe(error)}")
         return
     if flags & _INHERITS and upper != work:

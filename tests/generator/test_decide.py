@@ -244,9 +244,11 @@ def test_the_kernel_command_line_is_named_as_source_without_its_key() -> None:
     ({"run-buildroot-mounts-var.mount": Unit("provided", "/etc/x.mount")}, (), "/etc/x.mount"),
     ({"run-buildroot-mounts-var.mount": Unit("vendor", "/usr/x.mount")}, (), "/usr/x.mount"),
     ({}, (Mounted(f"{ROOT}/var", "ext4", "rw"),), CMDLINE),
+    ({"run-buildroot-mounts-var.mount": Unit("provided", "/etc/x.mount", False)}, (), "/etc/x.mount"),
 ])  # fmt: skip
 def test_what_others_mount_is_taken_for_a_disk(units: Any, mounted: "tuple[Mounted, ...]", source: str) -> None:
-    expected = Backing(f"{ROOT}/var", f"{ROOT}/var", False, False, False, source)
+    nofail = any(not unit.required for unit in units.values())
+    expected = Backing(f"{ROOT}/var", f"{ROOT}/var", False, False, nofail, source)
     assert mount(inputs(units=units, mounted=mounted)).backing == expected
 
 
