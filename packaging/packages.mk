@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
-# Packs the last commit, never what lies around it; results go to dist/. Included by the Makefile. Two runs give the
-# same bytes: every time in a package is that of the commit, or of the package's changelog.
+# Packs the last commit, never uncommitted files; results go to dist/. Included by the Makefile. Two runs give the same
+# bytes: every time in a package is that of the commit, or of the package's changelog.
 
 version = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' generator/overlay_generator/__init__.py)
 name = overlay-generator-$(version)
@@ -13,7 +13,7 @@ work = build/packages/$@
 PACKER ?= $(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3)
 RPMBUILD ?= rpmbuild
 
-# The sources as others get them, in an empty directory: a file that the archive lacks is missed here.
+# The sources as others get them, in an empty directory: a file that the archive lacks is noticed here.
 unpack = umask 022 && rm -rf $(work) && mkdir -p $(work) && tar -xzf $(archive) -C $(work)
 
 .PHONY: dist pypi deb rpm packages-check builders-check
@@ -26,8 +26,8 @@ dist:
 		gzip -9nc $(archive).part >$(archive)
 	rm $(archive).part
 
-# setuptools writes the time of day and the user into the archive of the sources, and versions before 69 its name with
-# a hyphen, as that of `make dist`. So it is packed anew.
+# setuptools writes the current time and the user into the source archive, and before version 69 gives it a name with a
+# hyphen, like that of `make dist`. So it is repacked.
 pypi: dist
 	$(unpack)
 	umask 022 && export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) && cd $(work) && \
@@ -44,7 +44,7 @@ deb: dist
 	umask 022 && cd $(work)/$(name) && dpkg-buildpackage -us -uc
 	mv $(work)/overlay-generator_* $(work)/overlayctl_* dist/
 
-# On a machine whose own packages are not RPMs, its database knows none of the tools: RPMBUILD='rpmbuild --nodeps'.
+# On a machine whose own packages are not RPMs, the RPM database knows none of the tools: RPMBUILD='rpmbuild --nodeps'.
 rpm: dist
 	rm -rf $(work)
 	umask 022 && $(RPMBUILD) -ta --define '_topdir $(CURDIR)/$(work)' --define '_buildhost localhost' $(archive)
@@ -54,10 +54,10 @@ rpm: dist
 packages-check:
 	PACKAGES=yes $(pytest) tests/packaging
 
-# With trees of the builders, whichever are given; what needs another is skipped, and named. Nothing is compiled, but
-# BitBake reads all recipes several times: minutes for each test. Of releases: docs/getting-started-*.md.
+# With the builders' own trees; tests whose tree is not given are skipped, and named. Nothing is compiled, but BitBake
+# reads all recipes several times, which takes minutes for each test. For the releases see docs/getting-started-*.md.
 #   make builders-check BUILDROOT=PATH OECORE=PATH BITBAKE=PATH METAOE=PATH
-# METAOE is meta-openembedded, for overlayctl. BitBake does not run as root: there it is run as nobody.
+# METAOE is meta-openembedded, for overlayctl. BitBake does not run as root: then it is run as nobody.
 builders-check:
 	BUILDROOT='$(BUILDROOT)' OECORE='$(OECORE)' BITBAKE='$(BITBAKE)' METAOE='$(METAOE)' $(pytest) -rs \
 		tests/packaging/test_real_buildroot.py tests/packaging/test_real_yocto.py tests/packaging/test_python_packages.py

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The frame around the verbs: finds the one asked for, loads that one alone, and turns its end into an exit status."""
+"""The frame around the verbs: finds the one asked for, loads only that, and turns its result into an exit status."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ VERBS = {
     "render": "write static units for an image without Python",
     "save": "pack what the generator reads, for a bug report",
 }
-# A verb is `verb` in the folder of its name, but for those that share one.
+# A verb is the module `verb` in the folder of its name, except for those that share one.
 _MODULES = {"restore": "overlayctl.stage.restore", "reset": "overlayctl.stage.reset"}
 PAGED = ("diff", "check")
 
@@ -74,7 +74,7 @@ def main(words: "Sequence[str]") -> int:
 
 
 def load(verb: str) -> "ModuleType":
-    """The module of `verb`. Raises Failure if this installation has not got it."""
+    """The module of `verb`. Raises Failure if this installation does not have it."""
     from importlib import import_module
 
     name = _MODULES.get(verb, f"overlayctl.{verb}.verb")
@@ -140,7 +140,7 @@ def _suggest(verb: str) -> str:
 
 
 def _fail(error: BaseException, output: "list[Output]") -> int:
-    """Say what `error` means to a person, behind what was written until then; the exit status."""
+    """Report `error` to a person, after what was written before it; the exit status."""
     if os.environ.get("OVERLAYCTL_DEBUG", "").lower() in _TRUE:
         import traceback
 
@@ -178,11 +178,11 @@ def _say(text: str) -> None:
         sys.stderr.write(f"overlayctl: {printable(text)}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
-        pass  # nobody listens
+        pass  # nobody could read it
 
 
 def _forget_output() -> None:
-    """Let the interpreter's own last flush go nowhere: it would complain of the closed pipe."""
+    """Let the interpreter's own last flush go nowhere: it would complain about the closed pipe."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is mounted, as proc_pid_mountinfo(5) tells it: which overlay is ours, and what a mount covers. Pure but one."""
+"""What is mounted, by proc_pid_mountinfo(5): which overlay is ours, and what a mount covers. Pure except for read()."""
 
 from dataclasses import dataclass, field
 
@@ -45,18 +45,18 @@ class Table:
         return found if found and found.where == where else None
 
     def holding(self, path: str) -> "Mount | None":
-        """The mount that a look at the normalised absolute `path` ends on: what is covered is not seen."""
+        """The mount that the normalised absolute `path` leads to: one that is covered by others is not reached."""
         numbers = {mount.number for mount in self.mounts}
         current: Mount | None = None
         inside = [m for m in self.mounts if m.where == path or is_below(path, m.where)]
         while True:
-            # The root has a parent of another namespace.
+            # The root's parent is in another mount namespace.
             on = [m for m in inside if (m.parent == current.number if current else m.parent not in numbers)]
             if not on:
                 return current
             # The first that is met on the way down, and the last that was mounted there.
             current = min(reversed(on), key=lambda mount: len(mount.where))
-            # Each only once: numbers that stand in a circle would never end.
+            # Each only once: mounts whose parents form a circle would never end.
             inside = [mount for mount in inside if mount is not current]
 
     def overlay(self, where: str) -> "Mount | None":

@@ -15,7 +15,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class OutFile:
-    """What is written into one file, to a device or a pipe. An error in it is a Failure that names the file."""
+    """A file, a device or a pipe that is written to. An error is raised as a Failure that names it."""
 
     def __init__(self, fd: int, name: str) -> None:
         self.name = name
@@ -24,14 +24,14 @@ class OutFile:
         self._waiting = bytearray()
 
     def write(self, data: bytes) -> None:
-        """Take `data`. Raises Failure; BrokenPipeError when nobody reads any more."""
+        """Write `data`. Raises Failure; BrokenPipeError when nobody reads any more."""
         self.size += len(data)
         self._waiting += data
         if len(self._waiting) >= _BUFFER:
             self.flush()
 
     def flush(self) -> None:
-        """Bring out what was written until now. Raises as write() does."""
+        """Write out what is buffered. Raises as write() does."""
         data, self._waiting = memoryview(bytes(self._waiting)), bytearray()
         try:
             while data:
@@ -42,7 +42,7 @@ class OutFile:
             raise Failure(f"{self.name}: {error.strerror}") from error
 
     def sync(self) -> None:
-        """Bring it to the disk. Raises Failure."""
+        """Flush it to the disk. Raises Failure."""
         self.flush()
         try:
             os.fsync(self._fd)
@@ -83,8 +83,8 @@ def whole(path: str) -> "Iterator[OutFile]":
 
 @contextmanager
 def _replace(directory: int, path: str) -> "Iterator[OutFile]":
-    # A name that nobody can guess, and never one that is there: in a directory of a user's it could be his link, or
-    # his own file, which he would go on reading.
+    # A name that nobody can guess, and never an existing one: in a user's directory that could be a link, or a file
+    # that the user has open and goes on reading.
     scratch = f".overlayctl-{os.urandom(12).hex()}"
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -128,4 +128,4 @@ def _remove(name: str, directory: int) -> None:
     try:
         os.unlink(name, dir_fd=directory)
     except OSError:
-        pass  # the first error is the one to be told
+        pass  # the first error is the one to report

@@ -40,7 +40,7 @@ class Output:
             sys.stdout.write(text)
 
     def flush(self) -> None:
-        """Bring out what was written until now. Raises BrokenPipeError when nobody reads any more."""
+        """Write out what is buffered. Raises BrokenPipeError when nobody reads any more."""
         if self._pager and self._pager.stdin:
             self._pager.stdin.flush()
         else:
@@ -53,7 +53,7 @@ class Output:
         return f"\033[{';'.join(COLOURS[name] for name in names)}m{text}\033[m"
 
     def close(self) -> None:
-        """Bring out all that was written and wait for the pager's end. Raises BrokenPipeError."""
+        """Write out what is buffered and wait until the pager has ended. Raises BrokenPipeError."""
         if self._pager is None:
             sys.stdout.flush()
             return
@@ -62,7 +62,7 @@ class Output:
             if pager.stdin:
                 pager.stdin.close()
         except BrokenPipeError:
-            pass  # a pager that is left early has shown what was wanted
+            pass  # a pager that the user quits early has shown what was wanted
         finally:
             _wait_for(pager)
 
@@ -75,8 +75,8 @@ def choose_colour(when: str, terminal: bool) -> bool:
 
 
 def printable(text: str) -> str:
-    """`text` with control characters, and bytes that are no UTF-8, spelt out: the name of a file must not steer the
-    terminal that shows it, and to one of 8 bits such a byte may be a control character.
+    """`text` with control characters, and bytes that are not UTF-8, spelt out: the name of a file must not control the
+    terminal that shows it, and to an 8-bit one such a byte may be a control character.
     """
     if text.isprintable():
         return text
@@ -87,7 +87,7 @@ def printable(text: str) -> str:
 def _spell(character: str) -> str:
     if character.isprintable():
         return character
-    # Half a pair of surrogates is no byte of a name, but may come in JSON.
+    # Any other half of a surrogate pair does not stand for a byte of a name, but may come in JSON.
     how = "surrogateescape" if 0xDC80 <= ord(character) <= 0xDCFF else "surrogatepass"
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", how))
 
@@ -122,4 +122,4 @@ def _wait_for(pager: "Popen[bytes]") -> None:
             pager.wait()
             return
         except KeyboardInterrupt:
-            continue  # it is the pager's key, too: it stays until it is left
+            continue  # the pager gets that key, too, and goes on until the user quits it

@@ -9,7 +9,7 @@ from overlayctl.errors import FAILED
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose wrong usage is one line and exit status 3: 1 and 2 are findings of status and check."""
+    """An ArgumentParser that reports wrong usage in one line and by exit status 3: 1 and 2 are findings of verbs."""
 
     def error(self, message: str) -> NoReturn:
         """Does not return."""

@@ -5,13 +5,13 @@
 import sys
 import time
 
-_QUIET = 2.0  # seconds that nobody has to be told of
+_QUIET = 2.0  # seconds before anything is shown
 _EVERY = 0.5
 _LOOK_AT = 256  # changes between two looks at the clock
 
 
 class Progress:
-    """Shows nothing where standard error is no terminal, or if not `wanted`."""
+    """Shows nothing if standard error is not a terminal, or if not `wanted`."""
 
     def __init__(self, wanted: bool = True) -> None:
         self._wanted = wanted and sys.stderr.isatty()
@@ -20,7 +20,7 @@ class Progress:
         self._due = time.monotonic() + _QUIET
 
     def advance(self, count: int) -> None:
-        """Note `count` changes more."""
+        """Note `count` more changes."""
         self._count += count
         if self._wanted and self._count >= self._look_at:
             self._look_at = self._count + _LOOK_AT
@@ -32,7 +32,7 @@ class Progress:
                 self._shown = True
 
     def end(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._shown:
             self._shown = False
             sys.stderr.write("\r\033[K")

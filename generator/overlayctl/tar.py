@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writes tars in the pax format (pax(1)), for what tarfile can't: names of attributes that are no text, holes, times.
+"""Writes tars in the pax format (pax(1)), with what tarfile can't: names of attributes that are not text, holes, times.
 
-Extended attributes are those of GNU tar, star and bsdtar (SCHILY.xattr), a `%` or `=` in their names as GNU tar
-1.30 and later have it. Sparse files are GNU's format 1.0, which bsdtar and Python read, too.
+Extended attributes are written as GNU tar, star and bsdtar have them (SCHILY.xattr), with `%` and `=` in their names as
+in GNU tar 1.30 and later. Sparse files are in GNU's format 1.0, which bsdtar and Python read, too.
 """
 
 import errno
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from overlayctl.outfile import OutFile
 
 _BLOCK = 512
-_RECORD = 20 * _BLOCK  # as tar(1) fills the last one up
+_RECORD = 20 * _BLOCK  # tar(1) fills up the last one
 _ATTRIBUTE = b"SCHILY.xattr."
 _LARGEST = {7: 8**7 - 1, 11: 8**11 - 1}
 _FILE, _HARD_LINK, _PAX = b"0", b"1", b"x"
@@ -24,7 +24,7 @@ _TYPES = {
     stat.S_IFBLK: b"4",
 }  # fmt: skip
 _CHUNK = 1 << 18
-_MOST_PARTS = 4096  # of a sparse file that are told apart; more become fewer, with smaller holes filled in
+_MOST_PARTS = 4096  # of a sparse file; if it has more, its smaller holes are filled in
 _SMALLEST_HOLE = 4096
 
 
@@ -46,16 +46,16 @@ class Member(NamedTuple):
 
 
 class Tar:
-    """Writes to `out`. The bytes depend on what is added, and on its order, alone."""
+    """Writes to `out`. The bytes depend only on what is added, and in which order."""
 
     def __init__(self, out: OutFile) -> None:
         self._out = out
 
     def add(self, member: Member, fd: int = -1) -> bool:
-        """Add `member`, a regular file with what the descriptor `fd` reads, with its holes.
+        """Add `member`, a regular file with the content of the descriptor `fd` and its holes.
 
-        True if somebody wrote to it meanwhile; one that was cut off is filled up with zeros. Raises Torn, and as `out`
-        does.
+        True if somebody wrote to it meanwhile; one that was truncated is filled up with zeros. Raises Torn, and what
+        `out` raises.
         """
         if fd < 0:
             self._write_header(member, 0, [])
@@ -96,7 +96,7 @@ class Tar:
                 try:
                     data = b"" if torn else os.pread(fd, min(end - offset, _CHUNK), offset)
                 except OSError as error:
-                    # Its length is written already, so something has to stand here.
+                    # Its length is written already, so something has to follow.
                     torn, data = error, b""
                 if not data:
                     self._pad(end - offset)
@@ -155,7 +155,7 @@ def can_hold(info: os.stat_result) -> bool:
 def find_parts(fd: int, size: int) -> "list[tuple[int, int]]":
     """Where the first `size` bytes of the file `fd` have data: offsets and lengths, the last one at the end.
 
-    All of it where the file system tells no holes. Raises OSError.
+    All of it if the file system does not report holes. Raises OSError.
     """
     smallest = _SMALLEST_HOLE
     parts: list[tuple[int, int]] = []
@@ -187,7 +187,7 @@ def _walk_data(fd: int, size: int) -> "Iterator[tuple[int, int]]":
             start = os.lseek(fd, end, os.SEEK_DATA)
             end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # that: no more data; else nothing is known of holes
+            if error.errno != errno.ENXIO:  # which means no more data; else nothing is known about holes
                 yield end, size
             return
         if start >= size:

@@ -36,19 +36,19 @@ HEAD = """\
 
 Made by `sudo python3 tests/boot/cost.py --rounds {count}`; the figures are in [boot-cost.json](boot-cost.json).
 Debian {suite}, a squashfs root in QEMU ({accelerator}, {processors} processor{plural}, clock: {clock}).
-One base image; what differs is the way to a writable `/var`.
-The ways were booted in turn, {count} round{rounds} of them.
-Seconds since systemd began to run its generators, medians; least and most in brackets.
-What systemd does before that has nothing to do with any of the ways; it varied by more than a second.
+All rows use the same base image, and differ only in the way to a writable `/var`.
+They were booted in turn, in {count} round{rounds}.
+Figures are seconds since systemd began to run its generators: the median, with minimum and maximum in brackets.
+What systemd does before that is the same for all; it varied by more than a second.
 
 {explained}
 ![Time until /var is writable and until multi-user.target](boot-cost.svg)
 
 """
 BY_INSTRUCTIONS = """\
-The clock in the machine goes by the instructions that it executes, 8 ns each, and its root file system is in its memory
-while it runs. So the host's load does not change the figures, and a difference between two ways is work done, not
-noise. What a real device waits for its flash comes on top, in all ways.
+The machine's clock counts the instructions that it executes, 8 ns each, and its root file system is in its memory while
+it runs. So the host's load does not affect the figures, and a difference between two of them is work done, not noise. A
+real device also waits for its flash, whichever way it uses.
 
 """
 
@@ -135,10 +135,10 @@ def _generators(rounds: Rounds) -> list[str]:
     lines = [
         "## The generators",
         "",
-        "All generators are started at the same time, and PID 1 waits for the last. By so much longer does that take",
-        "than in an image without ours:",
+        "All generators are started at the same time, and PID 1 waits for the last one. Compared with an image without",
+        "overlay-generator, this takes longer by:",
         "",
-        "| way | longer by | of an empty Python program | limit | |",
+        "| way | longer by | relative to an empty Python program | limit | |",
         "|---|---|---|---|---|",
     ]
     for way, seconds in growth.items():
@@ -148,7 +148,7 @@ def _generators(rounds: Rounds) -> list[str]:
     python = median(times["ours"]["python"] for times in rounds)
     lines += [
         "",
-        f"By itself, from a disk that nobody has read yet, `python3 -ISB -c pass` takes {python:.2f} s there.",
+        f"Alone, with a cold cache, `python3 -ISB -c pass` takes {python:.2f} s there.",
     ]
     return lines
 
@@ -160,12 +160,12 @@ def _side_by_side(found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"## The generators, on {found['processors']} processors",
         "",
-        f"The same in {len(rounds)} rounds with {found['processors']} processors ({found['accelerator']}), where",
-        "generators do run at the same time. Only the host's clock can tell that, so these figures vary from run to",
-        "run. Cold as above, a start of Python by itself took",
+        f"The same in {len(rounds)} rounds with {found['processors']} processors ({found['accelerator']}), where the",
+        "generators really run at the same time. Only the host's clock can measure that, so these figures vary from",
+        "run to run. With a cold cache as above, a start of Python alone took",
         f"{median(start):.2f} s ({min(start):.2f}-{max(start):.2f}) in the same boots.",
         "",
-        "| way | longer by | of a start of Python | limit | |",
+        "| way | longer by | relative to a start of Python | limit | |",
         "|---|---|---|---|---|",
     ]
     for way, seconds in _growth(rounds).items():

@@ -37,7 +37,7 @@ FACTORY_TMPFILES = "C! /var/payload - - - - /usr/share/factory/var/payload\nd /v
 
 @dataclass(frozen=True)
 class Way:
-    """One way: its kind, how many MB lie in /var, with which unit it becomes writable; memory is in MiB."""
+    """One way: its kind, the unit by which /var becomes writable, and how many MB are in it; memory is in MiB."""
 
     name: str
     title: str
@@ -49,9 +49,9 @@ class Way:
 
 
 WAYS = (
-    Way("nothing", "no generator of ours, /var read-only", "none", ""),
+    Way("nothing", "without overlay-generator, /var read-only", "none", ""),
     Way("python", "a generator that is an empty Python program", "python", ""),
-    Way("flag-off", "overlay-generator without its word, /var read-only", "ours", ""),
+    Way("flag-off", "overlay-generator switched off, /var read-only", "ours", ""),
     Way("static", "Buildroot's static units", "static"),
     Way("ours", "overlay-generator", "ours", cmdline="overlayfs.mounts=/var"),
     Way("factory-10", "/var factory by tmpfiles, 10 MB", "factory", "systemd-tmpfiles-setup.service", 10),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""ACLs of an image below an overlay: what has one can be changed only where the upper layer keeps it."""
+"""ACLs of an image below an overlay: what has one can be changed only if the upper layer can keep it."""
 
 import os
 
@@ -25,7 +25,7 @@ def find(image: Image, wheres: "tuple[str, ...]") -> str:
 
 
 def check(path: str, types: "dict[str, FstabEntry]") -> "list[Finding]":
-    """What is wrong where `path` has an ACL ("": nothing has one), and `types` hold upper layers. Pure."""
+    """What is wrong if `path` has an ACL ("": nothing has one), and `types` hold upper layers. Pure."""
     bad = [(fstype, entry) for fstype, entry in types.items() if path and fstype in _WITHOUT]
     return [make("acl-lost", e.source, e.line, path=path, fstype=fstype, where=e.where) for fstype, e in bad]
 

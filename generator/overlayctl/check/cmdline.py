@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The kernel command line of an image: where it stands, and keys in it that nobody reads."""
+"""The kernel command line of an image: where it is, and keys in it that nothing reads."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ _FILES = (
 _ENTRIES = ("/boot/loader/entries", "/efi/loader/entries", "/boot/efi/loader/entries")
 _MENUS = ("/boot/extlinux/extlinux.conf", "/boot/grub/grub.cfg", "/boot/syslinux/syslinux.cfg", "/etc/default/grub")
 _KEYS = ("overlayfs.mounts", "overlayfs.upper", "overlayfs.reset")
-# Parameters of the kernel's own module (fs/overlayfs/params.c, super.c): rightly there, and none of ours.
+# Parameters of the kernel's own module (fs/overlayfs/params.c, super.c): they may be there, and are not ours.
 _OF_THE_MODULE = frozenset((
     "overlay.redirect_dir", "overlay.redirect_always_follow", "overlay.redirect_max", "overlay.index",
     "overlay.nfs_export", "overlay.xino_auto", "overlay.metacopy", "overlay.check_copy_up",
@@ -92,11 +92,11 @@ def _correct(key: str) -> str:
         return ""
     from difflib import get_close_matches
 
-    # One form for what is read alike by people: overlay.mount, Overlayfs-mounts, overlay_mounts.
+    # One form for what looks alike to people: overlay.mount, Overlayfs-mounts, overlay_mounts.
     flat = plain.lower().replace("_", ".").replace("-", ".")
     flat = f"overlayfs.{flat[8:]}" if flat.startswith("overlay.") else flat
     close = get_close_matches(flat, _KEYS, 1, _NEAR)
-    # The generator itself tells of what begins with overlayfs. and is no key.
+    # The generator itself reports unknown keys that begin with overlayfs.
     return close[0] if close else ""
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 ERROR, WARNING, NOTE = LEVELS = ("error", "warning", "note")
 
-# Errors keep a directory from being writable, or lose data; warnings cost something on the way; notes are what could
-# not be looked at, or what somebody should know. The words in braces are given by who finds it.
+# Errors keep a directory from being writable, or lose data; warnings cost something in use; notes are about what could
+# not be looked at, or what somebody should know. The words in braces are filled in by the check that finds it.
 RULES = {
     # What the generator itself says of this machine, in its own words.
     "wrong-input": (ERROR, "{text}", ""),
@@ -168,9 +168,9 @@ RULES = {
     ),
     "command-missing": (ERROR, "{name} is missing; {unit} runs it", "install {package}"),
     "systemd-too-old": (ERROR, "systemd {version} is older than 247", "update it"),
-    # What is larger than any image has it.
+    # Files that are larger than any image has them.
     "too-large": (NOTE, "has more than {size}, and was not read", "look what it is"),
-    # Who is early.
+    # Units that start early.
     "unordered-unit": (
         WARNING,
         "uses {path} and is not ordered after {mount}: it may look at the image's directory below the overlay",
@@ -181,7 +181,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong; `line` is 0 where it is the whole of `source`, `advice` says what to do."""
+    """One thing that is wrong; `line` is 0 if it is about all of `source`, `advice` says what to do."""
 
     rule: str
     level: str
@@ -197,6 +197,6 @@ class Finding:
 
 
 def make(rule: str, source: str = "", line: int = 0, **words: object) -> Finding:
-    """The finding of `rule` at `source`, with `words` for those in braces."""
+    """The finding of `rule` at `source`, with `words` in place of those in braces."""
     level, text, advice = RULES[rule]
     return Finding(rule, level, text.format(**words), advice.format(**words), source, line)

@@ -13,7 +13,7 @@ _ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
 _TIMEOUT = "x-systemd.device-timeout="
 _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
-# Seconds from the first moment of systemd, before udevd runs. What is unlocked or put together comes later.
+# Seconds from the start of systemd, before udevd runs. A device that is unlocked or assembled comes later.
 _ENOUGH, _ENOUGH_UNLOCKED = 30, 90
 # zram, brd and null_blk: as overlayctl status has them, told by what they are rather than by their names.
 _IN_MEMORY = re.compile(r"/dev/(?:zram|ram|nullb)\d+")
@@ -41,7 +41,7 @@ def check(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "list
 
 
 def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
-    # An unfit type is told by the plan.
+    # The plan reports an unfit type.
     rules = []
     if has_option(entry, "ro"):
         rules.append("upper-read-only")
@@ -72,7 +72,7 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
 
 
 def _seconds(text: str) -> float:
-    """A time span of systemd.time(7) in whole units; 0, which is no limit, for others."""
+    """The seconds of a time span (systemd.time(7)) in whole units; 0, which means no limit, for any other."""
     parts = _TIME.findall(text)
     if not re.fullmatch(rf"(?:{_TIME.pattern} *)+", text) or any(unit not in _SECONDS for _, unit in parts):
         return 0

@@ -14,7 +14,7 @@ _READ_LIMIT = 16 << 20  # bytes
 class Image:
     """The tree at `root` ("": this machine). Paths are absolute as the booted system sees them.
 
-    Nothing raises but outside().
+    Only outside() raises.
     """
 
     def __init__(self, root: str = "") -> None:
@@ -70,7 +70,7 @@ class Image:
         return info is not None and stat.S_ISREG(info.st_mode) and bool(info.st_mode & 0o111)
 
     def names(self, path: str, pattern: str = "*") -> "list[str]":
-        """The names in the directory `path` that match `pattern`, sorted; none if it is no directory."""
+        """The names in the directory `path` that match `pattern`, sorted; none if it is not a directory."""
         try:
             return sorted(name for name in os.listdir(self.outside(path)) if fnmatchcase(name, pattern))
         except OSError:

@@ -7,14 +7,14 @@ import zlib
 from overlayctl.check.finding import Finding, make
 from overlayctl.check.image import Image
 
-_LONGEST = 16 << 20  # bytes; of a distribution's kernel it has a quarter of a million
+_LONGEST = 16 << 20  # bytes; that of a distribution's kernel has a quarter of a million
 _OVERLAY = ("OVERLAY_FS", "y", "it has no overlayfs")
 # Marks of overlayfs are extended attributes; without them on tmpfs no directory can be renamed or made anew.
 _MEMORY = (
     ("TMPFS", "y", "there is no memory to write to"),
     ("TMPFS_XATTR", "y", "an upper layer in memory needs it"),
 )
-# Wanted where the image has ACLs: overlayfs copies nothing up whose ACL it can't keep.
+# Needed if the image has ACLs: overlayfs does not copy up a file whose ACL it can't keep.
 _ACLS = {
     "tmpfs": "TMPFS_POSIX_ACL", "ext4": "EXT4_FS_POSIX_ACL", "ext3": "EXT4_FS_POSIX_ACL", "xfs": "XFS_POSIX_ACL",
     "btrfs": "BTRFS_FS_POSIX_ACL", "f2fs": "F2FS_FS_POSIX_ACL",
@@ -76,7 +76,7 @@ def check(text: str, source: str, in_memory: bool, types: "tuple[str, ...]", wit
 def _decode(image: Image, data: bytes, path: str) -> str:
     if data[:2] == b"\x1f\x8b":
         try:
-            # Not more than there can be in it: gzip packs a gigabyte into a megabyte.
+            # Not more than a configuration can have: gzip packs a gigabyte into a megabyte.
             unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
             data = unpacker.decompress(data, _LONGEST)
         except zlib.error:

@@ -12,13 +12,13 @@ from overlayctl.check.image import Image
 LIBRARY = "/usr/lib/overlay-generator"
 _PYTHON = "/usr/bin/python3"
 _OLDEST = (3, 9)
-_LONGEST = 1 << 18  # bytes of a source; ours have a twentieth, and the parser takes 250 times as much
+_LONGEST = 1 << 18  # bytes of a source; ours have a twentieth, and the parser takes 250 times its size in memory
 # What the interpreter itself loads with -ISB before the first line of ours; from 3.11 on the rest is frozen in it.
 _START = ("encodings", "encodings.aliases", "encodings.utf_8")
 _START_BEFORE_311 = ("abc", "codecs", "io")
 # What a boot runs: the generator, and prepare.
 _BOOT = ("overlay_generator", "overlay_prepare")
-# For overlayctl; without the last two, status tells less.
+# For overlayctl; without the optional ones, status shows less.
 _OPERATOR = ("argparse", "dataclasses", "difflib", "json", "subprocess", "tarfile")
 _OPTIONAL = ("psutil", "pyudev")
 
@@ -103,7 +103,7 @@ def _find_imports(image: Image, *packages: str) -> "list[str]":
         try:
             tree = ast.parse(image.text(path, _LONGEST))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue  # none of ours: the parser itself bounds how deep it goes
+            continue  # not a file of ours; the parser itself limits how deep it goes
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)
@@ -118,7 +118,7 @@ def _find_sources(image: Image, package: str, depth: int = 3) -> "list[str]":
     found = [f"{package}/{name}" for name in image.names(package, "*.py")]
     for name in image.names(package):
         path = f"{package}/{name}"
-        # A link could lead back to where it is.
+        # A link could lead back to a directory above it.
         if depth and "." not in name and name != "__pycache__" and image.resolve(path).endswith(f"/{name}"):
             found += _find_sources(image, path, depth - 1)
     return found
@@ -131,7 +131,7 @@ def _search_paths(image: Image, python: Python) -> "list[str]":
     home64 = f"{prefix}/lib64/python{python.version}"
     base = [home, home64, f"{home}/lib-dynload", f"{home64}/lib-dynload"]
     sites = [f"{home}/site-packages", f"{home64}/site-packages", f"{prefix}/lib/python3/dist-packages"]
-    # A zip, as Python's own zipimport reads it, is taken as complete.
+    # A zip, as Python's own zipimport reads it, is assumed to be complete.
     zipped = f"{prefix}/lib/python{python.major}{python.minor}.zip"
     return [*base, *sites, *([zipped] if image.exists(zipped) else [])]
 
@@ -143,7 +143,7 @@ def _has_module(image: Image, paths: "list[str]", name: str) -> bool:
     for top in paths:
         if top.endswith(".zip"):
             return True
-        # .pyc beside it: images that ship no sources.
+        # A .pyc in its place: images that ship no sources.
         if any(image.exists(f"{top}/{path}{end}") for end in (".py", ".pyc", "/__init__.py", "/__init__.pyc")):
             return True
         folder, _, last = f"{top}/{path}".rpartition("/")

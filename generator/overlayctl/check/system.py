@@ -65,7 +65,7 @@ def check_commands(image: Image, plan: Plan) -> "list[Finding]":
         for line in file.text.split("\n"):
             key, _, value = line.partition("=")
             name = value.lstrip("-+!:@").partition(" ")[0].strip('"')
-            # false(1) is there to fail, which it does as well where it is missing.
+            # false(1) is there to fail, and a missing command fails as well.
             optional = value.startswith("-") or name == "/bin/false"
             if key.startswith("Exec") and name.startswith("/") and not optional and not image.is_executable(name):
                 package = _PACKAGES.get(name.rpartition("/")[2], "coreutils")
@@ -103,7 +103,7 @@ def check_machine_id(image: Image, cmdline: str) -> "list[Finding]":
 
 
 def check_updated(image: Image, plan: Plan) -> "list[Finding]":
-    """systemd-update-done.service(8): its mark in /var is younger than /usr where nothing is left to be updated."""
+    """systemd-update-done.service(8): its mark in /var is younger than /usr if nothing is left to be updated."""
     if not any(mount.where == "/var" and mount.backing.tmpfs for mount in plan.mounts):
         return []
     path = "/var/.updated"
@@ -113,7 +113,7 @@ def check_updated(image: Image, plan: Plan) -> "list[Finding]":
 
 
 def check_identity(image: Image, persistent: bool) -> "list[Finding]":
-    """What a persistent upper layer knows an image by: os-release(5), and the file system's own words."""
+    """What a persistent upper layer knows an image by: os-release(5), and its file system."""
     if not persistent:
         return []
     source = "/etc/os-release" if image.exists("/etc/os-release") else "/usr/lib/os-release"

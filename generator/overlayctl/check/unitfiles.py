@@ -21,7 +21,7 @@ KINDS = (".service", ".socket", ".mount", ".automount", ".path", ".timer", ".tar
 
 @dataclass
 class UnitText:
-    """One unit: its settings with all their values and the places that these stand at."""
+    """One unit: its settings with all their values and the place of each."""
 
     name: str
     path: str
@@ -42,7 +42,7 @@ class UnitText:
         return [word.strip("\"'") for key in keys for value in self.values(key) for word in value.split()]
 
     def is_true(self, key: str, default: bool) -> bool:
-        """The boolean `key`, `default` where it is not set or none."""
+        """The boolean `key`, `default` if it is not set or not a boolean."""
         values = self.values(key)
         wanted = parse_boolean(values[-1]) if values else None
         return default if wanted is None else wanted
@@ -64,7 +64,7 @@ def read_all(image: Image) -> "dict[str, UnitText]":
             seen.add(name)
             path = f"{folder}/{name}"
             target = image.resolve(path)
-            # An alias is another name of a unit that is read by its own.
+            # An alias is another name of a unit that is read under its own.
             if target == "/dev/null" or (target.rpartition("/")[2] != name and "@" not in name):
                 continue
             text = image.text(path, _LONGEST)
@@ -79,7 +79,7 @@ def read_all(image: Image) -> "dict[str, UnitText]":
 
 
 def _add(unit: UnitText, text: str, source: str) -> None:
-    """Take over the settings of one file; a backslash at the end of a line joins the next one."""
+    """Add the settings of one file; a backslash at the end of a line joins the next one."""
     pieces: list[str] = []
     start = 0
     for number, line in enumerate(text.split("\n"), 1):

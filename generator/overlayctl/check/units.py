@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The ordering proof: which units of an image may use an overlaid directory before it is mounted. Pure but the reading.
+"""The ordering proof: which units of an image may use an overlaid directory before it is mounted.
 
 By default a unit starts after basic.target, and so after local-fs.target. One with DefaultDependencies=no is on its
 own: systemd orders it only after mounts that it names in the settings below, and after what After= says. A path
@@ -23,7 +23,7 @@ _MOUNTS_FOR = (
 )
 # Below /var/lib, /var/cache and /var/log of a system service; each implies RequiresMountsFor=.
 _STATE = {"StateDirectory": "/var/lib", "CacheDirectory": "/var/cache", "LogsDirectory": "/var/log"}
-# Where the default dependencies of units lead to, and what comes after it.
+# What the default dependencies order units after, and what comes after that.
 _LATE = ("local-fs.target", "sysinit.target", "basic.target", "multi-user.target", "graphical.target")
 # PID 1 adds the mounts that these kinds need for their own paths.
 _ORDERED_KINDS = (
@@ -66,7 +66,7 @@ def find_use(unit: UnitText, where: str) -> "tuple[str, str, int] | None":
             continue
         for value, source, line in values:
             if key == "PrivateTmp" and value == "disconnected" and is_inside("/var/tmp", where):
-                return "/var/tmp", source, line  # it mounts there, and orders itself after nothing (systemd 257)
+                return "/var/tmp", source, line  # it mounts there, and is ordered after nothing (systemd 257)
             for found in _PATH.findall(_expand(value)):
                 path = normalise(found.split(":")[0] if key in _SANDBOX else found)
                 if is_inside(path, where):
@@ -75,7 +75,7 @@ def find_use(unit: UnitText, where: str) -> "tuple[str, str, int] | None":
 
 
 def find_ordered(units: "dict[str, UnitText]", where: str) -> "set[str]":
-    """The units that start after the overlay on `where`, directly or by others."""
+    """The units that start after the overlay on `where`, directly or through others."""
     mount = mount_unit(where)
     after: dict[str, set[str]] = {name: set(unit.words("After")) for name, unit in units.items()}
     for name, unit in units.items():

@@ -46,7 +46,7 @@ exit status: 0 nothing found (notes are no findings), 1 something was found, 3 i
 _ASSUMED = "overlayfs.mounts"
 _COLOURS = {ERROR: "red", WARNING: "yellow", NOTE: "cyan"}
 _ORDER = LEVELS
-# Of packaging/schemas/check.json: it goes up when a name goes or means something else.
+# The version of packaging/schemas/check.json: it goes up when a name is removed or gets another meaning.
 _SCHEMA = 1
 
 
@@ -147,7 +147,7 @@ def _check_around(image: Image, plan: Plan, entries: "tuple[FstabEntry, ...]", k
     findings += checksystem.check_commands(image, plan)
     findings += checksystem.check_version(image)
     findings += checksystem.check_identity(image, any(not mount.backing.volatile for mount in plan.mounts))
-    # Of a machine that runs, /var is the overlay, and the services have been run.
+    # On a running machine /var is the overlay, and the services have run.
     findings += checksystem.check_updated(image, plan) if image.root else []
     return findings + checkunits.check(image, wheres)
 

@@ -20,7 +20,7 @@ _NO_NEWLINE = "\\ No newline at end of file\n"
 def differ(change: Change, layers: Layers, old_name: str, new_name: str) -> Iterator[str]:
     """The lines of the unified diff of `change`, each with its line break; none if no content changed.
 
-    What is no text, or longer than LONGEST bytes, is said to differ. Raises OSError.
+    Of what is not text, or longer than LONGEST bytes, one line says that it differs. Raises OSError.
     """
     if not _has_content(change):
         return
@@ -48,7 +48,7 @@ def differ(change: Change, layers: Layers, old_name: str, new_name: str) -> Iter
 def _has_content(change: Change) -> bool:
     """True for the change of a file or a link, not of a directory, a device or mere metadata."""
     if change.kind not in (CHANGED, DELETED) and change.old_info is not None:
-        # Replaced by another type: the diff of two things of which one has no lines tells nothing.
+        # Replaced by another type: one of the two has no lines, and a diff would tell nothing.
         return False
     info = change.info or change.old_info
     return info is not None and (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode))

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Which changes may hide a newer version of the image: what can be known of that from times alone.
 
-What the image before had is gone, so nobody can tell for sure which of its files the update has changed. What is
-known is the time when this image came (prepare writes `image` into the backing directory then), when an entry of the
-upper layer was last touched (ctime, which no program can set), and the times in the image, which many builds clamp
-to one for all files. So:
+The previous image is gone, so nobody can tell for sure which of its files the update has changed. What is known is when
+this image came (prepare writes `image` into the backing directory then), when an entry of the upper layer was last
+touched (ctime, which no program can set), and the times in the image, which many builds set to the same for all files.
+So:
 
-- what was touched after this image came was made or kept over it, and is not stale;
-- what is older is `newer` if the image's own file is younger than what hides it, and else `perhaps`.
+- an entry that was touched after this image came was made or kept over it, and is not stale;
+- an older one is `newer` if the image's own file is younger than what hides it, and else `perhaps`.
 """
 
 import os
@@ -27,7 +27,7 @@ _HIDING = (CHANGED, REPLACED, DELETED, OPAQUE)
 
 
 def find_arrival(backing: str) -> "int | None":
-    """When the present image came below the upper layer in `backing`, in ns; None if it is the only one it has seen.
+    """When the present image came below the upper layer in `backing`, in ns; None if nothing was noted.
 
     The first mount counts as an arrival: then nothing is older.
     """
@@ -38,7 +38,8 @@ def find_arrival(backing: str) -> "int | None":
 
 
 def is_without_clock(arrival: int, root: str = "") -> bool:
-    """True if the clock can't have been right at `arrival`, in ns: before the image was made, or right after systemd.
+    """True if the clock can't have been right at `arrival`, in ns: that is before the image was made, or soon after the
+    time that systemd sets.
 
     A machine without a clock of its own boots in 1970, or at the time that PID 1 sets then: that of
     /usr/lib/clock-epoch, else that of its own build (systemd's NEWS on 250 and 259, clock_apply_epoch()).
@@ -49,7 +50,7 @@ def is_without_clock(arrival: int, root: str = "") -> bool:
 
 
 def _find_times(*paths: str) -> "list[int]":
-    """When the files that there are were last changed, in ns."""
+    """When those of the files that exist were last changed, in ns."""
     found = []
     for path in paths:
         try:
@@ -60,7 +61,7 @@ def _find_times(*paths: str) -> "list[int]":
 
 
 def judge(change: Change, arrival: int) -> str:
-    """NEWER or PERHAPS if `change` may hide another version than the image before had, else "". Raises OSError."""
+    """NEWER or PERHAPS if `change` may hide another version than the previous image had, else "". Raises OSError."""
     if change.kind not in _HIDING or change.old_info is None:
         return ""
     if change.real is None:

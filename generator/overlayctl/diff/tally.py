@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Changes counted up by their kind."""
+"""Counts changes by their kind."""
 
 import stat
 
@@ -11,7 +11,7 @@ from overlayctl.status.space import spell_size
 
 
 class Tally:
-    """Counts and sizes of changes. The size of what is deleted is the image's, of all else what is seen now."""
+    """Counts and sizes of changes. The size of a deleted file is the image's, that of any other is the present one."""
 
     def __init__(self, links: Links) -> None:
         self._counts = dict.fromkeys(KINDS, 0)
@@ -28,7 +28,7 @@ class Tally:
             self._sizes[change.kind] += info.st_size
 
     def spell(self, where: str) -> str:
-        """A table, with its last line break; it says so if there is nothing."""
+        """A table for a person, or a line that says that nothing was changed."""
         rows = [(kind, self._counts[kind], self._sizes[kind]) for kind in KINDS if self._counts[kind]]
         head = printable(where)
         if not rows:

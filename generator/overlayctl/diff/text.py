@@ -14,7 +14,7 @@ COLOURS = {
     ADDED: "green", CHANGED: "yellow", METADATA: "yellow", EQUAL: "dim",
     DELETED: "red", REPLACED: "cyan", MOVED: "cyan", OPAQUE: "cyan",
 }  # fmt: skip
-# Of packaging/schemas/diff.json: it goes up when a name goes or means something else.
+# The version of packaging/schemas/diff.json: it goes up when a name is removed or gets another meaning.
 SCHEMA = 1
 _TYPES = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "fifo",
@@ -22,12 +22,12 @@ _TYPES = {
 }  # fmt: skip
 _NO_SIZE = " " * 10
 
-# A few sizes are those of most files.
+# Most files have one of a few sizes.
 _spell_size = lru_cache(4096)(lambda size: f"{spell_size(size):>10}")
 
 
 def spell_line(change: Change, path: str) -> str:
-    """The line for `change` at the absolute `path`: kind, size, path, and what there is to say on it."""
+    """The line for `change` at the absolute `path`: kind, size, path, and in parentheses the details."""
     kind, info = change.kind, change.info or change.old_info
     assert info
     mode = info.st_mode & 0o170000
@@ -40,7 +40,7 @@ def spell_line(change: Change, path: str) -> str:
 
 
 def describe(change: Change, path: str) -> "dict[str, object]":
-    """`change` at the absolute `path` for json.dumps(): bytes that are no UTF-8 are lone surrogates."""
+    """`change` at the absolute `path` for json.dumps(): bytes that are not UTF-8 are lone surrogates."""
     found: dict[str, object] = {"kind": change.kind, "path": path}
     if change.what:
         found["what"] = list(change.what)

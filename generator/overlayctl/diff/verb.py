@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
                 _write_tally(target, options, arrival, report, progress)
             else:
                 spell = _make_spell(target, options, arrival)
-                # The diffs of a part of a directory may be too much to be held.
+                # The diffs of a part of a directory may be too much to be held in memory.
                 texts = (
                     map(spell, walk(target.layers, target.start, report=report))
                     if options.content
@@ -144,7 +144,7 @@ def _make_spell(target: Target, options: argparse.Namespace, arrival: "int | Non
         return functools.partial(_spell, target, options, arrival)
 
     def spell(change: Change) -> str:
-        # A million of these: nothing is asked twice.
+        # This is called a million times: nothing is looked up twice.
         below = change.path
         return spell_line(change, where + below.decode("utf-8", "surrogateescape") if below else target.where) + "\n"
 
@@ -176,7 +176,7 @@ def _spell_content(change: Change, path: str, target: Target, options: argparse.
     name = printable(path)
     try:
         for line in differ(change, target.layers, f"image{name}", f"now{name}"):
-            # What is in a file must not steer the terminal that shows it; a program gets it as it is.
+            # What is in a file must not control the terminal that shows it; a program gets it as it is.
             text = printable(line[:-1].replace("\t", "        ")) + "\n" if output.terminal else line
             yield output.paint(text[:-1], *_colour_line(text)) + "\n" if output.colour else text
     except OSError as error:
@@ -192,7 +192,7 @@ def _colour_line(line: str) -> "tuple[str, ...]":
 
 
 def _write(texts: "Iterator[str]", options: argparse.Namespace, progress: Progress) -> None:
-    """Write `texts`, the first at once and the others together as fast as they come."""
+    """Write `texts`, the first at once, the others many at a time as long as they come fast."""
     output = options.output
     flush = getattr(output, "flush", sys.stdout.flush)
     waiting = []

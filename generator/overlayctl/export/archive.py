@@ -15,21 +15,21 @@ from overlayctl.tar import WRITTEN, Member, Tar, can_hold
 
 
 class Archive:
-    """Writes to `out`, which may be a pipe. The bytes depend on what is added, and on its order, alone."""
+    """Writes to `out`, which may be a pipe. The bytes depend only on what is added, and in which order."""
 
     def __init__(self, out: OutFile) -> None:
         self._tar = Tar(out)
 
     def add(self, name: bytes, change: Change, layers: Layers, links: Links) -> str:
-        """Add what is now at `change`, as `name`; what there is to say of it, "" for nothing.
+        """Add what is now at `change`, as `name`. Returns a remark on it, or "".
 
-        `links` are the files that have been added before from the same layers. Raises OSError if it can't be read;
-        Failure if it can't be written.
+        `links` are the files that have been added before from the same layers. Raises OSError if it can't be read,
+        Failure if the tar can't be written.
         """
         assert change.real is not None
         assert change.info is not None
         with closing(Held(change.real)) as held:
-            # What is told of it is of what is held: somebody may have put something else in its place.
+            # All that goes into the tar is of the inode that is held: somebody may have put another in its place.
             info = held.info
             if stat.S_IFMT(info.st_mode) != stat.S_IFMT(change.info.st_mode):
                 raise OSError(errno.ESTALE, REPLACED)

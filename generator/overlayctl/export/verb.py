@@ -123,7 +123,7 @@ class _Exporter:
             self.deleted.append(name)
         if change.info is None or (change.kind == OPAQUE and not change.what):
             return
-        # Equal to the image's, but one file with another name that may not be.
+        # What equals the image's is left out, unless it is a hard link to a file whose other name may not be equal.
         if change.kind == EQUAL and change.info.st_nlink < 2:
             return
         try:
@@ -135,7 +135,7 @@ class _Exporter:
         except FileNotFoundError:
             return  # somebody has just removed it
         except BrokenPipeError:
-            raise  # that is the tar
+            raise  # the reader of the tar has gone away
         except Torn as error:
             self.left_out += 1
             _say(f"{path}: {error.strerror}; what could not be read is zeros in the tar")
@@ -148,7 +148,7 @@ class _Exporter:
 
 
 def _find_lost(change: Change) -> "list[str]":
-    """The attributes of a directory of the image that were taken away: unpacking a tar does not take them away."""
+    """The attributes of a directory of the image that were removed: unpacking a tar does not remove them."""
     if not change.real or not change.old or not change.info or not stat.S_ISDIR(change.info.st_mode):
         return []
     return sorted(read_attributes(change.old).keys() - read_attributes(change.real).keys()) if change.what else []

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 ADDED, CHANGED, METADATA, EQUAL = "added", "changed", "metadata", "equal"
 DELETED, REPLACED, MOVED, OPAQUE = "deleted", "replaced", "moved", "opaque"
 
-# In the order in which they are counted up.
+# In the order in which counts are listed.
 KINDS = {
     ADDED: "the image has nothing of this name",
     CHANGED: "another content, and perhaps more",
@@ -36,9 +36,9 @@ class Layers(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One change at `path`, which goes from the overlay's top; b"" is that itself. Good until the walk goes on.
+    """One change at `path`, relative to the overlay's top; b"" is the top itself. Valid until the walk goes on.
 
-    `what` differs: content, mode, owner, times, xattrs. `real` and `info` are what is seen now, and where it lies; of
+    `what` differs: content, mode, owner, times, xattrs. `info` is what is seen now, `real` the path where it lies; of
     what is deleted `real` is the whiteout, or None, and `info` is None. `old` and `old_info` are what the image has,
     None if nothing. `beside` is the lower directory that shows through the one it is in. `source` is where a moved
     directory was.

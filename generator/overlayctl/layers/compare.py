@@ -11,7 +11,7 @@ from overlayctl.layers.marks import METACOPY, PREFIX, find_data, is_shown, list_
 
 _TYPE, _REGULAR, _DIRECTORY, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 _CHUNK = 1 << 18
-# All that most files have.
+# Most files have no other.
 _COPIED_UP = [PREFIX + "origin"]
 _NONE: "list[str]" = []
 _CONTENT = ["content"]
@@ -20,9 +20,9 @@ _CONTENT = ["content"]
 def find_differences(
     real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result, lower: bytes, beside: "Directory | None"
 ) -> "tuple[str, ...]":
-    """What tells the entry `real` from `old` of the same type: content, mode, owner, times, xattrs. Raises OSError.
+    """How the entry `real` differs from `old` of the same type: content, mode, owner, times, xattrs. Raises OSError.
 
-    Times are the times of change of files whose content is the same, not of directories, which change with what is in
+    Times (mtime) are compared of files whose content is the same, not of directories, where they change with what is in
     them. `lower` is the layer that `old` is in, and `beside` the directory of it that shows through there.
     """
     names, old_names = list_attributes(real), list_attributes(old)
@@ -50,7 +50,7 @@ def _is_same_content(data: bytes, real: bytes, info: os.stat_result, old: bytes,
             return True
         if info.st_size != old_info.st_size:
             return False
-        # An empty file has no content, and the same inode the same.
+        # Empty files are equal, and an inode equals itself.
         if not info.st_size or (info.st_ino == old_info.st_ino and info.st_dev == old_info.st_dev):
             return True
         return _has_equal_bytes(data, old, info.st_size)
@@ -68,7 +68,7 @@ def _has_equal_bytes(one: bytes, other: bytes, size: int) -> bool:
                 data = os.read(first, _CHUNK)
                 if data != os.read(second, _CHUNK):
                     return False
-                # A file that is cut off meanwhile ends early.
+                # A file that is truncated meanwhile ends early.
                 size -= len(data) or size
             return True
         finally:

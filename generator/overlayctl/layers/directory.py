@@ -13,28 +13,28 @@ from typing import Optional
 
 from overlayctl.errors import Failure
 
-# Without a time of access left behind: the layers stay as they are.
+# O_NOATIME: reading must not change the layers.
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
 _MOST_OPEN = 300  # a process may have 1024 by default, and may fork helpers
 _MOVED = "it was moved away while it was read"
 
-# All that are open, but for tops, by their descriptors: the first was opened first.
+# All open directories, except for tops, by their descriptors, in the order in which they were opened.
 _opened: "dict[int, weakref.ref[Directory]]" = {}
 
 
 class Directory:
     """A directory, opened when it is needed. However deep a tree is, only some of them are open at a time.
 
-    `fd` and `path` hold until others have been opened, and the next look at them.
+    The values of `fd` and `path` are valid until others are opened: ask for them each time.
     """
 
     __slots__ = ("__weakref__", "_above", "_fd", "_inode", "_name")
 
     def __init__(self, above: "Optional[Directory]", name: bytes) -> None:
-        """Opens it. Raises OSError, for what is no directory as well."""
+        """Open it. Raises OSError, also if it is not a directory."""
         self._above = above
         self._name = name
-        # The way to a top is its owner's, and may lead over links.
+        # The path of a top is given by the operator or the kernel, and may lead through links.
         flags = _FLAGS if above else _FLAGS & ~os.O_NOFOLLOW
         self._fd = os.open(name, flags, dir_fd=above.fd if above else None)
         info = os.fstat(self._fd)
@@ -52,7 +52,7 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Let go of the descriptor; it is opened again at need."""
+        """Close the descriptor; it is opened again when it is needed."""
         fd, self._fd = getattr(self, "_fd", -1), -1
         if fd >= 0:
             _opened.pop(fd, None)
@@ -74,11 +74,11 @@ class Directory:
 
     @property
     def itself(self) -> bytes:
-        """A path to it for calls that don't follow links: that of `path` is one to them. Raises OSError."""
+        """A path to it for calls that don't follow links, to which `path` is one. Raises OSError."""
         return b"/proc/self/fd/%d/." % self.fd
 
     def find(self) -> os.stat_result:
-        """What it is now. Raises OSError."""
+        """What fstat(2) says of it now. Raises OSError."""
         return os.fstat(self.fd)
 
     def is_same(self, other: "Optional[Directory]") -> bool:
@@ -86,7 +86,7 @@ class Directory:
         return other is not None and self._inode == other._inode
 
     def enter(self, name: bytes) -> "Directory":
-        """The directory `name` in it. Raises OSError, for what is no directory as well."""
+        """The directory `name` in it. Raises OSError, also if it is not a directory."""
         return Directory(self, name)
 
     def descend(self, parts: "list[bytes]") -> "Optional[Directory]":
@@ -104,7 +104,7 @@ class Directory:
                     return None
                 raise
             if current is not self:
-                # One way of many parts must not close what is being walked.
+                # Else a long path would make the directories of the walk be closed.
                 current.close()
             current = inner
         return current

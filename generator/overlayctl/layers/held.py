@@ -14,7 +14,7 @@ REPLACED = "it was replaced while it was read"
 
 
 class Held:
-    """What is at `path`, a link itself. Opening it does nothing to a device, and does not wait for a FIFO.
+    """What is at `path`; a link is not followed. Holding it has no effect on a device, and does not wait for a FIFO.
 
     Raises OSError.
     """
@@ -25,7 +25,7 @@ class Held:
         self.info = os.fstat(self._fd)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         os.close(self._fd)
 
     def read_all_attributes(self) -> "dict[str, bytes]":
@@ -53,11 +53,11 @@ class Held:
         """A descriptor to read the regular file. Raises OSError."""
         if not stat.S_ISREG(self.info.st_mode):
             raise OSError(errno.ESTALE, REPLACED)
-        # Without leaving a time of access behind: the layers stay as they are.
+        # O_NOATIME: reading must not change the layers.
         return os.open(self._own_path(), os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC)
 
     def open_data(self, attributes: "dict[str, bytes]", lower: bytes, below: "bytes | None") -> int:
-        """The same, for one whose content may have been left in the lower layer. Raises OSError."""
+        """As open(), for a file whose content may have been left in the lower layer. Raises OSError."""
         if METACOPY not in attributes:
             return self.open()
         place, _directory = find_data(self._path, lower, below)
@@ -68,11 +68,11 @@ class Held:
 
 
 def open_regular(path: bytes) -> int:
-    """A descriptor to read the regular file at `path`. Raises OSError, for anything else as well."""
+    """A descriptor to read the regular file at `path`. Raises OSError, also for anything else."""
     with closing(Held(path)) as held:
         return held.open()
 
 
 def drop_marks(attributes: "dict[str, bytes]") -> "dict[str, bytes]":
-    """Those that an overlay shows."""
+    """Those of `attributes` that an overlay shows."""
     return {name: value for name, value in attributes.items() if is_shown(name)}

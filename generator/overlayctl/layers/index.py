@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Hard links of the image that changed under one of their names: what index=on keeps in the work directory.
 
-With it all names of such a file show the changed one, also those that the upper layer has not got. The index has an
-entry for each, named by the file handle in the lower layer (struct ovl_fb, fs/overlayfs/overlayfs.h).
+With it all names of such a file show the changed one, even those that the upper layer does not have. The index has an
+entry for each file, named by its file handle in the lower layer (struct ovl_fb, fs/overlayfs/overlayfs.h).
 """
 
 import ctypes
@@ -28,7 +28,7 @@ class _FileHandle(ctypes.Structure):
 
 
 def read(directory: bytes) -> "dict[Handle, bytes]":
-    """The entries of the index `directory` for what is no directory, by the handle of the lower file.
+    """The entries of the index `directory` for all but directories, by the handle of the lower file.
 
     Empty if there is no index. Raises OSError.
     """
@@ -62,7 +62,7 @@ def _parse(name: bytes) -> "Handle | None":
     try:
         data = bytes.fromhex(name.decode("ascii"))
     except ValueError:
-        return None  # a whiteout or a file in the making
+        return None  # a whiteout, or a file that is being made
     if len(data) <= _HEADER or data[1] != _MAGIC:
         return None
     # Padding rounds the length up to that of the name in some kernels; the header has the right one.

@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which names are one file: for what has to be told once for all of them."""
+"""Recognises names of one file (hard links), for what has to be written once for all of them."""
 
 import os
 import stat
 
 
 class Links:
-    """Remembers files with several names until all of these have come, so that it stays small.
+    """Remembers a file with several names until all of these have come, so that it stays small.
 
-    `index` is the index directory of the overlay, b"" without one: names that it joins are not in the count of links,
-    and with it nothing is forgotten.
+    `index` is the index directory of the overlay, b"" without one. The link count of a file in it does not include all
+    its names, so with an index nothing is forgotten.
     """
 
     def __init__(self, index: bytes) -> None:

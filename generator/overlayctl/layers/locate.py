@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""From paths on the command line to the layers of overlays, by what the kernel says of its mounts."""
+"""Finds the layers of the overlays that paths on the command line mean, by the kernel's list of mounts."""
 
 import argparse
 import os
@@ -56,7 +56,7 @@ def find_targets(options: argparse.Namespace, paths: "list[str]") -> "list[Targe
 
 
 def split_lower(value: str) -> "list[str]":
-    """The directories in the value of lowerdir=, which has a colon between them and a backslash before their own."""
+    """The directories in the value of lowerdir=, in which a colon separates them, and a backslash escapes a colon."""
     found = [""]
     escaped = False
     for character in value:
@@ -100,7 +100,7 @@ def _find_mounted(table: mounts.Table, path: str) -> Target:
         on = f"{mount.fstype} mounted at {mount.where}" if mount else "no mount"
         raise Failure(f"{path} lies on {on}, and not on an overlay; {_HINT}")
     lower = split_lower(unescape(mount.find_option("lowerdir")))
-    # In these a colon has no meaning.
+    # In these a colon is not a separator.
     upper, work = (":".join(split_lower(unescape(mount.find_option(name)))) for name in ("upperdir", "workdir"))
     if not upper or len(lower) != 1 or not lower[0]:
         raise Failure(f"the overlay at {mount.where} has not one lower and one upper layer: it is not one of ours")

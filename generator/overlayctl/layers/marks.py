@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What overlayfs notes in an upper layer, read: whiteouts, opaque directories, redirects, files without data.
+"""Reads the marks of overlayfs in an upper layer: whiteouts, opaque directories, redirects, files without data.
 
-By the kernel's Documentation/filesystems/overlayfs.rst; seen alike on Linux 6.1, 6.12 and 6.18. Paths are bytes, as
-names of files need not be text. Nothing is written, and no symbolic link followed.
+After the kernel's Documentation/filesystems/overlayfs.rst; the same was seen on Linux 6.1, 6.12 and 6.18. Paths are
+bytes, as names of files need not be text. Nothing is written, and no symbolic link followed.
 """
 
 import errno
@@ -24,8 +24,8 @@ _TYPE, _CHARACTER, _DIRECTORY, _REGULAR = 0o170000, 0o020000, 0o040000, 0o100000
 def is_whiteout(path: bytes, info: os.stat_result) -> bool:
     """True if the entry `path` of a layer says that there is nothing of this name. Raises OSError.
 
-    A character device 0:0, or an empty file with an attribute. The mark `opaque=x` that goes with the latter spares
-    the kernel the question for each name of a directory; an empty file is rare enough to be asked.
+    A character device 0:0, or an empty file with an attribute. The latter come with `opaque=x` on their directory, so
+    that the kernel need not look for them in others; empty files are rare enough to look without.
     """
     kind = info.st_mode & _TYPE
     if kind == _CHARACTER:
@@ -64,8 +64,8 @@ def find_redirected(redirect: bytes, lower: Directory, beside: "Directory | None
 def find_data(path: bytes, lower: bytes, below: "bytes | None") -> "tuple[bytes, object]":
     """Where the content of the regular file `path` lies: there, or in the lower layer if metadata alone was copied.
 
-    `below` is the place below it there, None if that does not show. The path is good for as long as the second of the
-    two is held. Raises OSError, also if the image has the content no longer.
+    `below` is its place in the lower layer, None if that does not show. The path is valid as long as the second of the
+    two is held. Raises OSError, also if the image no longer has the content.
     """
     names = list_attributes(path)
     if METACOPY not in names:

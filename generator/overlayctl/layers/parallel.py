@@ -20,8 +20,8 @@ from overlayctl.layers.directory import Directory
 from overlayctl.layers.place import Part
 from overlayctl.layers.walk import Report, Walker
 
-_WORTHWHILE = 5000  # names; to start a process costs as much as some hundred
-_PART = 256  # names; these, and what is said of them, are what a pipe holds (64 KiB, pipe(7)): nobody waits for long
+_WORTHWHILE = 5000  # names; starting a process costs as much as a few hundred
+_PART = 256  # names; these, and the text about them, fit into a pipe (64 KiB, pipe(7)): nobody waits for long
 _LONGEST = 16384  # bytes of such names
 _AHEAD = 2  # parts that each helper has before its first is taken back
 _MOST = 4
@@ -32,7 +32,7 @@ Spell = Callable[[Change], str]
 
 
 class Unread:
-    """Counts what could not be read, and says it by `say`."""
+    """Counts what could not be read, and reports it by `say`."""
 
     def __init__(self, say: Report) -> None:
         self.count = 0
@@ -80,7 +80,7 @@ class _Team:
         self._given = self._taken = 0
 
     def share(self, directory: Directory, names: "Iterator[bytes]", count: int) -> "Iterator[bytes | list[bytes]]":
-        """What Walker asks for."""
+        """The `shared` of Walker."""
         self._seen += count
         if self._size < 2 or self._seen < _WORTHWHILE or count < _PART:
             return names
@@ -95,7 +95,7 @@ class _Team:
         try:
             _send(to, tuple(part))
         except BrokenPipeError:
-            # Not to be taken for a reader of our output who has had enough.
+            # Not to be mistaken for a reader of our output that has gone away.
             raise OSError(0, _ENDED) from None
 
     def is_busy(self) -> bool:
@@ -131,7 +131,7 @@ class _Team:
             (task, to), (source, answer) = os.pipe(), os.pipe()
             process = os.fork()
             if process == 0:
-                # Else the end of one of the others would not be seen.
+                # Else the end of another helper's pipe would not be noticed.
                 for fd in (to, source, *(fd for helper in self._helpers for fd in helper[1:])):
                     os.close(fd)
                 self._help(task, answer)
@@ -161,9 +161,10 @@ class _Team:
 
 
 def _split(directory: Directory, names: "Iterator[bytes]") -> "Iterator[bytes | list[bytes]]":
-    """Names of directories alone, all others in lists."""
+    """Each name of a directory by itself, all others in lists."""
     inner: set[bytes] = set()
-    # Two links: no directory in it. Where that is not so the text is the same, and a helper has more to do.
+    # Two links: no directory in it. On a file system where that is not so, the text is the same, but a helper has more
+    # to do.
     if directory.find().st_nlink != 2:
         with os.scandir(directory.path) as entries:
             inner = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Directories on the way of a walk, as the directories of the layers that they are made of."""
+"""Directories of a walk, each as the directories of the layers that are merged in it."""
 
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -11,10 +11,10 @@ _NO_NAMES: "frozenset[bytes]" = frozenset()
 
 
 class Part(NamedTuple):
-    """Names in one directory that are no directories, in place of their changes: Walker.walk_part() has these.
+    """Names in one directory that are not directories, in place of their changes, which Walker.walk_part() yields.
 
     `upper` leads to the directory from the top of the upper layer, `image` to the one in the lower layer, and `present`
-    is what of `names` that has.
+    are those of `names` that the lower one has.
     """
 
     path: bytes

@@ -3,9 +3,8 @@
 """Walks an upper layer against the lower one: each change that a user sees, without the overlay's help.
 
 The layers are read, not the mounted overlay, so it works for one that is not mounted as well. A mounted one may be
-written to meanwhile: each entry is told as it was when it was looked at, and nothing outside of the layers is read
-(directory.py). marks.py and index.py know what overlayfs
-notes in a layer, compare.py what tells two entries apart.
+written to meanwhile: each entry is reported as it was when it was looked at, and nothing outside of the layers is read
+(directory.py). marks.py and index.py read the marks of overlayfs in a layer, compare.py compares two entries.
 
 The walk holds the names in the directories that lead to the present one and nothing else: memory does not grow with
 the number of changes. Names come in the order of their bytes, a directory before what is in it.
@@ -27,7 +26,7 @@ _CONTENT = ("content",)
 
 Report = Callable[[bytes, OSError], None]
 Entry = Optional[tuple[bytes, stat_result]]
-# Gets a directory of the upper layer, its names and their number, and puts names that are to be a part into a list.
+# Takes a directory of the upper layer, its names and their number; returns the names, those of a part in a list.
 Shared = Callable[[Directory, "Iterator[bytes]", int], "Iterator[bytes | list[bytes]]"]
 
 
@@ -42,7 +41,7 @@ def walk(layers: Layers, start: bytes = b"", follow: bool = True, report: "Repor
     """The changes at `start` and below it. Raises NotFound for a `start` that is nowhere.
 
     With `follow`, what is in a moved directory is compared with what was moved; without, all of it is added, as the
-    image has nothing there. What can't be read is left out and told to `report`, or raises OSError without one.
+    image has nothing there. What can't be read is left out and passed to `report`, or raises OSError without one.
     """
     return cast("Iterator[Change]", Walker(layers, follow, report or _raise).walk(start))
 
@@ -63,7 +62,7 @@ class Walker:
             self.index = index.read(layers.links)
 
     def walk(self, start: bytes) -> "Iterator[Step]":
-        """As walk() has it."""
+        """As the function walk()."""
         place: Place | None = Place(b"", self.upper, self.lower, self.lower, bool(self.index))
         names = [name for name in start.split(b"/") if name]
         start = b"/".join(names)
@@ -82,7 +81,7 @@ class Walker:
                     raise NotFound(start)
                 return
             changes, place = self.examine(place, name)
-            # A move of what is above, or its end, is what happened to `start` as well.
+            # If a directory above it was moved, or is gone, that is what happened to `start` as well.
             yield from (change for change in changes if path == start or change.kind == MOVED or place is None)
             if place is None and changes:
                 return
@@ -115,7 +114,7 @@ class Walker:
 
     def _walk_below(self, first: Place) -> "Iterator[Step]":
         """All changes below the directory `first`."""
-        # Not recursive: the depth of a user's directories is not ours to know, and a generator in a generator costs.
+        # Not recursive: users may nest directories to any depth, and a generator in a generator takes time.
         pending = [(first, self._names(first))]
         examine, make = self.examine, tuple.__new__
         while pending:
@@ -134,7 +133,7 @@ class Walker:
                     continue
                 try:
                     if fd >= 0 and name not in in_image:
-                        # The way of most entries, without a call.
+                        # What most entries are, done without a call.
                         info = lstat(name, dir_fd=fd)
                         if info.st_mode & _TYPE == _REGULAR and info.st_size:
                             yield make(Change, (ADDED, prefix + name, (), own + name, info, None, None, shown, b""))
@@ -152,7 +151,7 @@ class Walker:
                     except OSError as error:
                         self.report(prefix + name, error)
                         continue
-                    # Of the paths of a deep tree only the last is kept: all of them are its square.
+                    # Of the paths of a deep tree only the last is kept: all of them grow with the square of its depth.
                     place.path = b""
                     break
             else:
@@ -175,7 +174,7 @@ class Walker:
         kind = info.st_mode & _TYPE
         if kind == _DIRECTORY:
             return self._examine_directory(place, name, path, (real, info), below, old)
-        # Asked here, too: a call for each entry is what the walk of a million takes its time for.
+        # Checked here, too: in a walk over a million entries, a call for each is what takes the time.
         if (kind == _CHARACTER or not info.st_size) and is_whiteout(real, info):
             return _note_deleted(path, real, old), None
         if old is None:
@@ -185,7 +184,7 @@ class Walker:
     def _examine_lower(
         self, place: Place, name: bytes, path: bytes, below: Entry, old: Entry
     ) -> "tuple[tuple[Change, ...], Place | None]":
-        """The same for what the upper layer has not: it shows through a moved directory, or the index changes it."""
+        """The same for what the upper layer lacks: it shows through a moved directory, or the index changes it."""
         if below is None:
             return _note_deleted(path, None, old), None
         real, info = self._find_linked(*below) if self.index else below

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The status as OpenMetrics text (prometheus.io/docs/specs/om), of which node_exporter understands all as well. Pure.
+"""The status as OpenMetrics text (prometheus.io/docs/specs/om), all of which node_exporter understands as well. Pure.
 
-node_exporter reads files by the parser of the older text format, which refuses a type that it does not know; so
-everything is a gauge, also what OpenMetrics would call info. What is not known has no line.
+node_exporter reads files with the parser of the older text format, which refuses a type that it does not know; so
+everything is a gauge, even what OpenMetrics would call info. What is not known has no line.
 """
 
 from collections.abc import Iterable, Iterator
@@ -42,7 +42,7 @@ HELP = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What is to be known of a directory beside its status; None where this user can't see it."""
+    """What is known of a directory besides its status; None if this user can't see it."""
 
     dropped: "int | None" = None
     staged: "bool | None" = None

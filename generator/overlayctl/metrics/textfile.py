@@ -18,7 +18,7 @@ def write(folder: str, text: str) -> None:
         raise Failure("--textfile: give a directory")
     scratch = f"{folder}/.{NAME}.{os.urandom(8).hex()}"
     try:
-        # O_EXCL: no link that somebody has put there is followed.
+        # O_EXCL: a link that somebody has put there is not followed.
         fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(fd, "w", encoding="utf-8") as stream:

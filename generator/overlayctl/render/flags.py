@@ -21,7 +21,7 @@ _KEY = "ConditionKernelCommandLine="
 
 
 def wanted(wheres: "Iterable[str]", rendered: "Iterable[str]", always: bool) -> "list[str]":
-    """True where one of `wheres`, of all directories `rendered`, is to be overlaid; `always`: also without the key."""
+    """Those for overlaying one of `wheres`, of all directories `rendered`; `always`: also without the key."""
     inside = set(wheres)
     values = [*NO, *(where for where in rendered if where not in inside)]
     asked = [] if always else [f"{_KEY}overlayfs.mounts"]
@@ -31,17 +31,17 @@ def wanted(wheres: "Iterable[str]", rendered: "Iterable[str]", always: bool) -> 
 
 
 def in_memory() -> "list[str]":
-    """True where this boot is to leave the disk as it is."""
+    """Those for a boot that is to leave the disk as it is."""
     return [f"{_KEY}overlayfs.upper=volatile"]
 
 
 def on_disk() -> "list[str]":
-    """True where this boot may use the disk."""
+    """Those for a boot that may use the disk."""
     return [f"{_KEY}!overlayfs.upper=volatile"]
 
 
 def reset(where: str, rendered: "Iterable[str]") -> "list[str]":
-    """True where `where`, of all directories `rendered`, is to be emptied; triggers, so nothing else may have any."""
+    """Those for emptying `where`, of all directories `rendered`; triggers, so nothing else may have any."""
     asked = [f"{_KEY}|overlayfs.reset={_word(value)}" for value in (*YES, where)]
     others = [*NO, *(other for other in rendered if other != where)]
     return [*asked, *(f"{_KEY}!overlayfs.reset={_word(value)}" for value in others)]

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is Python in the generator's prepare, as commands of coreutils or BusyBox and services with conditions. Pure.
+"""What the generator's prepare does in Python, as commands of coreutils or BusyBox and services with conditions. Pure.
 
-The services run beside prepare, and take its dependencies and conditions over: where prepare may not write, they
-may not either.
+The services run beside prepare, and take over its dependencies and conditions: where prepare may not write, they may
+not either.
 """
 
 import json
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from overlay_generator.model import Backing, OverlayMount
     from overlayctl.render.text import Sections
 
-# Beside the generator's own package, which such an image has not.
+# Beside the generator's own package, which such an image does not have.
 NOTES = "usr/lib/overlay-generator/static"
 
 READ_ONLY = "the overlay is read-only; see the kernel's messages"
 _STATE = "/run/overlay-generator"
-# What an image with Python keeps beside the upper layer, and what is wrong once another image has used that.
+# What an image with Python keeps beside the upper layer, and is wrong once another image has used the layer.
 _STALE = ("image", "uuids", "names", "reset")
 
 
@@ -34,7 +34,7 @@ def name_service(mount: "OverlayMount", kind: str) -> str:
 
 
 def name_mark(mount: str) -> str:
-    """What the generator's fallback service makes once it has put memory at the mount point `mount`."""
+    """The mark that the generator's fallback service makes once it has mounted memory at `mount`."""
     return f"{_STATE}/{backing_name(mount)}.fallback"
 
 
@@ -52,7 +52,7 @@ def make_layers(mount: "OverlayMount", memory: str = "") -> "list[str]":
     mode = directory.mode if directory.state == "directory" else 0o755
     made_before = lasting and needs_owner(mount)
     plain = mode == 0o755 and not made_before
-    # -m is for what is not there yet alone, in coreutils and BusyBox.
+    # In coreutils and BusyBox, -m counts only for a directory that mkdir makes.
     commands = [f"/bin/mkdir -p -m 0700 {path}", f"/bin/chmod 0700 {path}"]
     commands.append(f"/bin/mkdir -p {path}/lower {path}/work{f' {path}/upper' if plain else ''}")
     if not plain and not made_before:
@@ -171,7 +171,7 @@ def _run_before(mount: "OverlayMount", prepare: "Sections", description: str) ->
 
 
 def _run_after(mount: "OverlayMount", prepare: "Sections", description: str, before: str) -> "list[str]":
-    # What prepare has done is no longer to be done; that it was done is no condition.
+    # prepare has run, so its conditions that there is something to do don't hold any more.
     dropped = ("Description=", "Before=", "Wants=reset-", "Requires=upper-", "ConditionPathIsMountPoint=!")
     lines = [line for line in prepare["Unit"] if not line.startswith(dropped)]
     return [f"Description={value(description)}", f"After={prepare_unit(mount.where)}", f"Before={before}", *lines]

@@ -47,7 +47,7 @@ class Tree:
             return folder.has_header(name)
 
     def replace(self, files: "Iterable[static.File]") -> None:
-        """Write `files` and take away what an earlier rendering made. Raises Failure before anything is changed."""
+        """Write `files` and remove what an earlier rendering made. Raises Failure before anything is changed."""
         wanted = {_split(f"{file.directory}/{file.path}"): file for file in files}
         old = list(self._find_ours())
         for directory, name in wanted:
@@ -72,7 +72,7 @@ class Tree:
                 self._drop_empty(directory)
 
     def _refuse_leaving(self, directory: str) -> None:
-        """Raises Failure for a link on the way that leads to nothing in the tree: to something of this machine."""
+        """Raises Failure for a link on the way that dangles in the tree: followed here, it may lead out of that."""
         parts = directory.split("/")
         for count in range(1, len(parts) + 1):
             path = "/".join(parts[:count])
@@ -102,7 +102,7 @@ class Tree:
                         is_ours = is_ours and folder.read_link(file) == f"../{file}"
                     if is_ours:
                         yield f"{units}/{name}", file
-        # Not all that is in their directory: only what our units use is ours.
+        # Of the files in their directory only those that our units use are ours.
         with _Folder(self, static_services.NOTES) as folder:
             for name in notes:
                 if folder.is_file(name):

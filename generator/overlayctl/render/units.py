@@ -7,19 +7,19 @@ apart. What is different, and why:
 
 - Each unit gets conditions in place of what the generator would have seen at boot: the kernel command line
   (flags.py), and units of other generators, which outrank static ones: those are left alone.
-- A tmpfs of ours stands back from a line that fstab got later. Its overlay has options that no disk may have; /var is
-  read-only then, until somebody renders again. The other way round memory would seem to persist, or data go there.
+- A tmpfs of ours gives way to a line that was added to fstab later. Its overlay has options that no disk may have; /var
+  is read-only then, until somebody renders again. Otherwise memory would seem to persist, or data would go there.
 - prepare runs mkdir, chmod, rm and ln in place of Python (services.py).
-- No image can be told from another without Python. So the overlay of a disk has the options that need not know (see
-  limits.py for where that is not enough), and the notes of an image with Python (`image`, `uuids`, `names`) are
-  taken away, as they go stale: such an image, when it comes back, makes the upper layer fit again. So is a reset that
-  an operator has staged there: it was asked of older data. To stop the boot, or to drop data, where an image has
+- Without Python no image can be told from another. So the overlay of a disk has the options that don't depend on it
+  (see limits.py for where that is not enough), and the notes of an image with Python (`image`, `uuids`, `names`) are
+  removed, as they go stale: such an image, when it comes back, makes the upper layer fit again. So is a reset that an
+  operator has staged there, as it was meant for older data. Stopping the boot, or dropping data, because the image has
   changed would be worse than what can go wrong.
 - overlayfs.reset is a service before prepare: renames into trash/BOOT-ID, deleted while the boot goes on.
 - overlayfs.upper=volatile is two services with the commands of the generator's plan for such a boot. They mount the
-  overlay themselves, before var.mount, which is skipped: a unit can't have its options by condition.
-- Labels of SELinux are given by chcon, and the context to mount in is the builder's word, as nobody can be asked.
-- A nofail disk that is missing or read-only: the generator's fallback service; another one makes that known.
+  overlay themselves, before var.mount, which is skipped: the options of a unit can't depend on a condition.
+- Labels of SELinux are set by chcon, and the context to mount in is given by the builder, as no policy can be asked.
+- If a nofail disk is missing or read-only, the generator's fallback service runs, and another one reports that.
 """
 
 from overlay_generator.model import UnitFile, UnitLink
@@ -49,7 +49,7 @@ def render(plan: "Plan", in_memory: "Plan", always: bool = False) -> "list[File]
 
     `in_memory` is the same plan for a boot with overlayfs.upper=volatile. Raises ValueError for what it does not know.
     """
-    # One line for each command: that is what is changed here.
+    # Without a shell there is a line for each command, which can be changed here.
     job = _Job(_without_shell(plan), _without_shell(in_memory), always, plan.shell)
     plan = job.plan
     files = [static for file in render_boot(plan) for static in job.make(file)]
@@ -139,7 +139,7 @@ class _Job:
     def _change_fallback(self, mount: "OverlayMount", sections: "Sections") -> None:
         where = mount.backing.mount
         users = [other for other in self.plan.mounts if other.backing.mount == where]
-        # A disk that is there and read-only is found by the generator's prepare. Either of two needs triggers.
+        # With the generator, prepare finds a disk that is read-only. One of two conditions is enough: triggers ("|").
         either = [f"ConditionPathIsMountPoint=|!{value(where)}", f"ConditionPathIsReadWrite=|!{value(where)}"]
         replace(sections["Unit"], "ConditionPathIsMountPoint=!", either)
         # Nor once an overlay uses it.
@@ -154,7 +154,7 @@ class _Job:
         unit, service = sections["Unit"], sections["Service"]
         if find(service, _PYTHON) >= 0:
             replace(service, _PYTHON, (f"ExecStart={command}" for command in self._make_layers(mount)))
-        # Nobody makes that here: a unit's own commands can't tell that one of them has failed.
+        # Nothing makes this mark here: a unit's own commands can't tell that one of them has failed.
         unit.remove(f"ConditionPathExists=!{failure_mark(mount.where)}")
         unit += self._flags(mount)
         unit.append(_no_generated(mount_unit(mount.where)))
@@ -195,7 +195,7 @@ class _Job:
         where = mount.where
         unit, service = sections["Unit"], sections["Service"]
         replace(unit, "Description=", [f"Description={value(f'Prepare memory for the overlay on {where}')}"])
-        # Where the generator has an overlay's mount unit, here is a service, too.
+        # Beside each overlay's mount unit, as the generator has it, there is a service here.
         names = [name_service(m, "mount") for m in self.plan.mounts if mount_unit(m.where) in mount.before]
         own = name_service(mount, "mount")
         replace(unit, "Before=", [" ".join((unit[find(unit, "Before=")], own, *names))])

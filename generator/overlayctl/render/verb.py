@@ -5,14 +5,14 @@
 What is decided here, and why:
 
 - The plan is the generator's own for `--cmdline` (default: overlayfs.mounts), so the same is left alone for the same
-  reason. Keys of a single boot have no place there and are refused.
+  reason. Keys that are meant for a single boot are refused there.
 - Units lie in /usr/lib/systemd/system, enabled by links: fstab's units, /etc and drop-ins outrank them as usual.
-- A rendering replaces the one before it, file by file by the first line, as image builders keep their trees. Files
-  of others are never overwritten.
-- A build without root sees its own user as the owner of everything: taken as root.
+- A rendering replaces the one before it, as image builders keep their trees: its files are known by their first line.
+  Files of others are never overwritten.
+- A build without root sees its own user as the owner of everything: that user is taken as root.
 - An image that has the generator and Python gets no static units: the two would act on the same directories.
-- What the units can't do goes to standard error, every time (limits.py); it is no fault. Exit status 1 is for
-  what somebody has to change.
+- What the units can't do is written to standard error, every time (limits.py); that is not an error. Exit status 1 is
+  for what somebody has to change.
 """
 
 import copy
@@ -130,7 +130,7 @@ def _gather(tree: Tree, cmdline: str, context: str) -> "Inputs":
     settings, wrong = gather.read_configuration(tree.root)
     request = read_request(split_words(cmdline), "--cmdline", tuple(settings))
     request.problems += tuple(wrong)
-    # Of the environment nothing: it is the build machine's.
+    # Nothing of the environment, which is the build machine's.
     inputs = gather.gather(tree.root, {"SYSTEMD_SCOPE": "system", "SYSTEMD_IN_INITRD": "0"}, request, settings)
     inputs.units = {name: unit for name, unit in inputs.units.items() if not tree.is_ours(unit.path)}
     if context or _has_selinux(tree):
@@ -149,7 +149,7 @@ def _has_selinux(tree: Tree) -> bool:
 
 
 def _own(plan: "Plan") -> "Plan":
-    """`plan` with root as the owner of what belongs to the user who runs this: the image is packed so."""
+    """`plan` with root as the owner of what belongs to the user who runs this, as the image will be packed."""
     user = os.geteuid()
     if user == 0:
         return plan
@@ -168,9 +168,9 @@ def _own(plan: "Plan") -> "Plan":
 def _report(
     tree: Tree, words: "list[str]", inputs: "Inputs", plan: "Plan", files: "list[units.File]", always: bool
 ) -> int:
-    """Say what is wrong, what is left alone and what the units can't do; 1 if something was wrong, else 0."""
+    """Report what is wrong, what is left alone and what the units can't do; 1 if something was wrong, else 0."""
     words = [word.lstrip("-") for file in files if isinstance(file, UnitFile) for word in _find_commands(file.text)]
-    # systemd looks for its own by name, and false(1) fails as well where it is missing.
+    # systemd finds its own by name, and a missing false(1) fails as well.
     needed = [word for word in words if word.startswith("/") and word != "/bin/false"]
     wrong = [str(problem) for problem in plan.problems]
     wrong += [str(skipped) for skipped in plan.skipped if skipped.level == "error"]

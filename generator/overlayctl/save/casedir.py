@@ -11,9 +11,9 @@ from overlay_generator.inside import refuse_device, resolve
 from overlayctl.save.layout import escape
 from overlayctl.save.record import Record
 
-# What tests/cases/common has: where this machine has not got it, the case takes it away.
+# What tests/cases/common has: if this machine does not have it, the case removes it.
 _COMMON = ("/bin/sh", "/proc", "/var")
-# Long, and all but the lines on overlayfs is nobody's concern.
+# Long, and only the lines on overlayfs matter.
 _TRIMMED = ("modules.builtin", "modules.dep")
 _READ_LIMIT = 16 << 20
 _BLOT = "XXXX"
@@ -35,7 +35,7 @@ class Case:
         self.blotted: list[str] = []
 
     def add(self, record: Record, cmdline: "str | None") -> None:
-        """Take over all that `record` has. Raises OSError if it can't be written."""
+        """Add all that `record` has. Raises OSError if it can't be written."""
         os.makedirs(self.tree, exist_ok=True)
         for path in record.paths():
             self._add_path(path, path in record.opened, path in record.links)
@@ -55,7 +55,7 @@ class Case:
         Path(self.top, name).write_bytes(data)
 
     def finish(self) -> None:
-        """Write the layout, once everything is taken over. Raises OSError."""
+        """Write the layout, once everything is added. Raises OSError."""
         if self.layout:
             Path(self.top, "layout").write_text("".join(f"{line}\n" for line in self.layout), encoding="utf-8")
 
@@ -75,7 +75,7 @@ class Case:
         elif opened:
             self.layout.append(f"p {escape(path)}")
         else:
-            # Only looked at: an empty unit file is a mask, so that much of it counts.
+            # Only looked at. An empty unit file is a mask, so whether it is empty matters.
             self._write(path, b"# not saved\n" if info.st_size else b"")
 
     def _add_directory(self, path: str, info: os.stat_result) -> None:
@@ -88,7 +88,7 @@ class Case:
         except OSError:
             labelled = False
         if labelled:
-            # That there are some is all that counts, and ordinary users may set this one.
+            # All that matters is that there are some, and ordinary users may set this one.
             self.layout.append(f"x {escape(path)} user.label saved")
 
     def _write(self, path: str, data: bytes) -> None:
@@ -102,7 +102,7 @@ class Case:
         Path(target).write_bytes(data)
 
     def _find(self, path: str, follow: bool = True) -> str:
-        """Where `path` of the machine is on this one: links lead within the tree. Raises OSError."""
+        """The path on this machine of `path` in the tree, with links followed within it. Raises OSError."""
         return self.root + resolve(self.root, path, follow) if self.root else path
 
     def _read(self, path: str) -> bytes:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What git and a tar can't keep of a tree: the lines of `layout` in a case directory, and what carries them out.
+"""What git and a tar can't keep of a tree: reads the lines of `layout` in a case directory, and carries them out.
 
 A line is a type, a path and arguments, after tmpfiles.d(5):
 
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 def parse(text: str) -> "list[Line]":
     """The lines of `text` that say something."""
-    # Not splitlines(): that parts at characters which a path may have.
+    # Not splitlines(): that also splits at characters which a path may have.
     lines = [line for line in text.split("\n") if line.strip() and not line.startswith("#")]
     return [Line(*[*line.split(None, 2), "", ""][:3]) for line in lines]
 
@@ -60,7 +60,7 @@ class Builder:
         self._top = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         os.close(self._top)
 
     def make(self, line: Line) -> None:
@@ -93,7 +93,7 @@ def _make_directory(name: bytes, directory: int) -> None:
     try:
         os.mkdir(name, 0o755, dir_fd=directory)
     except FileExistsError:
-        pass  # if it is no directory, opening it says so
+        pass  # if it is not a directory, opening it fails
 
 
 def _add_directory(directory: int, name: bytes, rest: str) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Notes what the generator reads while it makes its plan: the list of a bug report is never out of date."""
+"""Notes what the generator reads while it makes its plan, so that the list for a bug report is never out of date."""
 
 import os
 import posix
@@ -41,7 +41,7 @@ class _Recorder:
         self._asked: dict[str, str] = {}
 
     def place(self, root: str, path: str, follow: bool = True) -> str:
-        """Stands in for gather's own: what was asked for is noted, not where links of the tree lead."""
+        """Stands in for gather's own: notes what was asked for, not where links of the tree lead."""
         found = self._find(root, path, follow)
         if ".." not in path.split("/"):
             self._asked[found] = path
@@ -76,7 +76,7 @@ def make_plan(root: str, environ: "Mapping[str, str]") -> "tuple[Plan | None, Re
     own = gather._place
     try:
         vars(gather).update(posix=recorder, _place=recorder.place)
-        # The one looks by itself, the other follows links on the way to mount points.
+        # look.py reads by itself, and entries.py follows links in the paths of mount points.
         vars(look).update(posix=recorder)
         vars(entries).update(posix=recorder)
         return boot.make_plan(root, environ), record

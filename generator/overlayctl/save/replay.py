@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs the generator in the tree of a case that was just saved: what comes out is its `expected`.
 
-Owners, modes and attributes of directories are told to it and not set: to set them takes root, and a case that a
-tree of strangers made must not change anything here.
+Owners, modes and attributes of directories are passed to it and not set: setting them takes root, and a case made from
+the tree of a stranger must not change anything here.
 """
 
 import json
@@ -26,7 +26,7 @@ Noted = dict[str, tuple[int, int, int, bool]]
 
 
 def build(top: str, tree: str) -> Noted:
-    """Make the tree of the case in `top` at `tree`, and what can't be seen there. Raises OSError, ValueError."""
+    """Make the tree of the case in `top` at `tree`. Returns what the tree does not show. Raises OSError, ValueError."""
     shutil.copytree(f"{top}/root", tree, symlinks=True)
     noted: Noted = {}
     path = Path(top, "layout")
@@ -41,7 +41,7 @@ def build(top: str, tree: str) -> Noted:
                 builder.make(layout.Line("d", line.path, ""))
             elif line.kind == "x":
                 noted[where] = (*noted[where][:3], True)
-            elif line.kind != "r":  # what tests have and this case has not
+            elif line.kind != "r":  # which removes what only the tests' common tree has
                 builder.make(line)
     return noted
 

@@ -139,14 +139,14 @@ def _pack(path: str, top: str) -> None:
 
 
 def _write(out: OutFile, top: str, compression: str) -> None:
-    packed = io.BytesIO()  # of a few files; tarfile would close what can't be written with a traceback
+    packed = io.BytesIO()  # small; if it can't be written, closing a tarfile would end in a traceback
     with tarfile.open(fileobj=packed, mode=f"w:{compression}") as archive:  # type: ignore[call-overload]
         archive.add(top, _NAME, filter=_make_plain)
     out.write(packed.getvalue())
 
 
 def _make_plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """`entry` without what is nobody's concern: who saved it, and when."""
+    """`entry` without what matters to nobody: who saved it, and when."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     entry.mtime = 0

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A tar of upper layers as they are, whiteouts and attributes included, made before a reset is staged.
 
-Whoever can write to the overlay may do so meanwhile: each entry is held while it is read (layers/held.py), what has
-gone is left out, and what was written to is told.
+Whoever can write to the overlay may do so meanwhile: each entry is held while it is read (layers/held.py), one that is
+gone is left out, and one that was written to is reported.
 """
 
 import errno
@@ -95,7 +95,7 @@ def _add(tar: Tar, path: bytes, name: bytes, links: Links) -> None:
 
 def _walk(top: Directory, start: bytes) -> "Iterator[tuple[Directory, bytes, bytes]]":
     """All below `top`: the directory, the name in it, b"" for itself, and the name in the tar."""
-    # Not recursive, and of all paths only the last is kept: the depth of a user's directories is not ours to know.
+    # Not recursive, and of all paths only the last is kept: users may nest directories to any depth.
     pending = [(top, iter(sorted(top.names())))]
     inside = start
     while pending:

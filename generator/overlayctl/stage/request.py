@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Requests to the next boot, staged in the backing directory: what reset, restore and their --cancel share."""
+"""Requests for the next boot, staged in the backing directory: what reset, restore and their --cancel share."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ from overlayctl.output import printable
 from overlayctl.status import machine
 
 _MODE = 0o600
-_PATIENCE = 10  # seconds; who stages something takes a part of one
+_PATIENCE = 10  # seconds; staging something takes a fraction of one
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def read_machine() -> Machine:
         try:
             found.places[where] = Place(where, backing, machine.read_staged(backing))
         except (ValueError, folder.WrongKind):
-            # Not understood, and nothing is done for it at a boot: what is staged now takes its place.
+            # It is not understood, and no boot would carry it out: what is staged now takes its place.
             found.places[where] = Place(where, backing)
     return found
 
@@ -88,7 +88,7 @@ def read_machine() -> Machine:
 def merge(before: "Staged | None", more: Staged) -> Staged:
     """Both requests as one. Pure.
 
-    With everything reset, single paths are in it. A glob that keeps files holds for the whole request.
+    A reset of everything includes single paths. A glob that keeps files holds for the whole request.
     """
     before = before or Staged()
     whole = before.whole or more.whole
@@ -109,7 +109,7 @@ def take_out(before: Staged, paths: "list[str]") -> Staged:
 def write(place: Place, make: "Callable[[Place], Staged | None]") -> "Staged | None":
     """Stage what `make` makes of `place` as it is now, or nothing; on the disk when this returns. Raises Failure.
 
-    Nobody else stages something for it meanwhile, so that no request is lost.
+    A lock keeps others from staging something for it meanwhile, so that no request is lost.
     """
     path = f"{place.backing}/{resetrequest.NAME}"
     try:
@@ -118,7 +118,7 @@ def write(place: Place, make: "Callable[[Place], Staged | None]") -> "Staged | N
             try:
                 staged = machine.read_staged(place.backing)
             except (ValueError, folder.WrongKind):
-                staged = None  # not understood, and nothing is done for it at a boot: what is staged now replaces it
+                staged = None  # not understood, and no boot would carry it out: what is staged now replaces it
             request = make(replace(place, staged=staged))
             _write(opened, request)
     except OSError as error:
@@ -143,7 +143,7 @@ def _write(opened: folder.Folder, request: "Staged | None") -> None:
 
 
 def _lock(fd: int, backing: str) -> None:
-    """Hold what `fd` has open until it is closed. Raises Failure if somebody else does for long, OSError."""
+    """Lock what `fd` has open until it is closed. Raises Failure if somebody else holds the lock for long, OSError."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:

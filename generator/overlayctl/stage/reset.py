@@ -55,7 +55,7 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 
 
 def run(options: "argparse.Namespace") -> int:
-    """The exit status. Raises Failure; what has been staged until then, for another directory, is told."""
+    """The exit status. Raises Failure; what was staged before that, for another directory, has been reported."""
     found = staging.read_machine()
     if options.cancel and (options.keep or options.backup):
         raise Failure("--cancel goes with paths alone")
@@ -123,7 +123,7 @@ def _verify_globs(globs: "list[str]", places: "list[Place]") -> None:
     for glob in globs:
         if not glob.startswith("/"):
             raise Failure(f"--keep {glob}: not an absolute path; nothing is staged")
-        # What the glob stands for at its simplest: a glob that keeps nothing would be lost data.
+        # The simplest path that the glob stands for: a glob that keeps nothing would be lost data.
         sample = normalise(glob).replace("**", "x").replace("*", "x").replace("?", "x")
         if "[" not in glob and not is_kept(sample, (normalise(glob),)):
             raise Failure(f"--keep {glob}: {sample} would not be kept by it; nothing is staged")
@@ -149,7 +149,7 @@ def _preview(place: Place, request: Staged) -> "Iterator[str]":
 
 
 def _preview_below(top: Directory, inside: str, request: Staged) -> "Iterator[str]":
-    # Not recursive: the depth of a user's directories is not ours to know.
+    # Not recursive: users may nest directories to any depth.
     pending = [(top, iter(sorted(top.names())))]
     while pending:
         directory, names = pending[-1]

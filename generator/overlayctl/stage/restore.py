@@ -47,7 +47,7 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 
 
 def run(options: "argparse.Namespace") -> int:
-    """The exit status. Raises Failure; what has been staged until then, for another directory, is told."""
+    """The exit status. Raises Failure; what was staged before that, for another directory, has been reported."""
     found = staging.read_machine()
     chosen: dict[str, list[str]] = {}
     for path in machine.resolve(options.path):
@@ -60,7 +60,7 @@ def run(options: "argparse.Namespace") -> int:
             warning = verify(place, path)
             if warning:
                 options.output.write(f"warning: {printable(warning)}\n")
-    # What is wrong for one of them is said before something is staged for another.
+    # An error with one of them is reported before something is staged for another.
     requests = [(place, make(place)) for place, make in makers]
     for (place, make), (_place, request) in zip(makers, requests):
         options.output.write(staging.tell(place, request if options.dry_run else staging.write(place, make)))
@@ -85,7 +85,7 @@ def verify(place: Place, path: str) -> str:
             raise Failure(f"{path} can't be restored alone: {above} was replaced by a {kind}; restore {above}")
         reason = _find_cut(inner)
         if reason and _has(place.lower, parts):
-            # Its own content hides the image's, so what is taken away below shows nothing of the image.
+            # Its own content hides the image's, so removing something below it shows nothing of the image.
             raise Failure(f"{path} can't be restored alone: {above} {reason}; restore {above}")
         directory = inner
     return "" if _find_kind(directory, parts[-1]) else nothing

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What udev knows of the disk below a file system, by pyudev."""
+"""What udev knows of the disk below a file system, asked by pyudev."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Missing(Exception):
 
 
 def find(device: str) -> "Device | None":
-    """The block device `device` (major:minor), None if it is none. Raises Missing."""
+    """The block device `device` (major:minor), None if it is not one. Raises Missing."""
     major, _, minor = device.partition(":")
     # Major 0: file systems without a disk, kernel's Documentation/admin-guide/devices.txt.
     if major == "0" or not major.isdigit() or not minor.isdigit():

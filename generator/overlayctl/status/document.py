@@ -11,7 +11,7 @@ from overlayctl.status import health
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
 from overlayctl.status.volatile import MEMORY
 
-# Of packaging/schemas/status.json: it goes up when a name goes or means something else.
+# The version of packaging/schemas/status.json: it goes up when a name is removed or gets another meaning.
 SCHEMA = 1
 
 
@@ -61,7 +61,7 @@ def describe(directory: DirectoryStatus, named: bool = False) -> "dict[str, Any]
 
 
 def is_persistent(directory: DirectoryStatus) -> bool:
-    """True if what is written there now is there after a boot, too."""
+    """True if what is written there now is still there after a boot."""
     backing = directory.backing if directory.overlay else None
     return backing is not None and backing.fstype not in MEMORY and not directory.volatile
 

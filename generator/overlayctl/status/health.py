@@ -57,8 +57,8 @@ def judge_all(machine: MachineStatus, named: bool = False) -> Verdict:
 
 def _judge_inactive(directory: DirectoryStatus, named: bool) -> Verdict:
     if directory.skipped:
-        # Left alone by the owner's own word is as asked, unless an overlay is what was asked about. What nobody can
-        # write to was not asked for, but by a mask.
+        # A directory that the owner wants left alone is as asked, unless the operator asked about an overlay there. One
+        # that nobody can write to is not what the owner wants, except with a mask.
         useless = directory.read_only and " is masked by " not in directory.skipped.reason
         level = NOT_ACTIVE if named or useless or directory.skipped.level == "error" else AS_ASKED
         return Verdict(level, (directory.skipped.reason, *(["it is read-only"] if useless else [])))

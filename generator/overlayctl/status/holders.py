@@ -20,8 +20,8 @@ class Holder:
 def find(where: str, lower: str, mounted_at: "float | None" = None) -> "list[Holder]":
     """The processes with something open below `where` that is a file of `lower`, where the image's directory is bound.
 
-    `mounted_at`: when the overlay was mounted, in seconds after boot, None if that is not known. What this user may
-    not look at is left out. Raises space.Missing, OSError if `lower` can't be looked at.
+    `mounted_at`: when the overlay was mounted, in seconds after boot, None if that is not known. Processes that this
+    user may not look at are left out. Raises space.Missing, OSError if `lower` can't be looked at.
     """
     device = os.stat(lower).st_dev
     try:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Reads what status tells: each directory that is asked for or overlaid, and all that is known of it."""
+"""Reads what status shows: each directory that is asked for or overlaid, and all that is known of it."""
 
 import os
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ _LARGEST_STATE = 1 << 20  # bytes
 class DirectoryStatus:
     """One directory. `overlay` is its mount, None while it has none; `backing` the mount that holds the upper layer.
 
-    `image` is the stamp as noted, `image_current` whether that is the image below (None: not known). `fallen_back` is
-    why memory is in the place of a disk, `behind` what prepare could not do while the boot went on, a sentence a line.
-    `staged` is what the next boot will reset, `dropped` the log of what updates of the image have dropped, if there is
-    one. `volatile` is why a file system that looks like one on a disk is gone after a boot. What can't be read is
-    empty.
+    `image` is the image that prepare has noted, `image_current` whether that is the one below (None: not known).
+    `fallen_back` is why memory is in the place of a disk, `behind` what prepare could not do in the background, a
+    sentence in each line. `staged` is what the next boot will reset, `dropped` the log of what updates of the image
+    have dropped, if there is one. `volatile` is why a file system that looks like one on a disk is gone after a boot.
+    What can't be read is empty.
     """
 
     where: str
@@ -122,7 +122,7 @@ def read_fallen_back(where: str) -> str:
 
 
 def read_behind(where: str) -> str:
-    """What the process that prepare leaves behind could not do for `where`, "" if all is well. Raises OSError."""
+    """What prepare's background process could not do for `where`, "" if all is well. Raises OSError."""
     try:
         with open(f"{STATE}/{backing_name(where)}.{BEHIND}", encoding="utf-8", errors="replace") as stream:
             return stream.read(1 << 16).strip()
@@ -139,7 +139,7 @@ def read(paths: "tuple[str, ...]" = (), thorough: bool = True) -> MachineStatus:
 
 
 class Reader:
-    """Collects notes while it reads; each is told once."""
+    """Collects notes while it reads; each is reported once."""
 
     def __init__(self, thorough: bool = True) -> None:
         self.thorough = thorough
@@ -196,7 +196,7 @@ class Reader:
             return {}
 
     def _unit_names(self, where: str) -> "list[str]":
-        """The units that bear the overlay on `where`, in the order in which they start."""
+        """The units that make the overlay on `where`, in the order in which they start."""
         wanted = self._find_wanted(where)
         files = render(self.plan) if self.plan else []
         own = [f.path for f in files if isinstance(f, UnitFile) and f.group == where and "/" not in f.path]
@@ -309,7 +309,7 @@ class Reader:
         except folder.WrongKind as error:
             self._note(f"{error.filename} {error.strerror}, and resets nothing; see overlayctl reset --cancel")
         except OSError:
-            pass  # closed to all but root, which is said
+            pass  # readable by root alone, which a note says
         return None
 
     def _find_hidden(self, overlay: "Mount | None", backing: "Mount | None") -> "tuple[Mount, ...]":
@@ -325,7 +325,7 @@ class Reader:
         except space.Missing as missing:
             self._note(missing)
         except OSError:
-            pass  # closed to all but root, which is said
+            pass  # readable by root alone, which a note says
         return []
 
 

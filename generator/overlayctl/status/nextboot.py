@@ -10,7 +10,7 @@ from overlay_generator.render import render
 from overlayctl.mounts import Mount, Table
 
 _DIRECTORIES = {"normal": "/run/systemd/generator", "late": "/run/systemd/generator.late"}
-# Mounted by a device number of their own.
+# Mounted under a device number of their own, which is not that of a disk.
 _MANY_DEVICES = ("btrfs", "bcachefs", "zfs", "ubifs")
 
 
@@ -21,7 +21,7 @@ def compare(plan: "Plan | None", where: str, directories: "dict[str, str] | None
         return []  # no systemd, or one that no generator gave anything to
     differences = []
     wanted = next((mount for mount in plan.mounts if mount.where == where), None) if plan else None
-    # What is mounted there now, and by no line of fstab, is taken for the initrd's.
+    # What is mounted there now without a line of fstab is assumed to be the initrd's.
     unclaimed = bool(plan and wanted and not wanted.backing.tmpfs and wanted.backing.source == plan.source)
     for file in render(plan) if plan else ():
         if file.group != where:
@@ -84,7 +84,7 @@ def compare_disk(
 
 
 def _find_node(what: str, disks: str) -> str:
-    """The device node of `what` in fstab, "" if it is none, or udev names none here."""
+    """The device node of `what` in fstab, "" if it is not one, or udev makes no names here."""
     if what.startswith("/dev/"):
         return what
     kind, equals, name = what.partition("=")
@@ -92,7 +92,7 @@ def _find_node(what: str, disks: str) -> str:
     if not equals or kind not in ("LABEL", "UUID", "PARTLABEL", "PARTUUID") or not os.path.isdir(folder):
         return ""
     name = name.strip('"')
-    # What udev does to a label to make a name of it (encode_devnode_name() in systemd's src/basic/device-nodes.c).
+    # How udev makes a file name of a label (encode_devnode_name() in systemd's src/basic/device-nodes.c).
     safe = (c if c.isalnum() or c in "#+-.:=@_" or ord(c) > 127 else f"\\x{ord(c):02x}" for c in name)
     return f"{folder}/{''.join(safe)}"
 

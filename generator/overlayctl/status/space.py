@@ -5,7 +5,7 @@
 import os
 from dataclasses import dataclass
 
-FULL = 95  # per cent; from here on a device is told to be in trouble
+FULL = 95  # per cent; from here on a device is reported to be in trouble
 
 
 @dataclass(frozen=True)

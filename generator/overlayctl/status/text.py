@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The status as lines for a person, on a serial line as well: no more than ASCII, unless a name has it."""
+"""The status as lines for a person, who may read them on a serial line: ASCII alone, except for names."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _COLOURS = {health.AS_ASKED: "green", health.DEGRADED: "yellow", health.NOT_ACTIVE: "red"}
 _BAR = 20
-# Whose superblock or UUID a stamp may have.
+# Those whose superblock or UUID prepare may have noted.
 _FILE_SYSTEMS = ("squashfs", "erofs", "ext4", "xfs", "ubifs")
 _FEW = 5
 
 
 def spell(machine: MachineStatus, named: bool, output: "Output") -> str:
-    """All of it, each directory with an empty line before the next."""
+    """All of it, with an empty line between two directories."""
     blocks = [_spell_directory(directory, machine.memory, named, output) for directory in machine.directories]
     if not blocks:
         blocks = ["Nothing is asked for: overlayfs.mounts is not on the kernel command line, or is no.\n"]
@@ -79,7 +79,7 @@ def _tell_overlay(directory: DirectoryStatus, memory: "Memory | None") -> "Itera
         yield "space", f"{_bar(space.percent)}  {spell_size(space.used)} of {spell_size(space.used + space.free)}"
         if space.inodes:
             yield "inodes", f"{_bar(space.inodes_percent)}  {space.inodes_used:,} of {space.inodes:,}"
-        # Of a disk in memory it is not known: zram compresses, brd keeps what was deleted.
+        # For a disk in memory this is not known: zram compresses, brd keeps what was deleted.
         if memory and not is_persistent(directory) and not directory.volatile:
             yield "memory", f"{spell_size(space.used)} of the machine's {spell_size(memory.total)} are in it"
     for mount in directory.hidden:
@@ -94,7 +94,7 @@ def _tell_overlay(directory: DirectoryStatus, memory: "Memory | None") -> "Itera
 
 
 def _name_image(noted: str) -> str:
-    """What a stamp says of its image, in words (overlay_prepare/identity.py)."""
+    """What prepare's note says of its image, in words (overlay_prepare/identity.py)."""
     lines = noted.split("\n")
     names = [line for line in lines if line.startswith(("IMAGE_", "BUILD_"))]
     kinds = [line.partition("=")[0].partition("-")[0] for line in lines]

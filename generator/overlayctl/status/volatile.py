@@ -16,7 +16,7 @@ MEMORY = ("tmpfs", "ramfs", "rootfs")
 # The kernel's names of disks that are memory, each followed by a number, and what they are called.
 _DISKS = {"zram": "zram", "ram": "brd", "nullb": "null_blk"}
 _MODELS = ("scsi_debug",)
-# Of these one lost disk loses all; the other levels of md keep a copy (md(4)).
+# With these, one lost disk loses all; the other levels of md keep a copy (md(4)).
 _FRAGILE = ("raid0", "linear")
 _DELETED = " (deleted)"  # what the kernel adds to the path of a file without a name (d_path())
 _DEEPEST = 16
@@ -47,7 +47,7 @@ class _Lost:
 
 
 class _Finder:
-    """Follows what lies on what; an answer is None for what stays."""
+    """Follows devices down to what they lie on; None as an answer means that nothing is lost."""
 
     def __init__(self, table: Table, sysfs: str) -> None:
         self.table = table
@@ -136,7 +136,7 @@ def _is_there(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        pass  # closed to this user, and there
+        pass  # it is there, and this user may not look at it
     return True
 
 
@@ -145,4 +145,4 @@ def _read(path: str) -> str:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()
     except OSError:
-        return ""  # an attribute that this kind of disk has not got
+        return ""  # an attribute that this kind of disk does not have

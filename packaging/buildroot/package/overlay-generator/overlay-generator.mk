@@ -7,15 +7,15 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
-# Without a version legal-info leaves the package out. A test holds it to the
-# product's own.
+# Without a version legal-info leaves the package out. A test checks that it is
+# the product's own version.
 OVERLAY_GENERATOR_VERSION = 0.1.0
-# The tree that this file lies in: nothing is downloaded. Where the package was
-# copied into another tree, the place of the sources is given in local.mk, by
-# OVERLAY_GENERATOR_OVERRIDE_SRCDIR.
+# The tree that contains this file: nothing is downloaded. If the package is
+# copied into another tree, OVERLAY_GENERATOR_OVERRIDE_SRCDIR in local.mk gives
+# the place of the sources.
 OVERLAY_GENERATOR_SITE = $(abspath $(OVERLAY_GENERATOR_PKGDIR)/../../../..)
 OVERLAY_GENERATOR_SITE_METHOD = local
-# What `make install` reads, and no more: a checkout holds anything.
+# Only what `make install` reads: a checkout may contain anything.
 OVERLAY_GENERATOR_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
 	--include /LICENSE --include /Makefile \
 	--include /generator/ --include /lib/ --include /packaging/ \
@@ -35,16 +35,16 @@ OVERLAY_GENERATOR_MISSING = overlay-generator: there are no sources of it in \
 	$(OVERLAY_GENERATOR_OVERRIDE_SRCDIR). Use its packaging/buildroot where it \
 	lies, or set OVERLAY_GENERATOR_OVERRIDE_SRCDIR in local.mk to a checkout
 
-# Another tree, copied as if it were this one, can be as large as all that the
-# build machine has. legal-info copies too, and is no build to Buildroot.
+# A wrong tree, copied as the sources, can be as large as the build machine's
+# disk. legal-info copies too, and does not count as a build.
 define OVERLAY_GENERATOR_REFUSE_ANOTHER_TREE
 	$(if $(OVERLAY_GENERATOR_HERE),,$(error $(OVERLAY_GENERATOR_MISSING)))
 endef
 OVERLAY_GENERATOR_PRE_RSYNC_HOOKS += OVERLAY_GENERATOR_REFUSE_ANOTHER_TREE
 
-# Python as it is run at boot takes compiled files from __pycache__, or where
-# there are no sources from beside them. Buildroot's own step for that knows
-# /usr/lib/python3.X alone.
+# At boot, Python takes compiled files from __pycache__ or, if there are no
+# sources, from the directory of the sources. Buildroot's own step for that only
+# covers /usr/lib/python3.X.
 ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR_AT_BOOT)$(BR2_PACKAGE_PYTHON3_PYC_ONLY),yy)
 define OVERLAY_GENERATOR_CHOOSE_FILES
 	find $(OVERLAY_GENERATOR_LIBRARY) -path '*/__pycache__/*.pyc' | while read -r file; do \
@@ -66,8 +66,8 @@ define OVERLAY_GENERATOR_TELL_THE_WORD
 	$(call MESSAGE,"overlay-generator: the kernel command line needs overlayfs.mounts=$(OVERLAY_GENERATOR_MOUNTS)")
 endef
 
-# In the tree as it will be packed, after tmpfiles.d was acted on: a directory
-# that can't be overlaid is found here and not on the device.
+# In the tree as it will be packed, after tmpfiles.d was applied: a directory
+# that can't be overlaid is found here, not on the device.
 ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR_STATIC),y)
 define OVERLAY_GENERATOR_RENDER
 	if [ -e $(OVERLAY_GENERATOR_INSTALLED) ]; then \
@@ -98,8 +98,8 @@ define OVERLAY_GENERATOR_CHECK
 endef
 OVERLAY_GENERATOR_ROOTFS_PRE_CMD_HOOKS += OVERLAY_GENERATOR_CHECK
 
-# Reproducible file systems of two releases can be equal in all that tells one
-# image from another at boot, and so then is Buildroot's own os-release.
+# With reproducible file systems, two releases can be equal in everything that
+# distinguishes images at boot, including Buildroot's own os-release.
 ifeq ($(BR2_REPRODUCIBLE),y)
 define OVERLAY_GENERATOR_CHECK_RELEASE
 	grep -Eqs '^(IMAGE_VERSION|BUILD_ID)=' $(TARGET_DIR)/etc/os-release || \
@@ -130,8 +130,8 @@ endef
 
 $(eval $(generic-package))
 
-# Rather in the first second of a build than after hours. Not where something
-# is only looked at.
+# Fail in the first second of a build rather than after hours, but not if no
+# build was asked for.
 ifeq ($(BR2_PACKAGE_OVERLAY_GENERATOR)$(BR_BUILDING),yy)
 $(OVERLAY_GENERATOR_REFUSE_ANOTHER_TREE)
 endif

@@ -6,30 +6,30 @@
 #   inherit overlay-generator-image
 #   IMAGE_FEATURES += "read-only-rootfs"
 #
-# With overlay-generator in IMAGE_INSTALL the units are made at boot, which brings Python into the image. Without
-# it they are made here, for the fstab that the image has. In both cases a directory that can't be overlaid ends the
-# build, and not the boot.
+# With overlay-generator in IMAGE_INSTALL the units are made at boot, which brings Python into the image. Without it
+# they are made here, from the image's fstab. In both cases, if a directory can't be overlaid, the build fails, not the
+# boot.
 
 inherit features_check
 
-# Without systemd nobody reads the units. An overlay over a root that is written to hides what was written before, and
-# forgets in memory what is written then.
+# Without systemd nothing reads the units. An overlay over a writable root hides what was written before, and one in
+# memory loses what is written later.
 REQUIRED_DISTRO_FEATURES:append = " systemd"
 REQUIRED_IMAGE_FEATURES:append = " read-only-rootfs"
 
 # The value of overlayfs.mounts= on the kernel command line: absolute paths, separated by commas.
 OVERLAY_GENERATOR_MOUNTS ?= "/var"
 
-# For units made here: 1 if they shall act without that word, too.
+# For units made here: 1 if they should act even without that option.
 OVERLAY_GENERATOR_ALWAYS ?= "0"
 
-# A line for the image's fstab, of what is mounted at the backing directory:
+# A line for the image's fstab that mounts a file system at the backing directory:
 #   LABEL=data /run/buildroot/mounts/var ext4 defaults,nofail,x-systemd.device-timeout=30s 0 2
 OVERLAY_GENERATOR_FSTAB ?= ""
 
 OVERLAY_GENERATOR_CMDLINE = "overlayfs.mounts=${OVERLAY_GENERATOR_MOUNTS}"
 
-# Of live images and wic, of unified kernel images, of runqemu.
+# For live images and wic, for unified kernel images, for runqemu.
 APPEND:append = " ${OVERLAY_GENERATOR_CMDLINE}"
 UKI_CMDLINE:append = " ${OVERLAY_GENERATOR_CMDLINE}"
 QB_KERNEL_CMDLINE_APPEND:append = " ${OVERLAY_GENERATOR_CMDLINE}"
@@ -37,7 +37,7 @@ QB_KERNEL_CMDLINE_APPEND:append = " ${OVERLAY_GENERATOR_CMDLINE}"
 do_rootfs[depends] += "overlay-generator-native:do_populate_sysroot python3-native:do_populate_sysroot"
 do_rootfs[vardeps] += "OVERLAY_GENERATOR_MOUNTS OVERLAY_GENERATOR_ALWAYS OVERLAY_GENERATOR_FSTAB"
 
-# Releases before wrynose look for kickstart files in wic/ alone, and later ones refuse a layer that has that.
+# Releases before wrynose look for kickstart files only in wic/, and later ones reject a layer with that directory.
 WKS_SEARCH_PATH:append = ":${@d.getVar('BBPATH').replace(':', '/files/wic:')}/files/wic"
 
 # Last, as others write fstab and links below /var.
@@ -53,7 +53,7 @@ overlay_generator_add_to_fstab() {
 overlay_generator_make_units() {
     export PYTHONPATH="${STAGING_LIBDIR_NATIVE}/overlay-generator"
     python="${STAGING_BINDIR_NATIVE}/python3-native/python3 -B"
-    # The reasons are what a reader of the build's messages needs, and not that a shell command failed.
+    # Readers of the build's messages need the reasons, not the news that a shell command failed.
     if [ -e "${IMAGE_ROOTFS}${systemd_unitdir}/system-generators/overlay-generator" ]; then
         said=$($python -m overlay_generator.dryrun --root "${IMAGE_ROOTFS}" --cmdline "${OVERLAY_GENERATOR_CMDLINE}" \
             --print 2>&1 >/dev/null) || { echo "$said" >&2; bbfatal "$said"; }

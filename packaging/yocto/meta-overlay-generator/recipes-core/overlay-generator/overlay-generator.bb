@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
 SUMMARY = "Makes /var and other directories of a read-only image writable"
-DESCRIPTION = "A systemd generator. Asked on the kernel command line, it emits the units that mount an overlay \
+DESCRIPTION = "A systemd generator. When the kernel command line asks for it, it emits the units that mount an overlay \
 on /var, in memory or on a disk, before any service needs it."
 
 require overlay-generator.inc
@@ -21,9 +21,9 @@ FILES:${PN} += "\
     ${systemd_system_unitdir} \
 "
 
-# python3-crypt has hashlib, with which Policy=refresh describes an image. Of the rest, a test walks every import.
+# python3-crypt has hashlib, which Policy=refresh uses to describe an image. A test checks every other import.
 RDEPENDS:${PN}:class-target = "python3-core python3-crypt util-linux-mount util-linux-umount"
-# Where it is built into the kernel there is no such package.
+# There is no such package if overlayfs is built into the kernel.
 RRECOMMENDS:${PN}:class-target = "kernel-module-overlay"
 
 BBCLASSEXTEND = "native"

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
 SUMMARY = "Shows, checks and undoes what the overlays of overlay-generator hold"
-DESCRIPTION = "A command for the operator of a device: whether the overlays are there and persist, how full they \
-are, and what they changed."
+DESCRIPTION = "A command for the operator of a device: it shows whether the overlays are mounted and persistent, how \
+full they are, and what they changed."
 
 require recipes-core/overlay-generator/overlay-generator.inc
 
