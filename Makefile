@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
-# Install, check, show; packaging/packages.mk packs. `make help` tells what there is; README.md tells why.
+# Install, check, show; packaging/packages.mk packs. `make help` lists the targets; README.md explains them.
 #
-# DESTDIR and PREFIX as usual, every path below can be set. PYTHON is the interpreter of the image: its version
-# names the compiled files. For a tree that can be entered: PYTHON='chroot TREE /usr/bin/python3'.
-# COMPILE=no leaves compiling to somebody else, as a distribution's packages do.
+# DESTDIR and PREFIX as usual; every path below can be set. PYTHON is the interpreter of the image: its version is part
+# of the names of the compiled files. For a tree that you can chroot into: PYTHON='chroot TREE /usr/bin/python3'.
+# COMPILE=no leaves compiling to other tools, as in a distribution's packages.
 
 DESTDIR ?=
 PREFIX ?= /usr
@@ -18,31 +18,35 @@ generatordir ?= $(PREFIX)/lib/systemd/system-generators
 unitdir ?= $(PREFIX)/lib/systemd/system
 mandir ?= $(PREFIX)/share/man
 completionsdir ?= $(PREFIX)/share/bash-completion/completions
+fishcompletionsdir ?= $(PREFIX)/share/fish/vendor_completions.d
+zshcompletionsdir ?= $(PREFIX)/share/zsh/site-functions
 schemadir ?= $(PREFIX)/share/overlay-generator/schemas
-# What the scripts and the units start Python with: a path in the image.
+# The path of Python in the image, for scripts and units.
 interpreter ?= /usr/bin/python3
-# Not by export: a make that runs below this one, as in tests, has paths of its own.
-settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir schemadir interpreter
+# Not exported: a make that runs below this one, as in tests, has its own paths.
+settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir fishcompletionsdir \
+    zshcompletionsdir schemadir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
 .PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz mutants bench \
-    boots cost demo clean
+    boots cost demo completions clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
-	@echo 'make install-generator, make install-overlayctl     one part of it; overlayctl needs the other'
-	@echo 'make uninstall [DESTDIR=…] [PREFIX=/usr]            take exactly that away'
-	@echo 'make check                                          all tests but the boots and packages-check'
-	@echo 'make check-foreign [ARCHITECTURES="s390x armhf"]    those that start no program, emulated (root)'
-	@echo 'make lint                                           the static checks among them'
-	@echo 'make crash [CRASH="--fs xfs --minutes 60"]          what disks have after power cuts, booted and judged (root)'
+	@echo 'make install-generator, make install-overlayctl     only one part; overlayctl needs the generator'
+	@echo 'make uninstall [DESTDIR=…] [PREFIX=/usr]            remove exactly that again'
+	@echo 'make check                                          all tests except the boots and packages-check'
+	@echo 'make check-foreign [ARCHITECTURES="s390x armhf"]    the tests that start no program, emulated (root)'
+	@echo 'make lint                                           only the static checks'
+	@echo 'make crash [CRASH="--fs xfs --minutes 60"]          boot from disks as power cuts leave them (root)'
 	@echo 'make fuzz                                           500 and 2000 random histories (root)'
-	@echo 'make mutants [COUNT=30]                             small changes by chance, and which no test notices (root)'
-	@echo 'make bench                                          what a boot pays, as ratios and counts'
+	@echo 'make mutants [COUNT=30]                             random small changes that no test notices (root)'
+	@echo 'make bench                                          what a boot costs, as ratios and counts'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie] [ARCHITECTURES="arm64 armhf"]   boot virtual machines (root)'
 	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
+	@echo 'make completions                                    write those of the shells anew, after a change of a verb'
 	@echo 'make demo                                           boot one and show it (root)'
-	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/'
+	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/, with checksums and an SBOM'
 	@echo 'make builders-check BUILDROOT=… OECORE=…           try the parts for Buildroot and Yocto in their own trees'
 	@echo 'make packages-check                                 install, upgrade, remove the packages (root)'
 
@@ -58,7 +62,7 @@ install-overlayctl:
 uninstall:
 	@$(put_or_remove) remove generator overlayctl
 
-# Tools of the environment that tests/needs makes, else those in PATH.
+# Tools from the environment that tests/needs makes, otherwise from PATH.
 environment := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/overlay-generator/venv
 python := $(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3)
 pytest := $(python) -m pytest
@@ -83,12 +87,12 @@ bench:
 	python3 tests/bench/boot.py
 	python3 tests/bench/diff.py
 
-# mipsel is known too. tests/needs machines installs what it wants.
+# mipsel works too. tests/needs machines installs what this needs.
 check-foreign:
 	$(python) tests/foreign/check.py $(ARCHITECTURES)
 
-# SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest. tests/needs boots installs what it wants.
-# ARCHITECTURES='arm64 armhf': these scenarios on emulated machines of other kinds; tests/needs machines.
+# SUITES='bullseye bookworm trixie sid' has systemd 247, 252, 257 and the newest. tests/needs boots installs the tools.
+# ARCHITECTURES='arm64 armhf': these scenarios on other, emulated machines; needs tests/needs machines.
 each_machine := flag-off flag-on persistent-ext4 image-update power-cut missing-disk-nofail
 boots:
 	python3 tests/boot/run.py $(addprefix --suite ,$(SUITES)) $(addprefix --architecture ,$(ARCHITECTURES)) \
@@ -99,6 +103,10 @@ cost:
 
 demo:
 	tests/demo
+
+# Of a verb or an option that is new, for all shells.
+completions:
+	python3 packaging/completions/generate.py
 
 clean:
 	rm -rf build dist generator/*.egg-info

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Makes small changes by chance in what prepare does, one at a time, and counts those that the module's tests notice.
+"""Makes random small changes to what prepare does, one at a time, and counts those that the module's tests notice.
 
     python3 tests/mutate.py [--count 30] [--seed 1] [MODULE...]
 
-Each runs on a copy of the tree. One that lives is printed with its line: it wants a test, or a word why it can't be
+Each runs on a copy of the tree. One that lives is printed with its line: it needs a test, or a word on why it can't be
 seen. Not part of `make check`, as each change costs a run of the module's tests. Status 1 if any lived.
 """
 
@@ -48,7 +48,7 @@ def find_changes(source: str) -> "list[tuple[int, str, str]]":
 
 
 def _change(node: ast.AST) -> str:
-    """Change `node` in its place; what that was, "" where there is nothing to change."""
+    """Change `node` in its place. Returns what was done, "" if there is nothing to change."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
         node.ops[0] = SWAPPED[type(node.ops[0])]()
         return "comparison turned round"

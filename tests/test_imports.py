@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may import whom, what the boot path may load, and who may touch the machine.
 
-Each import of the boot path is paid at each boot and reload. The floors of the house are in docs/how-it-works.md.
+Each import of the boot path costs time at each boot and reload. The floors of the house are in docs/how-it-works.md.
 """
 
 import ast
@@ -72,7 +72,7 @@ PERSISTENT = _own("overlay_generator", "fstab", "gather", "look", "model", "name
 
 
 def _names(text: str) -> "set[str]":
-    """The modules that -X importtime tells of."""
+    """The modules that -X importtime lists."""
     return {line.rpartition("|")[2].strip() for line in text.splitlines() if line.startswith("import time:")}
 
 
@@ -114,7 +114,7 @@ sys.exit(generate(sys.argv[2], {"SYSTEMD_IN_INITRD": "0"}, {"normal": sys.argv[3
     words = [str(prefix / "lib/overlay-generator"), str(tmp_path / "root"), str(tmp_path / "out")]
     command = [SYSTEM_PYTHON, "-ISB", "-X", "importtime", "-c", code, *words]
     done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=True)
-    # The links of a tree are the tree's; no boot looks at one.
+    # Links in a tree are relative to it; no boot resolves one.
     assert _names(done.stderr) - _bare() == allowed | {"overlay_generator.inside"}
     assert (tmp_path / "out/var.mount").exists()
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `make install` puts where, what it refuses, and that `make uninstall` takes exactly that away."""
+"""What `make install` puts where, what it refuses, and that `make uninstall` removes exactly that."""
 
 import fnmatch
 import os
@@ -36,6 +36,8 @@ OVERLAYCTL = """\
 644 usr/lib/systemd/system/overlay-metrics.timer
 644 usr/share/man/man1/overlayctl.1
 644 usr/share/bash-completion/completions/overlayctl
+644 usr/share/fish/vendor_completions.d/overlayctl.fish
+644 usr/share/zsh/site-functions/_overlayctl
 644 usr/share/overlay-generator/schemas/check.json
 644 usr/share/overlay-generator/schemas/diff.json
 644 usr/share/overlay-generator/schemas/status.json
@@ -132,7 +134,7 @@ def test_compiling_can_be_left_to_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["/usr", "/opt/overlay"])
 def test_uninstall_takes_exactly_that_away(prefix: str, tmp_path: Path) -> None:
-    """What others have in the same places stays, and the directories that are ours go."""
+    """What others have in the same places stays; directories of ours alone go."""
     others = [f"{prefix}/lib/systemd/system-generators/another", f"{prefix}/share/man/man8/another.8"]
     for other in others:
         (tmp_path / other[1:]).parent.mkdir(parents=True)
@@ -154,6 +156,8 @@ def test_uninstall_takes_exactly_that_away(prefix: str, tmp_path: Path) -> None:
         ("unitdir", "usr/lib/systemd/system/*"),
         ("mandir", "usr/share/man/*"),
         ("completionsdir", "usr/share/bash-completion/completions/*"),
+        ("fishcompletionsdir", "usr/share/fish/vendor_completions.d/*"),
+        ("zshcompletionsdir", "usr/share/zsh/site-functions/*"),
         ("schemadir", "usr/share/overlay-generator/schemas/*"),
     ],
 )
@@ -236,7 +240,7 @@ def test_a_missing_source_is_said(tmp_path: Path) -> None:
 
 
 def test_only_ours_is_run_by_systemd(tmp_path: Path) -> None:
-    """Every executable file in the generators' directory is run by PID 1, so there is only the one."""
+    """PID 1 runs every executable file in the generators' directory, so there is only the one."""
     made("install", f"DESTDIR={tmp_path}")
     directory = tmp_path / "usr/lib/systemd/system-generators"
     assert [path.name for path in directory.iterdir()] == ["overlay-generator"]

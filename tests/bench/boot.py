@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a boot pays for the generator: `make bench`. Ratios of paired runs and counts, beside what they may be.
+"""What a boot pays for the generator: `make bench`. Ratios of paired runs and counts, beside their limits.
 
-Not a test: a shared machine's times are for people. What can be counted is asserted in test_imports.py and
-test_syscalls.py.
+Not a test: the times of a shared machine are for people to judge. What can be counted is asserted in test_imports.py
+and test_syscalls.py.
 """
 
 import os
@@ -127,7 +127,7 @@ def _fstab_ratio(scratch: str, ours: "list[str]", out: Path) -> float:
 
 
 def _files_opened(command: "list[str]", scratch: str) -> int:
-    """Files, no directories, that one run opens."""
+    """The files that one run opens, without directories."""
     log = Path(scratch, "strace")
     environ = {**ENVIRON, "SYSTEMD_PROC_CMDLINE": ON}
     subprocess.run(["strace", "-f", "-e", "trace=open,openat", "-o", log, *command], env=environ, check=True)

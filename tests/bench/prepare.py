@@ -5,8 +5,8 @@
     unshare -m python3 tests/bench/prepare.py LIBRARY SCRATCH
 
 LIBRARY is where the package is installed, SCRATCH an empty directory on a file system that can hold an upper layer.
-Prints one figure a line: prepare's CPU time where nothing has changed over that of a bare interpreter, and the time of
-normalising an upper layer of 100,000 files over that of find(1), all of its files looked at and directories alone.
+Prints one figure per line: prepare's CPU time if nothing has changed over that of a bare interpreter, and the time of
+normalising an upper layer of 100,000 files over that of find(1), with all files looked at and with directories alone.
 """
 
 import os
@@ -44,7 +44,7 @@ def measure_prepare(library: str, scratch: Path) -> float:
 
 
 def measure_normalise(library: str, scratch: Path) -> "list[float]":
-    """With and without the files, both in this process, as the interpreter's start is not what is asked."""
+    """With and without the files, both in this process, as the interpreter's start is not what is measured."""
     sys.path.insert(0, library)
     from overlay_prepare.folder import open_top
     from overlay_prepare.normalise import normalise

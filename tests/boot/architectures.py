@@ -16,7 +16,7 @@ class Architecture:
     """One kind of machine.
 
     machine is what uname(2) calls it, triplet what its libraries' directory is called; kernels are Debian's packages by
-    kind of base, and a kind that is missing can't be had; words and cpu are QEMU's, the latter for emulation;
+    kind of base, and a kind that is missing is not available; words and cpu are QEMU's, the latter for emulation;
     longest_cmdline is COMMAND_LINE_SIZE of its kernel without the zero at the end: the rest is cut off. modules are
     those that no other architecture has.
     """

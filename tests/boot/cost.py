@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(arguments: argparse.Namespace, data: Path) -> None:
-    """Measure what is asked for, and write it into the file after each round: who stops it has what there is.
+    """Measure what is asked for, and write it into the file after each round, so that stopping it loses nothing.
 
     Raises StepFailed.
     """
@@ -99,7 +99,7 @@ def _measure(arguments: argparse.Namespace, data: Path) -> None:
             measure(found, WAYS, arguments.rounds, arguments.jobs, machine)
         if arguments.side_by_side:
             ways = [way for way in WAYS if way.name in (NO_GENERATOR, *GENERATORS)]
-            # One machine at a time: its processors are to run at the same time.
+            # One machine at a time, as its processors have to run at the same time.
             measure(found.setdefault("side by side", {}), ways, arguments.side_by_side, 1, usual)
 
 
@@ -112,7 +112,7 @@ def _rounds(
     """
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         for number in range(count):
-            # Whoever is first in a round is not always the same.
+            # Another way is the first in each round.
             turn = number % len(ways)
             ordered = [*ways[turn:], *ways[:turn]]
             tasks = {way.name: pool.submit(_boot, way, base, product, machine, root) for way in ordered}

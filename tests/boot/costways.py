@@ -59,12 +59,12 @@ WAYS = (
     Way("factory-500", "/var factory by tmpfiles, 500 MB", "factory", "systemd-tmpfiles-setup.service", 500, "", MUCH),
     Way("ours-500", "overlay-generator, 500 MB", "ours", payload=500, cmdline="overlayfs.mounts=/var", memory=MUCH),
 )
-# Those that differ from the first in their generator alone; also measured with a second processor to run on.
+# Ways that differ from the first in their generator alone; also measured with a second processor to run on.
 NO_GENERATOR, GENERATORS = "nothing", ("python", "flag-off", "ours")
 
 
 def way_image(way: Way) -> Image:
-    """Return the image of a way; all of them are the same one but for what makes the way.
+    """Return the image of a way; all images are the same except for what makes the way.
 
     Raises ScenarioError when the scenario with the static units cannot be read.
     """

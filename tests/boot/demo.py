@@ -85,7 +85,7 @@ def _follow(console: Path, thread: threading.Thread) -> None:
 
 
 def make_plain(text: str) -> str:
-    """`text` without what a terminal would act on: the guest's firmware clears the screen and places the cursor."""
+    """`text` without control sequences: the guest's firmware clears the screen and places the cursor."""
     return _CONTROLS.sub("", text)
 
 

@@ -13,12 +13,12 @@ from steps import StepFailed, output_of
 
 # What umount(8), PID 1 and systemd-shutdown say when something does not stop or come off.
 TROUBLE = re.compile(r"\bFailed\b|target is busy|[Tt]imed out|not clean|Unable to finalize|still mounted")
-# Seen, and nothing of it is about file systems: udevd of systemd 262 hands its open files to a PID 1 that no longer
-# listens; the processors of an emulated machine wait for each other on a busy host.
+# Seen, and not about file systems: udevd of systemd 262 hands its open files to a PID 1 that no longer listens; the
+# processors of an emulated machine wait for each other on a busy host.
 NOT_ABOUT_US = re.compile(r"systemd-udevd\[\d+\]: Failed to push event serialization fd|\] clocksource: Watchdog ")
 # systemd-shutdown takes down what the units left behind; ours must leave nothing.
 LEFT_BEHIND = re.compile(r"(?:systemd-shutdown|\(sd-\w+\))\[\d+\]: .*mount.*'(?:/var|/run/buildroot)")
-# The part of it that is about file systems: with a full disk or a read-only /var others complain too.
+# The part of TROUBLE that is about file systems: with a full disk or a read-only /var others complain too.
 NOT_UNMOUNTED = re.compile(r"Failed (?:to )?unmount|target is busy|Unable to finalize|still mounted")
 LET_GO = re.compile(r"EXT4-fs \([\w-]+\): unmounting filesystem|XFS \([\w-]+\): Unmounting Filesystem")
 SHOWN = 3
@@ -30,7 +30,7 @@ def shutdown_clean(report: Report, _disks: Mapping[str, Path], _argument: str) -
 
 
 def unmounted(report: Report, _disks: Mapping[str, Path], _argument: str) -> str:
-    """Return what did not come off at the shutdown, nothing when all did."""
+    """Return what could not be unmounted at the shutdown, nothing when all was."""
     return _shutdown(report, NOT_UNMOUNTED)
 
 

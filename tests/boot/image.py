@@ -85,7 +85,7 @@ def _build(base: Base, product: Product, wanted: Image, target: Path, log: Path)
     with tempfile.TemporaryDirectory(prefix=".tree-", dir=target.parent) as name:
         tree = Path(name) / "root"
         run_step("copy the base", ["cp", "--archive", "--reflink=auto", base.tree, tree], log)
-        # Compiled by an interpreter of the image's version: another one's files would be of no use to it.
+        # Compiled by an interpreter of the image's version, which could not use the files of another one.
         command = ["unshare", "--mount", "sh", str(GUEST.parent / "python-of"), str(base.tools)]
         python = f"PYTHON={shlex.join(command)}"
         if not wanted.static:
@@ -132,11 +132,11 @@ def _load_module(product: Product, tree: Path, log: Path) -> None:
 def _label(tree: Path, log: Path) -> None:
     """Give every file of the tree the label that its own policy has for it. Raises StepFailed."""
     (tree / "etc/selinux/config").write_text("SELINUX=enforcing\nSELINUXTYPE=default\n")
-    # What runs the checks is as free as an administrator: scripts of the boot may not read the journal.
+    # The checks run as free as an administrator: scripts of the boot may not read the journal.
     (tree / f"{LABELS}.local").write_text(f"/{TEST_DIR}/.*\t--\tsystem_u:object_r:bin_t:s0\n")
     dropin = File(f"{UNIT_DIR}/boot-test.service.d/selinux.conf", "text", f"[Service]\nSELinuxContext={FREE}\n")
     change_tree(tree, dropin)
-    # A scenario's own policy of labels, which is none for what is there in the next image.
+    # Labels of a scenario's own; they must not get into the next image.
     changed = tree / f"{LABELS}.test"
     if changed.exists():
         with (tree / f"{LABELS}.local").open("a") as stream:

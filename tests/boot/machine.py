@@ -18,8 +18,8 @@ from watch import Ended, Event, run_until
 
 PROBE_SECONDS = 20
 TIMEOUT_TCG, TIMEOUT_KVM = 480.0, 90.0
-# 8 ns for an instruction: 125 million of them a second, a small device. Then the time in the machine goes by the
-# instructions it executes, and no time limit in it passes because of what else the host does.
+# 8 ns for an instruction: 125 million of them a second, as on a small device. Then the time in the machine goes by the
+# instructions it executes, and no time limit in it passes because the host is busy.
 ICOUNT = "shift=3,sleep=on"
 TIMEOUT_ICOUNT = 1800.0
 # MiB, where a boot says nothing else.
@@ -39,9 +39,9 @@ STARTS = 3
 # What the machine writes to its result port when it wants its late disks.
 ASKS_FOR_DISKS = "^info plug-in"
 
-# Said on every boot. A crash must end the machine. PID 1 logs where the last script can still read it, and
-# from there journald takes it. No forward_to_kmsg: journald then ignores what generators write to kmsg. The kernel's
-# check of its timer fails on a busy host, and then it panics (6.12).
+# The words of every boot. A crash must end the machine. PID 1 logs where the last script can still read it, and from
+# there journald takes it. No forward_to_kmsg: journald then ignores what generators write to kmsg. The kernel's check
+# of its timer fails on a busy host, and then it panics (6.12).
 CMDLINE = (
     "root=/dev/vda ro rootfstype={root} console={console} loglevel=4 panic=-1 oops=panic systemd.crash_reboot=yes "
     "no_timer_check norandmaps mitigations=off printk.devkmsg=on log_buf_len={log} systemd.log_target=kmsg "
@@ -174,7 +174,7 @@ def _disk_argv(name: str, path: Path, read_only: bool) -> list[str]:
 
 
 def _quoted(path: Path) -> str:
-    """Return a path as QEMU's option lists want it: a comma is said twice."""
+    """Return a path as QEMU's option lists want it: a comma is doubled."""
     return str(path).replace(",", ",,")
 
 

@@ -10,7 +10,7 @@ from pack import change_tree, make_link
 from values import File
 
 UNIT_DIR = "etc/systemd/system"
-OURS = "overlay-metrics.timer"  # off, but where a scenario wants it
+OURS = "overlay-metrics.timer"  # off, unless a scenario wants it
 
 # Slow, or failing without D-Bus. Timers are masked one by one below.
 UNITS = (
@@ -22,8 +22,8 @@ UNITS = (
 )  # fmt: skip
 # A login prompt on the console of the machine, asked for by its console= word.
 GENERATORS = ("systemd-getty-generator",)
-# A fifth of a boot, and none of it touches /var or what the product makes. Left in where units or times of a usual
-# Debian are the matter. modprobe@loop and modprobe@dm_mod stay: they make what disks are found on.
+# A fifth of a boot, and none of it touches /var or what the product makes. Left in where a scenario is about units or
+# times of a usual Debian. modprobe@loop and modprobe@dm_mod stay: they make what disks are found on.
 UNITS_OF_NO_MATTER = (
     "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
     "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-fs-fuse-connections.mount",

@@ -35,7 +35,7 @@ def run_in_tree(step: str, tree: Path, directory: Path, argv: Sequence[str], log
 def pack(kind: str, tree: Path, target: Path, tools: Path, log: Path, uuid: str = "") -> None:
     """Make a file system image of the kind, one of values.ROOTS, with everything in the tree.
 
-    An empty uuid gives one by chance.
+    An empty uuid gives a random one.
 
     Raises StepFailed.
     """
@@ -52,9 +52,9 @@ def pack(kind: str, tree: Path, target: Path, tools: Path, log: Path, uuid: str 
 
 
 def change_tree(tree: Path, file: File) -> None:
-    """Put a file into the tree, or take away what matches its path.
+    """Put a file into the tree, or remove what matches its path.
 
-    Raises StepFailed when there is nothing to take away.
+    Raises StepFailed when there is nothing to remove.
     """
     place = tree / file.path.lstrip("/")
     if file.kind == "removed":

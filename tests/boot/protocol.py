@@ -68,6 +68,6 @@ def read_report(text: str) -> Report:
 
 
 def untold(report: Report, wanted: Sequence[str]) -> list[str]:
-    """Return the names of wanted checks of which the machine said nothing."""
+    """Return the names of wanted checks that the machine did not report."""
     told = {outcome.name for outcome in report.outcomes}
     return [name for name in wanted if name not in told]

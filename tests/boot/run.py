@@ -38,7 +38,7 @@ TOOLS = (
     "mmdebstrap", "mksquashfs", "busybox", "cpio", "depmod", "dpkg-deb", "make", "mkfs.ext4",
     "dumpe2fs", "e2fsck", "setpriv", "truncate",
 )  # fmt: skip
-# No boot, and no failure: the scenario is about something that the suite or the machine has not got.
+# Neither booted nor failed: the scenario is about something that the suite or the machine does not have.
 NOT_HERE = "not here"
 # Each has two processors, and half of the time one of them waits. More want more memory than a host may have.
 JOBS = min(os.cpu_count() or 1, 8)

@@ -21,7 +21,7 @@ from values import Boot, Scenario
 from watch import Ended
 
 PASSED, FAILED, TIMEOUT, NOT_RUN = "passed", "failed", "timeout", "not run"
-# What a machine says with `info kept-...` is told to the later boots of the scenario as test.kept-...=
+# What a machine says with `info kept-...` is passed to the later boots of the scenario as test.kept-...=
 KEPT = "kept-"
 # Room on the command line for that.
 KEPT_ROOM = 80
@@ -140,7 +140,7 @@ def _judge(
     """Return the result of a boot; what later boots have to know of it goes to kept."""
     log = directory / "result.log"
     text = log.read_text(errors="replace") if log.exists() else ""
-    # Who is cut off does not finish the line.
+    # A machine whose power is cut does not finish the line.
     report = read_report(text[: text.rfind("\n") + 1] if ended.cut else text)
     kept |= {key: value for key, value in report.info.items() if key.startswith(KEPT)}
     for name, text in report.attachments.items():
@@ -180,9 +180,9 @@ def _trouble(wanted: Boot, report: Report, outcomes: list[Outcome], ended: Ended
     if ended.status > 0:
         lines.append(f"QEMU exited with status {ended.status}, see qemu.log")
     lines += [f"stray line on the result port: {line}" for line in report.stray]
-    # Who cuts the power may do so in the middle of a check.
+    # The power may be cut in the middle of a check.
     names = [check.name for check in wanted.checks if wanted.expect != "cut"]
-    # Also where the check had to fail: silence is no failure of the kind that was wanted.
+    # Also if the check had to fail: silence is not the failure that was wanted.
     lines += [f"nothing was said of {name}" for name in untold(report, names)]
     must_fail = {check.name for check in (*wanted.checks, *wanted.host_checks) if check.must_fail}
     for outcome in outcomes:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Read the scenario files; whatever makes no sense in one is an error that names the place."""
+"""Read the scenario files; whatever makes no sense in one is reported as an error with its place."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Late:
-    """A disk that is plugged in while the machine runs: seconds after its start, or None for when it asks for it."""
+    """A disk that is plugged in while the machine runs: seconds after its start, or when the machine asks if None."""
 
     disk: str
     after: float | None = None
@@ -117,7 +117,7 @@ class Boot:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Images by name, disks, and boots in their order; suites is empty where it runs on each, else because says why."""
+    """Images by name, disks, and boots in their order; suites is empty if it runs on each, else because says why."""
 
     name: str
     description: str

@@ -18,7 +18,7 @@ POLL = 0.05
 
 @dataclass(frozen=True)
 class Event:
-    """Something to be done so many seconds after a line is found in a file, or after the start where there is none.
+    """Something to be done so many seconds after a line is found in a file, or after the start if no file is given.
 
     order is a command of QEMU's machine protocol (QMP); without one the power is cut.
     """

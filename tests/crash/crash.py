@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Boot from what disks hold after power cuts, on each file system that this kernel has, and say what is wrong. As root.
 
-A boot is recorded with every write and flush that its disk gets; crashstates.py makes of that what a disk may hold,
-each of which is booted with the new image, with the old one, and cut off once more. Nothing of this machine is touched
-but loop devices. Broken copies of the product have to fail, and a file that nobody synced to get lost now and then.
+A boot is recorded with every write and flush that its disk gets; crashstates.py makes the states of it that a disk may
+hold, each of which is booted with the new image, with the old one, and cut off once more. Nothing of this machine is
+touched but loop devices. Broken copies of the product have to fail, and a file that nobody synced has to get lost now
+and then.
 
 Exit status: 0 when all came out right, 1 when not, 2 when nothing could be tried.
 """
@@ -100,7 +101,7 @@ def try_control(kind: str, fault: str, scenario: Scenario, pace: str, near: str,
 
 @contextlib.contextmanager
 def _make_rig(kind: str) -> Iterator[Rig]:
-    """A rig in memory, and everything that is mounted in it gone after."""
+    """A rig in memory; everything that is mounted in it is gone at the end."""
     with tempfile.TemporaryDirectory(prefix="crash-") as name:
         mount("tmpfs", name, "tmpfs", "mode=0700")
         try:
@@ -139,7 +140,7 @@ def fork(work: Callable[[], Tally]) -> tuple[int, int]:
 
 
 def collect(job: tuple[int, int]) -> Tally | None:
-    """The tally of a process that fork() made, None where the harness itself has failed."""
+    """The tally of a process that fork() made, None if the harness itself has failed."""
     with os.fdopen(job[1], "rb") as stream:
         data = stream.read()
     if os.waitpid(job[0], 0)[1]:

@@ -111,7 +111,7 @@ class Rig:
     ) -> Outcome:  # fmt: skip
         """Boot the image `name` with the disk in the file `device`; `user` works in the overlay, else it is looked at.
 
-        `mark` is told when the overlay is to be mounted.
+        `mark` is called when the overlay is about to be mounted.
         """
 
         def work() -> Outcome:
@@ -217,7 +217,7 @@ class Rig:
 
 
 def _wait_behind() -> None:
-    """Until the process that prepare leaves behind has come to its end."""
+    """Wait until prepare's background process has ended."""
     with contextlib.suppress(ChildProcessError):
         os.wait()
 
@@ -230,7 +230,7 @@ def sync_directory(path: Path) -> None:
 
 
 def patch(rig: Rig, pace: str, fault: str) -> None:
-    """Let this process's product run in a pace, and with a fault. Nothing of the machine's other disks is synced."""
+    """Let this process's product run in a pace, and with a fault. The machine's other disks are not synced."""
     disk = str(rig.disk)
     setattr(posix, "sync", lambda: sync_file_system(disk))  # noqa: B010
     setattr(posix, "nice", lambda _number: 0)  # noqa: B010

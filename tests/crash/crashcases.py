@@ -69,7 +69,7 @@ class Scenario:
     passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     staged: tuple[str, ...] = ()
     step: str = "boot"
-    # Why it is known to fail, where somebody else's part of the product is not there yet.
+    # Why it is known to fail, as long as another part of the product is missing.
     known: str = ""
 
 
@@ -93,8 +93,8 @@ SCENARIOS = (
     Scenario("backup", staged=("all",), step="backup"),
 )
 
-# Broken copies of the product, each with a scenario that has to notice, how its disk is written, and around which mark
-# of the recording it shows.
+# Broken copies of the product, each with a scenario that has to notice it, how its disk is written, and the mark of the
+# recording around which it shows.
 CONTROLS = (
     ("stamp-early", "keep", "commits", ""),
     ("request-early", "restore", "commits", ""),

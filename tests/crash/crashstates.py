@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a disk may hold after a power cut, of what was written to it. Pure.
+"""Which of the things that were written to a disk it may hold after a power cut. Pure.
 
-All before the last completed flush is there. Of the writes up to the next flush any may be: every prefix of them, as
-most disks do, random subsets, as a disk with a cache may, and one of them torn.
+All before the last completed flush is there. Of the writes up to the next flush any may be there: a prefix of them, as
+with most disks, a random subset, as with a disk that has a cache, and one of them torn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Optional
 
-    # Where was written, and what; None for a flush.
+    # The offset of a write, and its data; None for a flush.
     Record = Optional[tuple[int, bytes]]
 
 
@@ -60,7 +60,7 @@ def enumerate_states(
     """States in the order of the record: for each window all prefixes, `subsets` random ones and `tears` ones with a
     write of which only some of the `units`, in bytes, came to the disk.
 
-    What is written to the first 4 KiB is not torn: half a superblock of ext4 is mounted by nobody, whatever is above.
+    What is written to the first 4 KiB is not torn: ext4 with half a superblock can't be mounted, whatever uses it.
     """
     states: dict[State, None] = {}
     for flushed, writes in find_windows(records):

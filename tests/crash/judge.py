@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Says whether a boot came out right: by a merge made without the kernel, and by what had been synced."""
+"""Judges whether a boot came out right: by a merge made without the kernel, and by what had been synced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ Layer = tuple[View, str]  # an upper layer, and the image that it was last over
 
 
 class Judge:
-    """Of one recording: `upper` is the upper layer before it, `marks` say after how many records what was synced."""
+    """Of one recording: `upper` is the upper layer before it, `marks` the number of records after which each thing was
+    synced.
+    """
 
     def __init__(self, rig: Rig, scenario: Scenario, upper: View, marks: dict[str, int]) -> None:
         self.rig = rig
@@ -24,13 +26,13 @@ class Judge:
         self.loose = 0
 
     def begin(self, flushed: int) -> list[Layer]:
-        """The upper layers that a disk may have, cut off while it was recorded."""
+        """The upper layers that a disk may have whose power was cut while it was recorded."""
         layer = (self.upper, "a" if self.upper else "")
         step = self.scenario.step
         if step in ("boot", "first"):
             return self.cut(layer)
         asked = (self.request(self.upper), "a")
-        # Staged it is for good where that had returned, else perhaps.
+        # The request is there for sure if the call that stages it had returned, else perhaps.
         return [asked] if flushed >= self.marks["staged"] else [layer, asked]
 
     def cut(self, layer: Layer, image: str = "b") -> list[Layer]:
@@ -52,7 +54,7 @@ class Judge:
             return [({}, image)]
         if self.scenario.policy == "refresh":
             done = (refresh(upper, self.rig.images[before], view), image)
-            # Of b the list may not have been finished, and then nothing is dropped.
+            # The list of b may not have been finished, and then nothing is dropped.
             return [done] if before == "a" else [done, (upper, image)]
         return [(upper, image)]
 
@@ -142,7 +144,7 @@ class Judge:
         return [f"{path} is a mixture: {[(name, _short(found.get(name))) for name in sorted(wrong)]}"]
 
     def _judge_not_passed(self, path: str, outcome: Outcome) -> list[str]:
-        """The user's files have to be seen, or it is said where they are."""
+        """The user's files have to be seen, or a message says where they are."""
         mine = {name: what for name, what in self.upper.items() if _holds(path, name) and what[-1] == "mine\n"}
         full = outcome.direct.get(self.rig.flat(path), outcome.direct.get(self.rig.flat(path) + ".full", {}))
         told = "is not passed through by this image" in outcome.said

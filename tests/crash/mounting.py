@@ -21,15 +21,15 @@ _GET_FREE, _SET_FD, _CLEAR = 0x4C82, 0x4C00, 0x4C01  # of linux/loop.h
 _RDONLY, _BIND, _PRIVATE, _REC = 1, 4096, 1 << 18, 16384  # MS_… of mount(2)
 _BTRFS_START, _BTRFS_WAIT = 0x80089418, 0x40089416  # BTRFS_IOC_START_SYNC, BTRFS_IOC_WAIT_SYNC
 
-# How each is made, small, and how it is mounted. xfs below 300 MB only as its own tests make it.
+# How each is made, small, and how it is mounted. xfs below 300 MB can be made only as its own tests do.
 MAKE = {
     "ext4": (64, "mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 -J size=4 {}", ""),
     "xfs": (320, "mkfs.xfs -q -K -f {}", "nouuid,nodiscard"),
     "btrfs": (128, "mkfs.btrfs -q -K -f -m single {}", "nodiscard"),
     "f2fs": (64, "mkfs.f2fs -q -f -t 0 {}", "nodiscard"),
 }
-# What a disk writes at once, in bytes: a sector, a page of flash. btrfs keeps its superblock in one of 4096, and can't
-# be mounted with half of it, whatever is above it.
+# What a disk writes at once, in bytes: a sector, a page of flash. btrfs has its superblock in a unit of 4096, and can't
+# be mounted with half of it, whatever uses it.
 TEARS = {"ext4": (512, 4096), "xfs": (512, 4096), "btrfs": (4096,), "f2fs": (4096,)}
 
 
@@ -63,7 +63,7 @@ def unmount(target: object) -> None:
 
 
 def detach(target: object) -> None:
-    """Take what is at `target` away with all that is mounted below it, now or when nobody uses it. Raises OSError."""
+    """Unmount `target` and all that is mounted below it, lazily (MNT_DETACH). Raises OSError."""
     _check(_libc.umount2(os.fsencode(str(target)), 2), target)
 
 
@@ -109,7 +109,7 @@ def loop(path: Path, read_only: bool = False) -> Iterator[str]:
                     fcntl.ioctl(stream, _SET_FD, fd)
                     break
                 except OSError as error:
-                    if error.errno != 16:  # EBUSY: somebody else has got it
+                    if error.errno != 16:  # EBUSY: somebody else has taken it
                         raise
     finally:
         os.close(control)
@@ -162,7 +162,7 @@ def copy_sparse(source: Path, target: Path) -> None:
             try:
                 position = os.lseek(reader.fileno(), position, os.SEEK_DATA)
             except OSError:
-                return  # nothing but a hole is left
+                return  # only a hole is left
             end = os.lseek(reader.fileno(), position, os.SEEK_HOLE)
             while position < end:
                 data = os.pread(reader.fileno(), min(end - position, 1 << 20), position)

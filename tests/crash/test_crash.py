@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Boots from what disks hold after power cuts: as much of it as fits into two minutes, `make crash` does more."""
+"""Boots from what disks hold after power cuts: as much as fits into two minutes; `make crash` does more."""
 
 import os
 from functools import partial

@@ -26,15 +26,15 @@ from steps import StepFailed, missing_tools, run_step
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Nothing is configured, as that would run programs of the architecture.
 PACKAGES = ("base-files", "python3", "python3-psutil", "python3-pyudev", "base-passwd", "dash", "coreutils")
-# Newer than Debian's, and in plain Python: what has a compiled part is passed over.
+# Newer than Debian's, and in plain Python: packages with a compiled part are left out.
 PLAIN = ("pytest", "hypothesis", "pyfakefs")
 PIP = (
     "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:", "--platform=any", "--implementation=py",
     "--abi=none",
 )  # fmt: skip
 PLAIN_DIR = "opt/plain"
-# The repository is seen read-only, /tmp is memory: what is left behind goes with the namespace. The emulator is named,
-# so nothing has to be registered with the kernel (binfmt_misc); it is named twice, as env starts Python itself.
+# The repository is seen read-only, /tmp is memory: what is left behind goes with the namespace. The emulator is called
+# by its path, so nothing has to be registered with the kernel (binfmt_misc); twice, as env starts Python itself.
 INSIDE = """set -e
 tree=$1 repository=$2 emulator=$3
 shift 3
@@ -52,7 +52,7 @@ exec chroot "$tree" /tmp/emulator /usr/bin/env -i -C /srv PATH=/usr/bin:/bin HOM
 PYTEST = ("/usr/bin/python3", "-m", "pytest", "-p", "noprograms", "-p", "no:cacheprovider", "-q", "-r", "fE")
 # They start programs all the time, or look at files that no architecture changes.
 NOT_RUN = ("tests/packaging", "tests/test_lint.py", "tests/boot", "tests/bench")
-# Fewer than these, and most were skipped for a reason that nobody looked at.
+# If fewer were run, most were skipped for a reason that nobody looked at.
 LEAST = 1500
 INSTALL_SECONDS = 3600
 
@@ -69,7 +69,7 @@ class Foreign:
 FOREIGN = {
     "armhf": Foreign("trixie", "arm", "32 bits, with 64 bits for a time"),
     "arm64": Foreign("trixie", "aarch64", "64 bits"),
-    # Not trixie: its mirror is not whole.
+    # Not trixie: its mirror is incomplete.
     "s390x": Foreign("bookworm", "s390x", "big-endian"),
     # The last suite that has it.
     "mipsel": Foreign("bookworm", "mipsel", "32 bits for a time, and other numbers of errors than all others"),
@@ -130,7 +130,7 @@ def build_tree(name: str, root: Path, mirror: str | None) -> Path:
 
 
 def _run(tree: Path, emulator: str, tests: Sequence[str] | None) -> bool:
-    """Run the tests and show what they say; return whether all passed, and were as many as there have to be."""
+    """Run the tests and show their output; return whether all passed, and enough of them were run."""
     chosen = list(tests) if tests else ["tests", *(f"--ignore={path}" for path in NOT_RUN)]
     words = ["unshare", "--mount", "sh", "-c", INSIDE, "sh", str(tree), str(REPOSITORY), emulator, *PYTEST, *chosen]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, errors="replace")

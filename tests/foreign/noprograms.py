@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Plugin of pytest for another architecture's Python: a test that starts a program is skipped, and hypothesis takes
-its time.
+"""Plugin of pytest for another architecture's Python: a test that starts a program is skipped, and hypothesis has no
+deadlines.
 
-What a program of the host says proves nothing about that architecture, and those of its own are slow to emulate.
+What a program of the host says proves nothing about that architecture, and its own programs are slow to emulate.
 """
 
 import os

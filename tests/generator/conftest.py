@@ -18,8 +18,8 @@ def check(run: Run, image: Path, tmp_path: Path) -> Check:
     its output.
 
     `disk` is a directory of the tree that stands in for a disk at the backing directory of /var. With `faults` the
-    generator may find something wrong. `other` is the unit that somebody else has for the backing directory of /var, ""
-    where nothing gets mounted there.
+    generator may find something wrong. `other` is somebody else's unit for the backing directory of /var, "" if nothing
+    is mounted there.
     """
 
     def check_it(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every directory in cases/ is a machine; the installed executable must do with it what `expected` says.
+"""Every directory in cases/ is a machine, for which the installed executable must do what `expected` says.
 
 It runs twice: at boot, and as a daemon-reload finds the machine, with what the first run asked for mounted.
 Both must write the same bytes. `pytest --regold` writes `expected` anew; read the difference before a commit.

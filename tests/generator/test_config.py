@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The configuration files: what systemd.syntax(7) says of their form, each key, and each sentence on what is wrong."""
+"""The configuration files: their form by systemd.syntax(7), each key, and each sentence about what is wrong."""
 
 import pytest
 from hypothesis import given
@@ -52,7 +52,7 @@ def test_the_form_of_a_file(text: str) -> None:
     ("[/var]\nPassthrough=/var/a\nPassthrough=\nPassthrough=/var/b\n", ["/var/b"]),
     ("[/var]\nPassthrough=/var/a\nPassthrough=\n", []),
     ("[/var]\nPassthrough=/var/%i /var/é\n", ["/var/%i", "/var/é"]),
-    # An equals sign, a hash and a bracket are what they are in the middle of a value.
+    # An equals sign, a hash and a bracket have no meaning in the middle of a value.
     ("[/var]\nPassthrough=/var/a=b /var/c#d /var/[e]\n", ["/var/a=b", "/var/c#d", "/var/[e]"]),
 ])  # fmt: skip
 def test_lists(text: str, expected: "list[str]") -> None:
@@ -60,7 +60,7 @@ def test_lists(text: str, expected: "list[str]") -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [
-    # Only a backslash that is the last of the line, and no escaped one, joins lines.
+    # Only a backslash at the very end of the line that is not escaped joins lines.
     ("Passthrough=/var/a \\ ", "Policy=prune"),
     ("Passthrough=/var/a\\\\", "Policy=prune"),
 ])  # fmt: skip
@@ -112,7 +112,7 @@ def test_options(option: str) -> None:
     assert read(f"[/var]\nOptions={option}\n")["/var"].options == (Word(option, A, 2),)
 
 
-# A line of a section, what is said of it, and what of its settings is there all the same.
+# A line of a section, the message about it, and which of its settings count all the same.
 WRONG = [
     ("Policy=Keep", "Policy=Keep: not one of keep, refresh, prune, reset; ignored"),
     ("policy=keep", "policy= is not known; ignored"),
@@ -185,7 +185,7 @@ def test_an_assignment_before_any_section_is_told() -> None:
     settings, problems = read_settings([(A, "# nothing\nPolicy=prune\n[/var]\n")])
     assert settings == {"/var": Settings()}
     assert [(problem.source, problem.line) for problem in problems] == [(A, 2)]
-    # A file ends the sections of the one before it.
+    # A section ends with its file.
     settings, problems = read_settings([(A, "[/var]\n"), (B, "Policy=prune\n")])
     assert settings == {"/var": Settings()}
     assert [(problem.source, problem.line) for problem in problems] == [(B, 1)]
@@ -206,7 +206,7 @@ def test_what_is_told_and_what_is_required() -> None:
     assert read("[/var]\nNotify=notice\nRequire=persistent writable\n") == {
         "/var": Settings(notify="notice", require=("persistent", "writable"))
     }
-    # An empty value takes back what came before, and what is misspelt lets no boot pass that would not have passed.
+    # An empty value resets what came before, and a misspelt one lets no boot pass that would not have passed without.
     assert read("[/var]\nNotify=notice\nNotify=\nRequire=persistent\nRequire=\n") == {"/var": Settings()}
     found, problems = read_settings([("conf", "[/var]\nRequire=persistent\nRequire=wirtable\nNotify=no\n")])
     assert found == {"/var": Settings(require=("persistent",))}

@@ -283,7 +283,7 @@ def test_systemd_reads_back_every_odd_path_as_it_was(tmp_path: Path) -> None:
         assert f"ConditionPathIsMountPoint: !{path} untested" in prepare
         assert f"Requires: {mount_unit(path)} (origin-file)" in dump["local-fs.target"]
         lines = [line.partition("Command Line: ")[2] for line in prepare if line.startswith("Command Line: ")]
-        # A service that is started makes "$" of "$$".
+        # "$$" becomes "$" when the service is started.
         words = [[word.replace("\\$", "$").replace("$$", "$") for word in shlex.split(line)] for line in lines]
         library = "/usr/lib/overlay-generator"
         assert [line[:2] for line in words] == [["/bin/sh", "-c"], ["/bin/umount", "-q"]]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who of an image keeps overlays of its own, and where by its own settings."""
+"""Which software of an image keeps overlays of its own, and where its settings put them."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the machine has a say in when fstab is read: its systemd, its links, what is mounted there already."""
+"""How the machine bears on the reading of fstab: its systemd, its links, what is mounted there already."""
 
 from pathlib import Path
 

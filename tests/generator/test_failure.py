@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The units that fail where a directory is not what was asked for: which there are, and what stands in them."""
+"""The units that fail if a directory is not what was asked for: which there are, and what is in them."""
 
 import pytest
 

@@ -119,7 +119,7 @@ FIELD = st.text(
     min_size=1,
     max_size=8,
 )
-# libmount reads sources with = as tags and strips quotes of them, options it sorts into classes.
+# libmount reads sources with = as tags and strips quotes from them; it sorts options into classes.
 SOURCE = FIELD.map("/dev/".__add__).filter(lambda text: "=" not in text)
 WHERE = st.lists(FIELD, min_size=1, max_size=3).map(lambda names: "/" + "/".join(names))
 OPTIONS = st.lists(st.sampled_from(["defaults", "nofail", "x-systemd.automount", "size=10%"]), min_size=1, unique=True)

@@ -3,8 +3,8 @@
 """Every line of fstab-corpus means to us what it means to systemd-fstab-generator: what is mounted where and as which
 type, and what starts it.
 
-The generator is this machine's. Those of other releases too, each from a tree of its own with a merged /usr, such as
-those that the boot tests keep:
+The generator is this machine's. Those of other releases can be tried too, each in a tree of its own with a merged /usr,
+such as those that the boot tests keep:
 
     FSTAB_TREES=$(echo ~/.cache/overlay-generator/boot/base/*-small-*/tree | tr ' ' :) \\
         pytest tests/generator/test_fstab_differential.py tests/generator/test_transaction.py
@@ -32,7 +32,7 @@ _WORDS = {"<CR>": "\r", "<NUL>": "\0", "<TAB>": "\t", "<NEL>": "\x85", "<VT>": "
 
 
 def read_corpus() -> "list[str]":
-    """Each file of the corpus: a line of it, or the lines between two that are braces."""
+    """Each fstab of the corpus: a single line of it, or the lines between two that are braces."""
     files: list[str] = []
     block: list[str] | None = None
     for line in CORPUS.read_text(encoding="utf-8").splitlines():
@@ -59,7 +59,7 @@ def find_ours(root: Path, number: int) -> "dict[str, Mount]":
     version = find_version(read_generator(str(root)))
     mounts: dict[str, Mount] = {}
     for entry in entries:
-        # Of what is longer 247 to 250 make nothing, later ones a unit whose name tells nothing; both are not for us.
+        # For a longer one 247 to 250 make no unit, later ones a unit with a hash for its name; neither concerns us.
         if len(mount_unit(entry.where)) <= 255 and is_value(entry.where):
             found = Mount(find_node(entry.what), find_type(entry), find_links(entry, version))
             mounts.setdefault(entry.where, found)

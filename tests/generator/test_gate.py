@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Text from outside in unit files: whatever names and fields a machine has, no line of a unit is theirs.
+"""Text from outside in unit files: whatever names and fields a machine has, none of them becomes a line of a unit.
 
-Random machines with control characters, bytes that are no UTF-8 and names of drop-ins, on a real file system.
+Random machines with control characters, bytes that are not UTF-8 and names of drop-ins, on a real file system.
 """
 
 import os

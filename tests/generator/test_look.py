@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is refused is not taken for what is missing: every call, answered by every error."""
+"""A refusal is not mistaken for a missing file: every call, answered by every error."""
 
 import errno
 import os

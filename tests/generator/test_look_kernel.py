@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whether a kernel has overlayfs where some of what tells of it may not be read."""
+"""Whether a kernel has overlayfs, if some of the files that say so may not be read."""
 
 import errno
 import os

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Real mounts where memory was planned and something else is there: what is there decides."""
+"""Real mounts where memory was planned and something else is mounted: what is mounted decides."""
 
 import os
 from pathlib import Path

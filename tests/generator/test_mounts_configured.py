@@ -106,7 +106,7 @@ def test_size_inodes_flags_and_options(check: Check, tmp_path: Path) -> None:
     )
 
 
-# Combinations that are taken in memory: each has to be one that the kernel takes too, as a mount that fails is an
+# Combinations that are accepted in memory: the kernel has to accept each of them too, as a mount that fails ends in an
 # emergency shell.
 OPTIONS = [
     "redirect_dir=off", "redirect_dir=follow", "redirect_dir=nofollow", "index=off", "xino=auto", "xino=off",

@@ -244,7 +244,7 @@ def test_a_new_upper_takes_mode_and_owner(directory: Directory, tmpfs: bool, exp
     helper = f"/usr/bin/python3 -ISB /usr/lib/overlay-generator/prepare --mount=B{options} /var B"
     commands = [" ".join(words).replace(f"{ROOT}/var", "B") for words in read_commands(_prepare(texts, "/var"))]
     bind = "/bin/mount -n -o bind,private,ro,nosuid,nodev,noexec /var B/lower"
-    # Where memory was planned and all is not known, prepare does it too.
+    # Where memory was planned and not all is known, prepare makes the bind mount too.
     assert commands == ([*expected, bind] if expected else [helper] if tmpfs else [helper, bind])
 
 

@@ -84,11 +84,11 @@ def test_what_resets_comes_before_systemd_says_that_it_is_done() -> None:
     assert "factory-reset" not in units(overlay())["prepare-var-overlay.service"]
 
 
-# A bind takes nosuid and nodev along: in a container's storage in memory neither su nor a device would work.
+# A bind mount inherits nosuid and nodev: in a container's storage in memory neither su nor a device would work.
 def test_memory_that_something_is_passed_through_to_is_like_a_disk() -> None:
     text = units(configured(overlay(), passthrough=words("/var/lib/docker")))["run-buildroot-mounts-var.mount"]
     assert values(text, "Options") == ["mode=0700,size=25%%"]
-    # Also where it is another directory's that is on the same disk.
+    # Also if that belongs to another directory on the same disk.
     mounts = (
         disk(at="/run/buildroot/mounts", nofail=True),
         configured(disk("/srv", at="/run/buildroot/mounts", nofail=True), passthrough=words("/srv/docker")),
@@ -109,7 +109,7 @@ def test_the_overlay_and_what_is_bound_on_it_are_mounted_in_the_domain_found(
     mount = configured(overlay(), passthrough=words("/var/lib/docker"))
     texts = {file.path: file.text for file in render(Plan((mount,), mounter=mounter)) if not isinstance(file, UnitLink)}
     found = {name: values(text, "SELinuxContext") for name, text in texts.items() if "SELinuxContext" in text}
-    # With "-" it is ignored where there is no such context.
+    # With "-" it is ignored if there is no such context.
     expected = [f"-{CONTEXT}"] if mounter and mounter.context else []
     assert found == (dict.fromkeys(("var.mount", "var-lib-docker.mount"), expected) if expected else {})
     assert (f"--mounter={CONTEXT}" in texts["prepare-var-overlay.service"]) is bool(expected)

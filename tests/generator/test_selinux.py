@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""In which domain an overlay is mounted, under policies that let PID 1, mount or neither serve everybody."""
+"""In which domain an overlay is mounted, under policies with which that of PID 1, of mount or of neither is of use."""
 
 import errno
 import os
@@ -71,12 +71,12 @@ def found(policy: Policy, monkeypatch: pytest.MonkeyPatch, environ: "dict[str, s
     (Policy((MOUNT,)), Mounter("")),
     # The reference policy, asked by somebody who may ask.
     (Policy((INIT,)), Mounter(INIT)),
-    # That with the module of packaging/selinux, which has mount_t serve as well.
+    # The reference policy with the module of packaging/selinux, by which mount_t is of use as well.
     (Policy((INIT, MOUNT)), Mounter("")),
     (Policy((), permissive=(MOUNT,)), Mounter("")),
     (Policy((INIT,), runs=False), Mounter("", "mount_t and init_t may not write var_t")),
     (Policy(()), Mounter("", "mount_t and init_t may not write var_t")),
-    # What is only told of is no hindrance.
+    # In permissive mode denials are only logged.
     (Policy((), enforcing=False), Mounter("")),
 ])  # fmt: skip
 def test_who_may_mount_for_everybody(policy: Policy, expected: Mounter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_without_a_policy_and_with_another_module_nobody_is_asked(
     assert found(policy, monkeypatch, environ) is None
 
 
-# PID 1's own label the reference policy shows to no generator, and asking is a line in the log.
+# The reference policy shows PID 1's own label to no generator, and asking for it is a line in the log.
 def test_a_generator_is_told_by_whom_it_was_started_and_a_person_looks_at_pid_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

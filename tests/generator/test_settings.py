@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What of a configuration can be done at this boot: each refusal of a path to be passed through, and options."""
+"""Which settings can be applied at this boot: each refusal of a path to be passed through, and options."""
 
 from typing import Any
 

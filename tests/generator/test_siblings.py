@@ -50,7 +50,7 @@ def test_other_generators_are_waited_for(
 
 
 def _read_but(refused: str, error: type[OSError]) -> "Callable[[str], bytes]":
-    """A reader of files to which this test is run by a process of PID 1's, with `error` for names that end so."""
+    """A reader of files by which this test is a child of PID 1's process, with `error` for names that end so."""
 
     def read(path: str) -> bytes:
         if path.endswith("/comm"):

@@ -13,7 +13,7 @@ from product import ENVIRON, SYSTEM_PYTHON
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
-# Whatever makes a process, talks to one, waits for entropy, or changes what is not a file of ours.
+# Whatever makes a process, talks to one, waits for entropy, or changes anything but files of ours.
 FORBIDDEN = {
     "fork", "vfork", "clone", "clone3", "socket", "connect", "bind", "mount", "umount2", "chdir", "chroot", "unshare",
     "setns", "truncate", "ftruncate", "chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "kill",
@@ -68,7 +68,7 @@ def test_a_run_touches_nothing_but_its_output(cmdline: str, executable: Path, tm
 
 
 def _opened(calls: "list[Call]") -> "list[str]":
-    """The files, no directories, that were opened."""
+    """The files that were opened, without directories."""
     return [
         arguments
         for name, arguments, result in calls

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""systemd finds no ordering cycle among the units of any case, beside its own and those of fstab and crypttab.
+"""systemd finds no ordering cycle among the units of any case, along with its own and those of fstab and crypttab.
 
-The systemd is this machine's; that of other trees is had as in test_fstab_differential.py.
+The systemd is this machine's; those of other releases are tried as in test_fstab_differential.py.
 """
 
 import os
@@ -27,7 +27,7 @@ def _possible() -> None:
 
 
 def generate(case: Path, run: Run, root: Path) -> "frozenset[tuple[str, bytes]]":
-    """Everything in the machine of `case` that has a say in the order: our units, fstab and crypttab."""
+    """Everything in the machine of `case` that bears on the order: our units, fstab and crypttab."""
     fakeroot.build(case, root)
     environ = dict(line.split("=", 1) for line in read(case / "env").splitlines())
     places = prepare_root(root)
@@ -42,7 +42,7 @@ def generate(case: Path, run: Run, root: Path) -> "frozenset[tuple[str, bytes]]"
 def test_no_case_has_a_cycle(case: Path, tree: str, run: Run, tmp_path: Path) -> None:
     root = tmp_path / "root"
     files = generate(case, run, root)
-    # Many cases are other ways to ask for the same.
+    # Many cases ask for the same in different ways.
     if not files or (tree, files) in SEEN:
         return
     SEEN.add((tree, files))

@@ -165,7 +165,7 @@ def _stop_after(call: "Callable[..., object]", *arguments: object) -> object:
 def test_a_signal_takes_back_what_is_ours_and_nothing_else(
     name: str, stop: "Callable[..., object]", theirs: str, places: "dict[str, str]", tmp_path: Path
 ) -> None:
-    """A handler runs between two instructions: also after a call has done its work, before anything notes it."""
+    """A handler runs between two instructions: perhaps after a call has done its work, before that is noted."""
     assert write(HOME[:1], places) == []
     if theirs:
         (tmp_path / theirs).parent.mkdir(exist_ok=True)
@@ -271,7 +271,7 @@ def test_what_yields_to_another_generator_is_no_problem(places: "dict[str, str]"
 
 
 class Refusing:
-    """posix of a domain that may not do all of it, as SELinux's reference policy has it for generators."""
+    """The module posix in a domain that may not do everything, as in SELinux's reference policy for generators."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -310,7 +310,7 @@ def test_a_rename_replaces_nothing_either(places: "dict[str, str]", tmp_path: Pa
     (tmp_path / "normal/var.mount").write_text("another's\n")
     problems = write(VAR, places)
     assert (tmp_path / "normal/var.mount").read_text() == "another's\n"
-    # What can't be taken back is said: it is there without the rest.
+    # What can't be taken back is reported: it is there without the rest.
     assert sorted(map(str, problems)) == [
         f"{tmp_path}/late/backing.mount: can't be taken back (Permission denied), though the rest is missing",
         f"{tmp_path}/normal/prepare.service: can't be taken back (Permission denied), though the rest is missing",

@@ -1,32 +1,21 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The bash completion knows every verb and option that the command has, and no other."""
+"""The completions of each shell know every verb and option that the command has, and no other."""
 
-import subprocess
+import os
+import pty
+import runpy
+import select
+import time
 from pathlib import Path
 
 import pytest
 
 from overlayctl import main
 from product import REPOSITORY
+from shells import COMPLETIONS, complete
 
-SCRIPT = REPOSITORY / "packaging/completions/overlayctl"
-
-
-def complete(*words: str, directory: "Path | None" = None) -> "set[str]":
-    """What bash offers for the last of `words`, the command's name left out."""
-    # Without readline there is no compopt.
-    program = f"""
-    compopt() {{ :; }}
-    source {SCRIPT}
-    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
-    _overlayctl
-    printf '%s\\n' "${{COMPREPLY[@]}}"
-    """
-    command = ["bash", "--norc", "-euc", program, "bash", "overlayctl", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory, timeout=20)
-    assert (done.returncode, done.stderr) == (0, "")
-    return set(done.stdout.split())
+SHELLS = ("bash", "fish", "zsh")
 
 
 def options_of(verb: str) -> "dict[str, bool]":
@@ -39,33 +28,81 @@ def options_of(verb: str) -> "dict[str, bool]":
     }
 
 
-def test_all_verbs() -> None:
-    assert complete("") == {*main.VERBS, "--color", "--no-pager", "--help", "--version"}
-    assert complete("st") == {"status"}
-    assert complete("--color", "always", "re") == {"restore", "reset", "render"}
-    assert complete("--no-pager", "sa") == {"save"}
-
-
-@pytest.mark.parametrize("verb", main.VERBS)
-def test_all_options_of_a_verb(verb: str) -> None:
-    assert complete(verb, "--") == set(options_of(verb))
-
-
-@pytest.mark.parametrize("verb", main.VERBS)
-def test_behind_an_option_with_a_value_comes_no_option(verb: str) -> None:
-    for option, takes_value in options_of(verb).items():
-        offered = complete(verb, option, "--")
-        assert bool(offered) != takes_value, option
-
-
-def test_values(tmp_path: Path) -> None:
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """One that has a file and a directory whose names begin with t."""
     (tmp_path / "tree").mkdir()
     (tmp_path / "text").write_text("")
-    assert complete("--color", "") == {"auto", "always", "never"}
-    assert complete("diff", "--color", "=", "al") == {"always"}
-    assert complete("check", "--root", "t", directory=tmp_path) == {"tree"}
-    assert complete("check", "--kernel", "t", directory=tmp_path) == {"tree", "text"}
-    assert complete("restore", "t", directory=tmp_path) == {"tree", "text"}
+    return tmp_path
+
+
+def test_they_are_those_of_the_parsers() -> None:
+    generated = runpy.run_path(str(COMPLETIONS / "generate.py"))["generate"]()
+    there = {path.name: path.read_text() for path in COMPLETIONS.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert there == generated, "a verb or an option has changed: run make completions"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_all_verbs(shell: str, directory: Path) -> None:
+    lines = ["overlayctl ", "overlayctl -", "overlayctl st", "overlayctl --color always re", "overlayctl --no-pager sa"]
+    every, options, *some = complete(shell, lines, directory)
+    assert {word for word in every | options if word[:1] != "-" or word[:2] == "--"} == {
+        *main.VERBS, "--color", "--no-pager", "--help", "--version",
+    }  # fmt: skip
+    beginning = [{verb for verb in main.VERBS if verb.startswith(start)} for start in ("st", "re", "sa")]
+    assert some == beginning
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_all_options_of_a_verb(shell: str, directory: Path) -> None:
+    answers = complete(shell, [f"overlayctl {verb} --" for verb in main.VERBS], directory)
+    assert dict(zip(main.VERBS, answers)) == {verb: set(options_of(verb)) for verb in main.VERBS}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_behind_an_option_with_a_value_comes_no_option(shell: str, directory: Path) -> None:
+    cases = [(verb, option, takes) for verb in main.VERBS for option, takes in options_of(verb).items()]
+    # Behind --help there is nothing to say for zsh. fish offers options for whatever begins with a hyphen.
+    cases = [case for case in cases if case[1] != "--help" or shell != "zsh"]
+    start = "" if shell == "fish" else "--"
+    answers = complete(shell, [f"overlayctl {verb} {option} {start}" for verb, option, _ in cases], directory)
+    for (verb, option, takes), answer in zip(cases, answers):
+        options = {word for word in answer if word.startswith("-")}
+        assert bool(options) == (not takes and shell != "fish"), f"{verb} {option}: {answer}"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_values(shell: str, directory: Path) -> None:
+    wanted = {
+        "overlayctl --color ": {"auto", "always", "never"},
+        "overlayctl diff --color=al": {"always"},
+        "overlayctl check --root t": {"tree"},
+        "overlayctl check --kernel t": {"tree", "text"},
+        "overlayctl restore t": {"tree", "text"},
+        "overlayctl export t": {"tree", "text"},
+        # What is said in one's own words, and a verb that takes nothing more.
+        "overlayctl save --note t": set(),
+        "overlayctl metrics t": set(),
+    }
+    assert dict(zip(wanted, complete(shell, list(wanted), directory))) == wanted
+
+
+def test_a_person_types_in_bash(directory: Path) -> None:
+    """Through readline, which tells what the functions that stand in for it above can't."""
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(directory)
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+    typed = f"source {COMPLETIONS}/overlayctl; overlayctl() {{ printf '<%s>' \"$@\"; }}\n"
+    os.write(terminal, f"{typed}overlayctl met\t--text\ttr\t\nexit\n".encode())
+    seen, deadline = "", time.monotonic() + 20
+    while time.monotonic() < deadline and select.select([terminal], [], [], 20)[0]:
+        try:
+            seen += os.read(terminal, 4096).decode()
+        except OSError:  # the shell has gone
+            break
+    os.waitpid(child, 0)
+    assert "<metrics><--textfile><tree/>" in seen
 
 
 def test_each_verb_has_the_same_help_in_the_list() -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Output files: whole, durable and nobody else's, for each verb that writes one."""
+"""Output files: whole, durable and closed to others, for each verb that writes one."""
 
 import os
 import stat
@@ -123,7 +123,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes ne
 @needs_root
 @pytest.mark.parametrize("verb", ["export", "deletions", "save", "backup"])
 def test_each_verb_writes_so(verb: str, tmp_path: Path) -> None:
-    """With everything in the directory that a user could have guessed."""
+    """With every name taken in the directory that a user could have guessed."""
     tree = Tree(tmp_path)
     tree.put(tree.upper, "new", "x")
     victim, home = tmp_path / "victim", tmp_path / "home"
@@ -160,7 +160,7 @@ def test_a_full_medium_is_one_line(words: "list[str]", tmp_path: Path) -> None:
 
 
 def test_its_parts_come_out_together(tmp_path: Path) -> None:
-    """Also what is longer than what is held back."""
+    """Also output that is longer than the buffer."""
     with whole(str(tmp_path / "x")) as out:
         for number in range(50):
             out.write(b"%d" % (number % 10) * (outfile._BUFFER // 7))

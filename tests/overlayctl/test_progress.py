@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The line that tells how far a long walk has come."""
+"""The line that shows how far a long walk has come."""
 
 import io
 import sys
@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
     ],
 )
 def test_progress(stream: io.StringIO, wanted: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told on a terminal, when it takes long, and taken away at the end."""
+    """It is shown on a terminal, when the walk takes long, and erased at the end."""
     monkeypatch.setattr(sys, "stderr", stream)
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -34,7 +34,7 @@ def test_progress(stream: io.StringIO, wanted: bool, expected: str, monkeypatch:
     for count in (500, 1000):
         now[0] += 3
         progress.advance(count)
-        # At once again: nothing is told.
+        # Again right away: nothing is shown.
         progress.advance(0)
     progress.end()
     assert stream.getvalue() == expected

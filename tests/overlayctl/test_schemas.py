@@ -43,7 +43,7 @@ def test_the_schema_itself(name: str) -> None:
     assert "schema" in schema["required"]
     objects = [part for part in walk(schema) if part.get("type") == "object"]
     assert all(set(part["required"]) <= set(part["properties"]) for part in objects)
-    # Later versions may add names, and keep these.
+    # Later versions may add names, and have to keep these.
     assert not [part for part in objects if "additionalProperties" in part]
 
 

@@ -152,7 +152,7 @@ def test_holes_stay_holes(size: int, upper: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_million_holes_needs_no_memory(upper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Smaller holes are filled in until what is left is few."""
+    """Smaller holes are filled in until few are left."""
     monkeypatch.setattr(tar, "_MOST_PARTS", 50)
     with open(upper / "x", "wb") as stream:
         for number in range(1000):

@@ -12,7 +12,7 @@ BUILDROOT, OECORE, BITBAKE, METAOE = "BUILDROOT", "OECORE", "BITBAKE", "METAOE"
 
 
 def tree(variable: str) -> Path:
-    """The directory that the environment variable names. Skips the test, and says so, where there is none."""
+    """The directory that the environment variable names. Without one, skips the test and says so."""
     value = os.environ.get(variable, "")
     if not value:
         pytest.skip(f"no tree given: {variable}=/path/to/tree make builders-check")

@@ -50,7 +50,7 @@ install: $(OVERLAY_GENERATOR_DIR)/.stamp_target_installed
 kernel:
 	$(OVERLAY_GENERATOR_LINUX_CONFIG_FIXUPS)
 
-# These hooks are no recipes: Buildroot writes them into a script, which it runs below fakeroot.
+# These hooks are not recipes: Buildroot writes them into a script, which it runs under fakeroot.
 rootfs: install
 	$(file >$(BASE)/fakeroot,set -e$(sep)$(foreach hook,$(OVERLAY_GENERATOR_ROOTFS_PRE_CMD_HOOKS),$($(hook))$(sep)))
 	sh $(BASE)/fakeroot

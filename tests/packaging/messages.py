@@ -9,13 +9,12 @@ from pathlib import Path
 # What is put in at run time.
 BLANK = "…"
 
-# render and failure write units, dryrun talks to somebody who has just typed a command and reads on; model and names of
-# its kind hold no sentences that aren't found by the same rule.
+# render and failure write units; dryrun talks to somebody who has just typed a command, and whose usage it explains.
 _SILENT = ("render", "failure", "dryrun")
 
 
 def collect(*packages: Path) -> "dict[str, str]":
-    """Each sentence in the modules of `packages`, with BLANK where values go, and the `file:line` that has it."""
+    """Each sentence in the modules of `packages`, with BLANK for values, and the `file:line` that has it."""
     return {
         sentence: f"{path.name}:{line}"
         for package in packages
@@ -45,7 +44,7 @@ def _spell(node: "ast.Constant | ast.JoinedStr") -> str:
 
 
 def _is_sentence(text: str) -> bool:
-    """True for three words or more, or two around something that is put in."""
+    """True for three words or more, or two with something put in between."""
     words = text.replace(BLANK, " ").split()
     count = sum(word.strip("\"',.:;()").replace("'", "").replace("-", "").isalpha() for word in words)
     return count >= 3 or (count == 2 and BLANK in text and " " in text)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The sources as a commit: what the packages are made of, with what is not committed yet."""
+"""The sources as a commit, as the packages are made from them, with what is not committed yet."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from product import REPOSITORY
 
-# Of nobody, and always at the same time: the same sources are the same commit.
+# By nobody, and always at the same time: the same sources are the same commit.
 ENVIRON = {
     "PATH": os.environ["PATH"],
     "HOME": "/nonexistent",
@@ -25,7 +25,7 @@ GENERATED = shutil.ignore_patterns(
 
 
 def run(*command: "str | Path", cwd: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """What came of `command` in `cwd`. Raises nothing."""
+    """The result of `command` in `cwd`. Raises nothing."""
     words = [str(word) for word in command]
     return subprocess.run(
         words, cwd=cwd, env={**ENVIRON, **environ}, capture_output=True, text=True, check=False, timeout=600

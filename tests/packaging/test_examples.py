@@ -56,7 +56,7 @@ def test_a_step_back_to_data_of_a_newer_version_is_refused(database: Path) -> No
         opened.execute("PRAGMA user_version = 3")
     done = migrate(database, 'FROM_VERSION="3"\nTO_VERSION="2"\nSTEP_BACK="yes"\n')
     assert done.returncode == 1
-    assert done.stderr.startswith(f"<3>{database} is of version 3, and this image (2, a step back: yes) knows 2")
+    assert done.stderr.startswith(f"<3>{database} has version 3, and this image (2, a step back: yes) knows 2")
 
 
 def test_the_first_boot_has_nothing_to_migrate(database: Path) -> None:

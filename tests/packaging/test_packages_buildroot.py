@@ -154,7 +154,7 @@ def test_overlayctl_is_installed_where_asked_for(tmp_path: Path) -> None:
 
 
 def make_tree(target: Path, var: bool = True) -> None:
-    """What Buildroot has in a target tree at the least: /bin a link into /usr, and the commands that units run."""
+    """The least that Buildroot has in a target tree: /bin as a link into /usr, and the commands that units run."""
     (target / "usr/bin").mkdir(parents=True)
     (target / "bin").symlink_to("usr/bin")
     (target / "sbin").symlink_to("usr/bin")
@@ -241,7 +241,7 @@ def test_the_version_is_the_product_s() -> None:
 
 @pytest.mark.parametrize("building", ["y", ""])
 def test_without_its_sources_the_package_copies_nothing(building: str, tmp_path: Path) -> None:
-    """Somebody took the package into a tree of his own: what lies at the same distance from it is something else."""
+    """Somebody has copied the package into another tree: what is at the same relative path there is something else."""
     external = tmp_path / "home/tree"
     (external / "package").mkdir(parents=True)
     (external / "external.mk").write_text((EXTERNAL / "external.mk").read_text())
@@ -252,7 +252,7 @@ def test_without_its_sources_the_package_copies_nothing(building: str, tmp_path:
     assert "there are no sources of it in" in done.stderr
     assert "OVERLAY_GENERATOR_OVERRIDE_SRCDIR" in done.stderr
     assert "secret" not in " ".join(files_of(tmp_path / "build") if (tmp_path / "build").exists() else [])
-    # Looked at, or not chosen.
+    # Only looked at, or not chosen.
     assert make(tmp_path, "dependencies", {**AT_BOOT, "BR_BUILDING": ""}, external).returncode == 0
     assert make(tmp_path, "dependencies", {"BR2_PACKAGE_OVERLAY_GENERATOR": ""}, external).returncode == 0
     given = {**AT_BOOT, "OVERLAY_GENERATOR_OVERRIDE_SRCDIR": str(REPOSITORY)}

@@ -57,7 +57,7 @@ def dist(sources: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def older(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """dist/ of a version before, with a module that the next one has no more."""
+    """dist/ of an earlier version, with a module that the next one no longer has."""
     tree = tmp_path_factory.mktemp("older")
     ran("git", "clone", "-q", sources, tree, cwd=tree)
     for name in ("generator/overlay_generator/__init__.py", "packaging/debian/changelog"):
@@ -70,7 +70,7 @@ def older(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> "Iterator[Path]":
-    """Where a tree goes. It is big, so it isn't kept as other files of tests are."""
+    """A place for a tree, which is big, and so is not kept as other files of tests are."""
     yield tmp_path / "tree"
     shutil.rmtree(tmp_path / "tree", ignore_errors=True)
 
@@ -79,7 +79,7 @@ def tree_with(packages: "tuple[str, ...]", suite: str, where: Path, *debs: Path)
     """A tree of Debian that has our packages in /debs, not installed."""
     where.mkdir()
     make_tree(suite, packages, where)
-    # No power cut is waited for here, and on a busy disk each sync takes seconds.
+    # No power cut is expected here, and on a busy disk each sync takes seconds.
     (where / "etc/dpkg/dpkg.cfg.d/test").write_text("force-unsafe-io\n")
     (where / "debs").mkdir()
     for deb in debs:
@@ -136,7 +136,7 @@ def test_the_packages_part_what_make_install_puts(sources: Path, dist: Path, tmp
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_install_upgrade_remove_purge(suite: str, dist: Path, older: Path, place: Path) -> None:
-    """With python3-minimal and nothing more of Python; what it leaves behind is nothing."""
+    """With python3-minimal and nothing more of Python; nothing is left behind."""
     old, new = package(older, "overlay-generator"), package(dist, "overlay-generator")
     tree = tree_with(MINIMAL, suite, place, old, new)
     shutil.copytree(REPOSITORY / "packaging/debian/tests", tree / "tests")
@@ -207,7 +207,7 @@ ExecStopPost=/usr/bin/systemctl --no-block exit
 StandardOutput=file:/result
 StandardError=inherit
 """
-# What systemd has of ours before the package comes, and after it and a reload; and what else a reload changes.
+# What systemd has from us before the package is installed, and after that and a reload; and what else a reload changes.
 SCRIPT = """\
 look() {
     systemctl list-units --all --plain --no-legend | grep -E 'overlay|buildroot|^var\\.mount' || :

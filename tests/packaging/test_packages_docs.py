@@ -58,14 +58,14 @@ def test_every_message_is_explained() -> None:
 
 
 def test_no_message_is_explained_that_is_not_said() -> None:
-    """The first column of the tables, but for the section on what others say."""
+    """In the first column of the tables, except in the section on what others say."""
     said = "\n".join([*collect(*PACKAGES), *(path.read_text() for path in (REPOSITORY / "lib").rglob("overlay-gen*"))])
     ours = TROUBLESHOOTING.read_text().partition("## What systemd and the kernel say")[0]
     section = ours.partition("## The kernel command line")[2]
     cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
     sentences = [sentence for cell in cells for sentence in re.findall(r"`([^`]+)`", cell)]
     assert len(sentences) > 40
-    # One word and its blanks is below what collect() takes for a sentence.
+    # One word with two values is less than what collect() counts as a sentence.
     short = {f"{BLANK} provides {BLANK}"}
     assert [text for text in sentences if text not in said and text not in short and " " in text] == []
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The mkosi example: its files held against each other and the product, its scripts run on small disks.
+"""The mkosi example: its files compared with each other and the product, its scripts run on small disks.
 
 That mkosi builds it and that it boots is shown by packaging/mkosi/demo-update, which needs the network and minutes.
 """

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The RPMs, built by Debian's rpm: what is in which, twice the same, and that they run from where they lie.
 
-Whether Fedora's and SUSE's own macros agree is not seen here: their trees are out of reach.
+Whether Fedora's and SUSE's own macros give the same is not shown here: their trees are out of reach.
 """
 
 import os
@@ -55,7 +55,7 @@ def test_the_packages_part_what_make_install_puts(sources: Path, dist: Path, tmp
 
 
 def test_building_twice_gives_the_same_bytes(sources: Path, dist: Path) -> None:
-    """In the same place: rpm writes that into the package of the sources, and its hash into all others."""
+    """In the same place: rpm writes the path into the package of the sources, and its hash into all others."""
     first = {path.name: path.read_bytes() for path in dist.glob("*.rpm")}
     for old in (sources / "build", dist):
         shutil.rmtree(old)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The Yocto layer: its shell functions run as BitBake would run them, its names and paths held against the tree.
+"""The Yocto layer: its shell functions run as BitBake would run them, its names and paths compared with the tree.
 
 BitBake itself is not needed. It puts the values of ${NAME} into shell functions before they run; here the functions
 find them in their environment.
@@ -123,11 +123,11 @@ def test_every_installed_file_is_in_a_package(recipe: Path, tmp_path: Path) -> N
 
 
 class SkipRecipe(Exception):
-    """What BitBake's parser takes as: this recipe can't be built here, and that is why."""
+    """What tells BitBake's parser that this recipe can't be built here, and why."""
 
 
 def read_version(source: Path) -> "tuple[str, list[str]]":
-    """The version that the recipe reads from the tree `source`, and the files whose change has it read anew."""
+    """The version that the recipe reads from the tree `source`, and the files whose change makes it read that anew."""
     text = re.search(r"^def read_overlay_generator_version.*?(?=^PV)", COMMON.read_text(), re.MULTILINE | re.DOTALL)
     assert text
     marked: list[str] = []
@@ -187,7 +187,7 @@ def test_the_kernel_gets_what_buildroot_s_gets() -> None:
 
 
 def test_the_layer_alone_changes_no_kernel() -> None:
-    """The text of a value is a part of the signature, also where a condition in it makes nothing of it."""
+    """The text of a value is a part of the signature, even if a condition in it evaluates to nothing."""
     lines = (LAYER / "recipes-kernel/linux/linux-yocto%.bbappend").read_text().splitlines()
     (line,) = [line for line in lines if not line.startswith("#")]
     assert re.fullmatch(
@@ -196,7 +196,7 @@ def test_the_layer_alone_changes_no_kernel() -> None:
 
 
 def test_what_needs_systemd_is_not_built_without() -> None:
-    """As overlayctl depends on the generator, it goes where that goes: in what both require."""
+    """overlayctl depends on the generator, so both require it."""
     assert value_of(COMMON, "REQUIRED_DISTRO_FEATURES:class-target") == "systemd"
     assert "features_check" in re.findall(r"^inherit (.*)$", COMMON.read_text(), re.MULTILINE)[0].split()
     assert {"recipes-core/overlay-generator/overlay-generator.inc", "overlay-generator.inc"} == {
@@ -219,7 +219,7 @@ def test_kickstart_files_are_where_every_release_takes_them(tmp_path: Path) -> N
 
 
 def test_the_layer_says_whom_to_write_to() -> None:
-    """Also where it is looked at without the tree around it: yocto-check-layer wants both files."""
+    """Also if it is looked at without the tree around it: yocto-check-layer wants both files."""
     address = "maintainers@users.noreply.r-seed-7cf0e7b4.example"
     for path in (LAYER / "README.md", LAYER / "SECURITY.md", REPOSITORY / "SECURITY.md", REPOSITORY / "MAINTAINERS"):
         assert address in path.read_text(), path
@@ -295,7 +295,7 @@ def test_an_image_that_could_not_be_overlaid_is_not_built(with_generator: bool, 
     done = make_units(native, rootfs)
     assert done.returncode != 0
     assert "/var does not exist in the image" in done.stderr
-    # What whoever reads no log sees.
+    # What somebody sees who reads no log.
     assert re.search(r"^ERROR: .*/var does not exist in the image", done.stdout, re.MULTILINE)
 
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the device's Python has to have: every import of what runs there, held to what the builders' packages depend on.
+"""What the device's Python has to have: every import of what runs there, compared with what the packages depend on.
 
-Python comes in parts there. An import that fails in a process behind the boot is seen by nobody, so no import is too
-late or too rare to count: those inside functions are in, too.
+Image builders split Python into parts. An import that fails in the background process is seen by nobody, so no import
+is too late or too rare to count: those inside functions are included.
 """
 
 import ast

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The br2-external tree in a tree of Buildroot itself: BUILDROOT=/path/to/tree make builders-check.
 
-Nothing is downloaded or compiled but Buildroot's Kconfig. What packages of Buildroot's would have built is stood in
-for by commands that do nothing, so that its own Makefile takes the package up to the packed image.
+Nothing is downloaded or compiled but Buildroot's Kconfig. Commands that do nothing stand in for what packages of
+Buildroot's would have built, so that its own Makefile takes the package up to the packed image.
 """
 
 import csv
@@ -40,7 +40,7 @@ class Output:
         self.external = external
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """What came of Buildroot's make with these words."""
+        """The result of Buildroot's make with these words."""
         paths = [f"O={self.where}", f"BR2_EXTERNAL={self.external}"]
         return subprocess.run(
             ["make", "--no-print-directory", "-C", self.buildroot, *paths, *words],
@@ -145,7 +145,7 @@ def test_the_menu(lines: "list[str]", expected: "dict[str, str]", output: Output
 
 
 def test_every_symbol_is_one_of_buildroot_s(output: Output) -> None:
-    """A condition on a symbol that is not there holds always, or never."""
+    """A condition on a symbol that does not exist holds always, or never."""
     text = "".join(path.read_text() for path in EXTERNAL.rglob("*") if path.is_file())
     ours = set(re.findall(r"^config (BR2_\w+)", text, re.MULTILINE))
     named = (
@@ -249,7 +249,7 @@ def test_a_generator_from_before_static_units_were_chosen_is_told(output: Output
 
 
 def needs_modules(*names: str) -> None:
-    """Skip the test where Debian's Python lacks one of them, or it is no command either."""
+    """Skip the test if Debian's Python lacks one of them, and there is no such command either."""
     for name in names:
         done = subprocess.run([SYSTEM_PYTHON, "-c", f"import {name}"], capture_output=True, check=False)
         if done.returncode and not shutil.which(name, path="/usr/bin"):

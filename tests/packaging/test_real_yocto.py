@@ -22,7 +22,7 @@ from product import REPOSITORY
 WITHIN = "packaging/yocto/meta-overlay-generator"
 NOBODY = 65534
 PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
-# No network, no server that stays, and no more processors than a machine that does something else, too, can give.
+# No network, no server that stays, and no more processors than a machine that has other work can give.
 SETTINGS = {
     "CONF_VERSION": "2", "DISTRO": "nodistro", "MACHINE": "qemux86-64", "BB_NO_NETWORK": "1", "BB_SERVER_TIMEOUT": "0",
     "BB_HASHSERVE": "", "CONNECTIVITY_CHECK_URIS": "", "SANITY_TESTED_DISTROS": "", "BB_NUMBER_PARSE_THREADS": "2",

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def in_time() -> "Iterator[None]":
-    """Ends a test that waits for ever, as one for a FIFO would."""
+    """Ends a test that would wait for ever, as on a FIFO."""
 
     def fail(_number: int, _frame: object) -> None:
         pytest.fail("it waits for something")

@@ -54,7 +54,7 @@ def test_each_requirement_has_its_reason(mount: OverlayMount, monkeypatch: pytes
 
 
 def test_by_default_a_dead_disk_is_no_reason_to_change_the_image(mount: OverlayMount) -> None:
-    """Else a device would go back and forth between its images for ever."""
+    """Otherwise a device would go back and forth between its images for ever."""
     mount.settings = Settings()
     assert find_unmet(mount, table(mount, "tmpfs")) == []
     (Path(mount.backing.mount) / f"state/{mount.name}.failed").write_text("why\n")

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Each call of prepare fails once, as on a worn, a full or a read-only disk: nothing is lost, and somebody is told.
+"""Each call of prepare fails once, as on a worn, a full or a read-only disk: nothing is lost, and it is reported.
 
 `FAULTS=all pytest tests/prepare/test_faults.py` lets every call of every boot fail with every error (many minutes);
-else it is one in 23, with one of the errors in turn.
+otherwise it is one in 23, with one of the errors in turn.
 """
 
 import errno
@@ -35,7 +35,7 @@ EVERY = os.environ.get("FAULTS") == "all"
 
 
 def _prepare(top: Path, boot: str) -> Device:
-    """A disk before that boot."""
+    """A disk as it is before the boot called `boot`."""
     Device.identity = OLD
     device = Device(top)
     device.boot()
@@ -53,7 +53,7 @@ def _boot(device: Device, boot: str) -> None:
 
 
 def _run(device: Device, boot: str, number: int, error: int) -> "tuple[str, str]":
-    """What a boot in a child of its own says, and the name of the call that failed, "" where it had fewer calls."""
+    """What a boot in a child process says, and the name of the call that failed, "" if it had fewer calls."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -94,13 +94,13 @@ def _become(device: Device, boot: str, number: int, error: int) -> str:
     try:
         _boot(device, boot)
     except (OSError, Unusable) as caught:
-        # As main() says it, before it does what the owner of the image wants then.
+        # As main() reports it, before it does what the owner of the image wants in that case.
         sys.stderr.write(f"gave up: {describe(caught)}\n")
     return failed
 
 
 def _read_upper(device: Device) -> Tree:
-    """Without the empty mark, by which the kernel looks for whiteouts: with or without, the same is shown."""
+    """Without the empty origin, by which the kernel looks for whiteouts: it makes no difference in what is shown."""
     empty = (ORIGIN, b"")
     tree = read_tree(device.upper)
     return {path: (*what[:4], tuple(a for a in what[4] if a != empty), what[5]) for path, what in tree.items()}  # type: ignore[attr-defined]
@@ -123,10 +123,10 @@ def _try(top: Path, boot: str, number: int, error: int, expected: object, mine: 
     if error != errno.ENOSPC or boot not in ("reset", *STAGED):
         assert mine.items() <= _find_mine(device).items(), where
     if not said:
-        # What nobody is told of has to be done.
+        # What is not reported as failed has to be done.
         assert stamp.is_current(hold(device.backing), Device.identity), where
     _boot(device, boot)
-    # A request that fails is done by half and refused, and an image that can't be read is no reason to drop anything.
+    # A request that fails is half done and refused, and an image that can't be read is no reason to drop anything.
     if boot not in STAGED and "nobody knows what image" not in said and "as the disk is full" not in said:
         assert _read_upper(device) == expected, where
     assert stamp.is_current(hold(device.backing), Device.identity), where

@@ -40,7 +40,7 @@ def test_a_file_is_the_old_one_or_the_new_wherever_it_is_cut_off(durable: bool, 
 
     def prepare() -> "Callable[[], object]":
         path.write_text("old")
-        # Else there are two calls more; that it is in nobody's way is a test of folder.py.
+        # With it there would be two more calls; test_folder.py shows that it does no harm.
         (tmp_path / "file.new").unlink(missing_ok=True)
         return lambda: write_whole(str(path), "new, and longer", 0o600, durable=durable)
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A directory of which nothing is believed: whatever stands at a name, nobody's link is followed and nobody waits."""
+"""A directory in which nothing is trusted: whatever has a name there, no link is followed and nothing waits."""
 
 import os
 import posix

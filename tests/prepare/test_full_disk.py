@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A disk without any room left stops no boot, and what is on it can be removed."""
+"""A disk without any space left stops no boot, and what is on it can be removed."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ FULL_DISKS = [
 def test_on_a_full_disk_every_boot_has_its_var(
     what: str, policy: str, staged: str, shown: str, tmp_path: Path, prefix: Path
 ) -> None:
-    """With a tmpfs in the place of a disk, as it is full at once."""
+    """With a tmpfs in place of a disk, as that is filled quickly."""
     where, backing = fill(tmp_path / "var", "conf=1", "lib/file"), tmp_path / "backing"
     backing.mkdir()
     code = f"""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who an image is: what tells two images apart for sure, what does not, and what is said where nothing does."""
+"""What identifies an image: what tells two images apart for sure, what does not, and the message if nothing does."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ MAKE = {
 @pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")
 @pytest.mark.parametrize("kind", MAKE)
 def test_another_build_of_an_image_is_told_by_its_file_system(kind: str, tmp_path: Path) -> None:
-    """Also with a UUID that never changes, as reproducible builds have it, and the same inode for every directory."""
+    """Also with a UUID that never changes, as in reproducible builds, and the same inode for every directory."""
     identities = []
     for number, content in enumerate(("one", "", "two and longer")):
         tree, image = tmp_path / f"tree{number}", tmp_path / f"image{number}"
@@ -201,7 +201,7 @@ identify() {{ python3 -c "{code}" "$1"; }}
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 def test_an_overlay_in_memory_is_the_same_with_less_memory(tmp_path: Path) -> None:
-    """overlayroot and raspi-config put the root on one: its size, inodes and times are the machine's of this boot."""
+    """overlayroot and raspi-config put the root on one: its size, inodes and times are those of the machine's boot."""
     (tmp_path / "lower/var").mkdir(parents=True)
     found = [
         run_mounted(

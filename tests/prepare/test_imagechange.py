@@ -64,7 +64,7 @@ def test_the_step_is_left_for_a_shell(state: Path) -> None:
 
 
 def test_the_note_of_the_disk_carries_out_nothing(state: Path) -> None:
-    """Who can write the disk writes the name of the old image, and a script of root's reads it."""
+    """Whoever can write the disk can write the name of the old image, which a script of root's reads."""
     tell("var", 'IMAGE_ID=$(touch owned)\nIMAGE_VERSION=1"; touch owned; `id`\\\n', "IMAGE_VERSION=2\n")
     found = read(state / "var.changed")
     assert found["FROM_ID"] == "__touch_owned_"

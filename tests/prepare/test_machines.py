@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is not alike on all machines: numbers of errors on MIPS, 32 bits for a time, file systems without ACLs."""
+"""What differs between machines: error numbers on MIPS, a time_t of 32 bits, file systems without ACLs."""
 
 import os
 import posix
@@ -166,7 +166,7 @@ def test_one_time_after_2038_costs_no_persistence(tmp_path: Path) -> None:
 def test_a_disk_that_is_all_after_2038_follows_an_update(
     policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """As a device leaves it whose clock was wrong for a day."""
+    """As left by a device whose clock was wrong for a day."""
     pretend(tmp_path, monkeypatch)
     device = Device(tmp_path)
     device.boot()
@@ -193,7 +193,7 @@ def test_an_image_with_a_time_after_2038_is_listed_and_described(
     assert set((backing / "names").read_text().split()) == {"lib/", "lib/app/", "lib/app/file", "plain"}
     monkeypatch.chdir(image)
     manifest.write(hold(backing), "image")
-    # What can't be looked at is like nothing, so no policy takes a file of the upper layer for the same.
+    # What can't be looked at equals nothing, so no policy mistakes a file of the upper layer for the same.
     lines = (backing / "contents").read_text().splitlines()[1:]
     assert [line.partition("\t")[0] for line in lines] == ["plain"]
 

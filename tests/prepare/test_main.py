@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The steps before a persistent overlay is mounted, and what happens where one of them can't be taken."""
+"""The steps before a persistent overlay is mounted, and what happens if one of them fails."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_what_nobody_waits_for_leaves_the_priority_of_the_boot(
 def test_what_fails_behind_the_boot_is_said(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A module that Python's minimum of a distribution lacks, say; what comes after it is done all the same."""
+    """Such as a module that a distribution's minimal Python lacks; what comes after it is done all the same."""
 
     def fail(*_arguments: object) -> None:
         raise ModuleNotFoundError("No module named 'hashlib'", name="hashlib")
@@ -127,7 +127,7 @@ def test_another_image_and_a_power_cut_on_the_way_to_it(machine: Machine, monkey
         patch.setattr("overlay_prepare.normalise.remove_below", cut)
         with pytest.raises(KeyboardInterrupt):
             main.prepare(machine.request())
-    # Whichever image boots next finds a stamp that is not its own.
+    # Whichever image boots next finds a note that is not its own.
     assert (machine.backing / "image").read_text().startswith("changing\n")
     assert main.prepare(machine.request()) == ""
     assert os.listxattr(file) == []
@@ -136,7 +136,7 @@ def test_another_image_and_a_power_cut_on_the_way_to_it(machine: Machine, monkey
 
 
 def test_an_upper_of_unknown_origin_is_made_fit_too(machine: Machine) -> None:
-    """From before there was a stamp, or copied from another device."""
+    """From before there was such a note, or copied from another device."""
     (machine.backing / "upper").mkdir()
     (machine.backing / "upper/file").write_text("kept")
     os.setxattr(machine.backing / "upper/file", "trusted.overlay.origin", b"x")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an image's files are, as text: the same for the same thing, and another for whatever a user can change."""
+"""Descriptions of an image's files: the same for the same thing, and another for whatever a user can change."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ def backing(tmp_path: Path) -> Path:
 
 
 def write(image: Path, backing: Path, identity: str = IDENTITY) -> None:
-    """As the process does that prepare leaves behind: the image is where it stands."""
+    """As prepare's background process does, whose working directory is the image's."""
     before = Path.cwd()
     os.chdir(image)
     try:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whatever stands at a name in the backing directory: nothing else is touched, nothing waits, and somebody is told.
+"""Whatever has a name in the backing directory: nothing else is touched, nothing waits, and it is reported.
 
 A part of all combinations; `MATRIX=all pytest tests/prepare/test_matrix.py` tries every one (some minutes).
 """
@@ -48,7 +48,7 @@ SECONDS = 20
 
 
 class Disk:
-    """A disk that was booted from, a file and a directory that are none of its business, and the image."""
+    """A disk that was booted from, a file and a directory outside of it, and the image."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
@@ -58,7 +58,7 @@ class Disk:
         self.backing.mkdir(parents=True)
 
     def boot(self, version: int, *words: str) -> int:
-        """The status of prepare in a child process; 124 where it takes longer than SECONDS."""
+        """The status of prepare in a child process; 124 if it takes longer than SECONDS."""
         pid = os.fork()
         if pid == 0:
             self._become_prepare(version, *words)
@@ -81,7 +81,7 @@ class Disk:
             posix.sync = posix.fsync = _skip  # type: ignore[assignment]
             identity.identify = lambda _where: f"IMAGE_VERSION={version}\n"  # type: ignore[assignment,misc]
             fitness.find_mounted = lambda _mount, _mountinfo="": Mounted(str(self.backing), "ext4", "rw")  # type: ignore[assignment]
-            if not version % 2:  # the other half tries the disk, which costs two mounts
+            if not version % 2:  # the others probe the disk, which costs two mounts
                 fitness.probe = _skip  # type: ignore[assignment]
             main._mount_fallback = self._replace_disk  # type: ignore[assignment]
             words = tuple(word.replace("PATH", f"{self.where}/lib/docker") for word in words)
@@ -194,7 +194,7 @@ def test_nothing_else_is_touched_and_nothing_waits(
         at = disk.backing / "direct" / backing_name(f"{disk.where}/lib/docker")
         assert at.is_dir()
         assert not at.is_symlink()
-    # What was ours to remove without a word is what we make half written; the rest is put aside, and said.
+    # Only half-written files of ours may be removed without a word; anything else is put aside, and reported.
     gone = not os.path.lexists(path) or path.lstat().st_ino != inode
     if gone and name in (*STATES, "upper", "work", "lower", "direct", "direct/NAME") and kind not in ("file", "closed"):
         assert "refused" in said or "reset as asked" in said or "put aside" in said or "layer is empty" in said, said

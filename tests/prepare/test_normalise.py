@@ -51,7 +51,7 @@ def test_references_go_and_marks_stay(layers: Path) -> None:
     inside = [path for path in marked if path.is_relative_to(upper)]
     assert count == len(inside) * len(STALE)
     for path in inside:
-        # What is empty refers to nothing, and has the kernel look for whiteouts.
+        # An empty origin refers to nothing, and makes the kernel look for whiteouts.
         origin = {ORIGIN} if path.is_dir() and not path.is_symlink() else set()
         assert _names(path) & set(STALE) == origin, path
         assert not origin or os.getxattr(path, ORIGIN) == b""
@@ -62,7 +62,7 @@ def test_references_go_and_marks_stay(layers: Path) -> None:
 
 
 def test_a_directory_with_whiteouts_is_looked_through_for_them(layers: Path) -> None:
-    """Else the kernel lists them, as names that don't exist, where the new image has no such directory."""
+    """Otherwise the kernel lists them, as names that don't exist, if the new image has no such directory."""
     normalise(hold(layers / "upper"), hold(layers / "work"))
     assert os.getxattr(layers / "upper/a", ORIGIN) == b""
     assert ORIGIN not in os.listxattr(layers / "upper/a/b")

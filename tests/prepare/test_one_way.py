@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""There is one way to touch a backing directory: folder.py and tree.py. Read from the source of all others.
+"""There is one way to touch a backing directory: folder.py and tree.py. Checked in the source of all other modules.
 
-Each other call that takes a path stands in the table below, with whose path that is. What is below a backing directory
-is in nobody's hands but a Folder's, so none of these may be made of one: that is looked for as well.
+Each other call that takes a path is in the table below, with whose path that is. Only a Folder may touch what is below
+a backing directory, so none of these paths may be made of one: that is checked as well.
 """
 
 import ast
@@ -86,7 +86,7 @@ def _find_calls(file: str, function: ast.FunctionDef) -> "list[str]":
         words = " ".join(ast.unparse(argument) for argument in node.args)
         below = any(word in words for word in ("backing", "upper", "work", "lower", "trash"))
         if name == "open_top":
-            # Only what is mounted, and by that its own root.
+            # Only a mount point, and by that the root of what is mounted.
             if (file, function.name) not in OPENED:
                 found.append(f"{name}({words})")
         elif below or (file, function.name) not in SINGLE:
@@ -94,7 +94,7 @@ def _find_calls(file: str, function: ast.FunctionDef) -> "list[str]":
     return found
 
 
-# Who opens a directory by its path: what it is, and why that can't be bent.
+# Functions that open a directory by its path: which one, and why nobody can make that path lead elsewhere.
 OPENED = {
     ("layers.py", "open_backing"): "the mount point, which lies in /run",
     ("factoryreset.py", "stage_all"): "the backing directory by its name in /run, which prepare has made or found",

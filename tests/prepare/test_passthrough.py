@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Directories that are passed through: what they are filled with, once, and that nothing of the user's is lost."""
+"""Directories that are passed through: what they are filled with, once, and that no data of the user is lost."""
 
 import os
 import posix
@@ -193,7 +193,7 @@ def test_odd_names(name: str, device: Device) -> None:
 def test_somebody_else_s_thing_in_the_place_of_a_directory_is_put_aside(
     state: str, what: str, device: Device, tmp_path: Path
 ) -> None:
-    """A link would lead out of the disk: what is there would lose its marks, or get the image's files."""
+    """A link would lead off the disk: what is there would lose its marks, or get the image's files."""
     victim = fill(tmp_path, "victim/dir/ opaque", "victim/file") / "victim"
     before = read_tree(victim)
     fill(device.path, "image")
@@ -264,7 +264,7 @@ def test_what_was_not_synced_before_a_power_cut_is_made_again(way: str, mine: bo
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("passed", [True, False])
 def test_after_a_cut_and_back_on_the_other_image_it_is_no_mixture(way: str, passed: bool, tmp_path: Path) -> None:
-    """`passed`: the other image has Passthrough= as well, else the user's files are there or it is said where."""
+    """`passed`: the other image has Passthrough= as well; else the user's files are there, or a message says where."""
     after, done = 0, False
     while not done:
         device = Device(tmp_path / str(after))

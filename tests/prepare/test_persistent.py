@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""An upper layer that outlives the boot: the whole way of an update, also cut off at each call and done again."""
+"""An upper layer that outlives the boot: a whole update, also interrupted at each call and done again."""
 
 import os
 import shutil
@@ -77,7 +77,7 @@ def test_an_update_does_what_the_policy_says(policy: str, device: Device, capsys
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_on_a_guess_nothing_is_dropped(policy: str, device: Device, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where a root lies on no disk of its own, and nothing names it, nobody knows whether it is another one."""
+    """If a root is not on a disk of its own, and nothing names it, nobody knows whether it is another one."""
     before = {path.relative_to(device.upper).as_posix() for path in device.upper.rglob("*") if not path.is_dir()}
     device.update()
     Device.identity = "on=overlay\n"
@@ -231,7 +231,7 @@ def test_files_that_an_image_no_longer_passes_through_are_told(
 def test_a_work_directory_that_can_not_be_used(
     fallback: str, device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory takes its place where the owner said nofail; else what was written can be read, at least."""
+    """Memory takes its place if the owner said nofail; else what was written can at least be read."""
 
     def refuse(_backing: str) -> None:
         raise Unusable("work can't be used")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A reset on the way of a boot: as staged by the operator or asked for by systemd, and safe against power cuts."""
+"""A reset during a boot: as staged by the operator or asked for by systemd, and safe against power cuts."""
 
 import os
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_a_staged_reset_cut_off_at_any_call_comes_to_the_same(kind: str, updated
 
     def look() -> object:
         assert not (made[-1].backing / "reset").exists(), "it is done once"
-        # Whether a new upper layer was noted by a name list of the image is no matter of the user's.
+        # To the user it does not matter whether the image's names were noted for a new upper layer.
         return {name: what for name, what in made[-1].layers().items() if name != "work"}
 
     assert cut_everywhere(prepare, look) > 5

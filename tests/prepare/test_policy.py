@@ -212,7 +212,7 @@ def test_links_are_not_followed(update: Update, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["prune", "refresh"])
 def test_a_tree_deeper_than_any_path_hinders_nothing_else(word: str, update: Update) -> None:
-    """Everybody can make one in /var/tmp."""
+    """Anybody can make one in /var/tmp."""
     names = [f"{letter}/file" for letter in "abcdyz"]
     update.note_image(*names)
     update.copy_up(*names)
@@ -315,7 +315,7 @@ LABEL = "security.selinux"
 
 @pytest.fixture
 def selinux(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that gives out labels to nobody, as selinux_inode_removexattr() does (Linux 6.12)."""
+    """A kernel that lets nobody remove labels, as selinux_inode_removexattr() does (Linux 6.12)."""
     removexattr = posix.removexattr
 
     def refuse(path: str, name: str, **others: bool) -> None:

@@ -59,7 +59,7 @@ ID = 'xfs_io -c "chproj 42" upper; xfs_io -c "chattr +P" upper'
     [
         (":", False, "written"),
         (ID, True, "refused"),
-        # Without being handed on the ID is nobody's concern.
+        # An ID that is not inherited does not matter.
         ('xfs_io -c "chproj 42" upper', False, "written"),
         ('xfs_io -c "chproj 42" work; xfs_io -c "chattr +P" work', False, "written"),
         (f"{ID}; chattr +P -p 42 work", False, "written"),

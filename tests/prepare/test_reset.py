@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A reset, whole or but for what is kept: what goes, what stays, and that a power cut leaves nothing half."""
+"""A reset, of everything or except for what is kept: what goes, what stays, and that power cuts do no harm."""
 
 import os
 import posix
@@ -182,7 +182,7 @@ def test_cut_off_at_any_call_a_whole_reset_leaves_an_old_layer_or_none(tmp_path:
         if cut_off(device.reset, after):
             break
         assert not device.upper.exists() or set(os.listdir(device.upper / "lib")) == {"mine", "more"}
-        # A layer that is gone is never taken for one that fits the image.
+        # A layer that is gone is never mistaken for one that fits the image.
         assert device.upper.exists() or not stamp.is_current(hold(device.backing), IMAGE)
         after += 1
     assert after >= 5

@@ -42,7 +42,7 @@ PATHS = [
     (["lib/ opaque", "lib/app/mine=mine"], "lib/app/conf",
      {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/app/mine": "mine", "lib/other/file": ""}),
     (["lib/ opaque"], "lib/app", {"lib/app/conf": "lib/app/conf", "lib/other/file": ""}),
-    # The same, and directories in it go on hiding what was removed with the rest; also in what else is kept of it.
+    # The same, and directories in it go on hiding what was removed with the rest, as does whatever else is kept of it.
     (["lib/ opaque", "lib/app/mine=mine"], "lib/other", {"lib/app/conf": "", "lib/app/data": "",
      "lib/app/mine": "mine", "lib/other/file": "lib/other/file"}),
     (["lib/ opaque", "lib/app/mine=mine", "lib/other/own/x=mine"], "lib/app/conf",

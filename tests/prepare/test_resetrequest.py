@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an operator asks to be reset: the text of a request, and what its globs match."""
+"""Requests to reset something: their text, and what their globs match."""
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ def test_a_request_is_read(text: str, expected: object) -> None:
     "\0\0\0\0", "path /var/../etc", "path /var/./a", "path /var//a", "path /var/a\0b", "keep /var/../etc",
 ])  # fmt: skip
 def test_with_one_line_that_is_not_understood_nothing_is_asked_for(line: str) -> None:
-    """A file of zeros, as a power cut may leave one, is such a line too; a path that leads elsewhere is as well."""
+    """A file of zeros, as a power cut may leave it, is such a line too, and so is a path that leads elsewhere."""
     with pytest.raises(ValueError, match=r"^\"|NUL|component|path"):
         parse(f"all\n{line}\npath /var/b\n")
 
@@ -81,7 +81,7 @@ GLOBS = [
 @pytest.mark.parametrize(("path", "glob", "kept", "held"), GLOBS)
 def test_globs(path: str, glob: str, kept: bool, held: bool) -> None:
     assert is_kept(path, (glob,)) is kept
-    # Where all of it is kept nobody asks what is in it.
+    # If all of it is kept, what is in it does not matter.
     assert kept or may_hold_kept(path, (glob,)) is held
 
 
@@ -94,7 +94,7 @@ def test_one_of_several_globs_is_enough() -> None:
 
 @given(PATHS, PATHS)
 def test_what_is_kept_is_looked_for(parts: "list[str]", glob: "list[str]") -> None:
-    """A directory that holds a kept path is never taken for one that can't."""
+    """A directory that holds a kept path is never mistaken for one that can't."""
     path, pattern = "/" + "/".join(parts), ("/" + "/".join(glob),)
     if is_kept(path, pattern):
         above = ["/" + "/".join(parts[:end]) for end in range(1, len(parts))]
@@ -102,7 +102,7 @@ def test_what_is_kept_is_looked_for(parts: "list[str]", glob: "list[str]") -> No
 
 
 def test_what_is_to_be_kept_is_bounded() -> None:
-    """Each glob is tried for each name of the upper layer, and the disk may be anybody's."""
+    """Each glob is matched against each name of the upper layer, and anybody may have written the disk."""
     most = "".join(f"keep /var/{number}\n" for number in range(100))
     assert len(parse(most).keep) == 100
     with pytest.raises(ValueError, match="more than 100 globs"):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which image an upper layer belongs to: that the note survives being written."""
+"""The note of the image that an upper layer belongs to: it survives being written."""
 
 import os
 import posix

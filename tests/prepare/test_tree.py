@@ -23,7 +23,7 @@ pytestmark = [
 
 
 class Seen:
-    """What a walk came by, in its order."""
+    """What a walk has come across, in its order."""
 
     def __init__(self, top: Path) -> None:
         self.entries: list[str] = []
@@ -62,7 +62,7 @@ def test_many_beside_each_other(width: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [3, 70])
 def test_wide_and_deep_at_once(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Levels whose descriptors were given back go on where they were."""
+    """Levels whose descriptors were closed go on where they were."""
     monkeypatch.setattr(tree, "_OPEN", 4)
     for number in range(width):
         (tmp_path / f"x/{number}").mkdir(parents=True)

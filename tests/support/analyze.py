@@ -12,7 +12,7 @@ from product import ENVIRON
 
 
 def verify(units: Path) -> "list[str]":
-    """The complaints of systemd-analyze about the units in the directory, not about others that they pull in."""
+    """What systemd-analyze complains about in the units of the directory, without others that they pull in."""
     tool = shutil.which("systemd-analyze")
     if not tool:
         pytest.skip("systemd-analyze is not installed")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Builds the image of a case of overlayctl check: one that nothing is wrong with, and the case's tree over it.
+"""Builds the image of a case of overlayctl check: a faultless one, with the case's tree laid over it.
 
 A case is a directory in tests/overlayctl/check/cases: README (one line), root/ and layout as fakeroot.py has them,
 `options` (the words of the command line, {root} is the tree), `expected`. In `expected`, 3.X is the version of Python
@@ -19,7 +19,7 @@ import fakeroot
 CASES = Path(__file__).resolve().parents[1] / "overlayctl/check/cases"
 NAMES = sorted(path.name for path in CASES.iterdir() if path.name[0].isdigit())
 
-# What a good image has beside the product; a line is a file, what is before the blank its mode.
+# What a good image has besides the product.
 _PROGRAMS = ("mount", "umount", "mkdir", "chown", "chmod", "modprobe", "test", "touch", "true", "mv", "rm", "cat")
 _MODULES = (
     "encodings/__init__", "encodings/aliases", "encodings/utf_8", "codecs", "io", "abc", "argparse", "tarfile",
@@ -56,8 +56,8 @@ def build_good(image: Path, common: Path) -> str:
 
 
 def build(name: str, common: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> "list[str]":
-    """Make the tree of the case `name` at `root`; the words to check it with."""
-    # Its own idea of what all machines have.
+    """Make the tree of the case `name` at `root`. Returns the words to check it with."""
+    # These cases have a common tree of their own.
     monkeypatch.setattr(fakeroot, "CASES", common.parent)
     fakeroot.build(CASES / name, root)
     options = CASES / name / "options"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a unit of ours runs, read as PID 1 and then a shell read it."""
+"""The commands that a unit of ours runs, parsed as PID 1 and then a shell parse them."""
 
 import re
 import shlex
@@ -10,14 +10,14 @@ _BOOST = "{ echo -20 >/proc/self/autogroup; } 2>/dev/null; "
 _BETWEEN = re.compile("; | && ")
 # What keeps PID 1 from starting it again once something has failed.
 _FAILED = re.compile(r" \|\| { : >/run/systemd/generator/[^ ]+-overlay\.failed; exit 1; }$")
-# What looks for another mount than planned, and leaves all to prepare then.
+# What checks for another mount than planned, and leaves everything to prepare then.
 _LOOK = re.compile(r"while read .* = tmpfs \] \|\| exec [^;]*; ")
 
 
 def read_commands(text: str) -> "list[list[str]]":
     """The words of each command that the service `text` starts, whether PID 1 starts it or a shell does.
 
-    A command whose end does not matter has "-" for its first word.
+    A command whose exit status does not matter has "-" for its first word.
     """
     found = []
     for line in text.splitlines():

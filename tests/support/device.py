@@ -20,7 +20,7 @@ needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 
 
 def install(image: Path, target: Path) -> Path:
-    """`image` with overlayctl in it, also where `make install` doesn't bring that."""
+    """`image` with overlayctl in it, even if `make install` does not install that."""
     shutil.copytree(image, target, symlinks=True, dirs_exist_ok=True)
     library = target / "usr/lib/overlay-generator"
     if not (library / "overlayctl").is_dir():
@@ -58,7 +58,7 @@ class Device:
         self.fstab(FSTAB)
 
     def boot(self, script: str, disk: "bool | None" = None, status: int = 0, before: str = "") -> str:
-        """Boot, run the shell `script` on the device, and what it printed. `disk`: it is there.
+        """Boot, and run the shell `script` on the device. Returns what it printed. `disk`: the disk is there.
 
         `before` runs in the machine's namespace before anything is mounted.
         """

@@ -11,7 +11,7 @@ with no knowledge of overlayfs:
 - without following moves, its changes are exactly the differences of the two views, in the same order;
 - following them, its changes made to the image give the mounted view;
 - the image with what export writes laid over it is the mounted view, with its hard links;
-- what it calls equal lies in the upper layer, shows no difference, and nothing else there does so.
+- what it calls equal is in the upper layer and shows no difference, and nothing else there is so.
 
 Prints the number of histories, of those that differ, and of all changes seen, by kind; what differs goes to stderr.
 """
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def check_history(top: Path, number: int, kinds: "Counter[str]") -> "list[str]":
-    """What is wrong with the history `number`, told on stderr."""
+    """What is wrong with the history `number`, which is also written to stderr."""
     chance = random.Random(number)
     overlay = Overlay(top, chance)
     with make_image(overlay, chance):
@@ -143,7 +143,7 @@ def compare_export(overlay: Overlay, seen: View) -> "list[str]":
     script = "cd $0 && xargs -0 rm -rf -- <$2 && tar -xpf $1 --xattrs --xattrs-include='*' --warning=no-unknown-keyword"
     run("sh", "-c", script, tree, tar, deletions)
     found, expected = read_tree(tree), {p: what for p, what in seen.items() if what["type"] != stat.S_IFSOCK}
-    # What unpacking a tar can't do, export says: to take an attribute from a directory.
+    # Unpacking a tar can't remove an attribute from a directory, and export says so.
     lost = False
     for path, what in expected.items():
         if what["type"] == stat.S_IFDIR and path in found and found[path]["type"] == stat.S_IFDIR:

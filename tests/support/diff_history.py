@@ -66,7 +66,7 @@ def is_file(path: Path) -> bool:
 
 def write(path: Path, _other: Path, chance: random.Random) -> None:
     if path.exists() and not path.is_file():
-        return  # to open a FIFO would take for ever
+        return  # opening a FIFO would take for ever
     # Few texts, so that many files are of the same size, and some of the same content.
     path.write_text(chance.choice(["", "one", "two", "three", "x" * 5000]))
 
@@ -169,7 +169,7 @@ def replace_by_copy(_path: Path, other: Path, chance: random.Random) -> None:
         scratch.rename(other)
 
 
-# What users do most stands twice.
+# What users do most is there twice.
 ACTIONS: "tuple[Callable[[Path, Path, random.Random], None], ...]" = (
     write, write, overwrite, append, make_directory, make_directory, make_directory, remove, remove,
     rename, rename, rename, rename_over, exchange, link, link, link, link, link_symbolically, chmod, chown, touch,

@@ -21,7 +21,7 @@ def build(case: Path, root: Path) -> None:
     if (case / "root").is_dir():
         shutil.copytree(case / "root", root, symlinks=True, dirs_exist_ok=True)
     for path in (root, *root.rglob("*")):
-        # Whatever umask the checkout was made with.
+        # Independent of the umask that the checkout was made with.
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
     if (case / "layout").exists():

@@ -100,7 +100,7 @@ def _read_mounts(directory: Path) -> "dict[str, Mount]":
     found = {}
     for unit in directory.glob("*.mount"):
         values = _read_unit(unit)
-        # PID 1 refuses what is not so.
+        # PID 1 refuses a path that is not normalised.
         where = normalise(values.get("Where", ""))
         if where and mount_unit(where) == unit.name:
             started = hooks.get(unit.name, []) + hooks.get(unit.name[: -len("mount")] + "automount", [])

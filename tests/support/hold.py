@@ -8,5 +8,5 @@ from overlay_prepare.folder import Folder, open_top
 
 
 def hold(path: "str | Path", told: "list[str] | None" = None) -> Folder:
-    """The directory `path`, open until it is dropped; what it tells is added to `told`."""
+    """The directory `path`, open until it is dropped; what it reports is added to `told`."""
     return open_top(str(path), (told if told is not None else []).append)

@@ -6,10 +6,10 @@
 
 Each history: two random images that share most of their names and many inode numbers, a user who works in the overlay
 over the first, and then the overlay over the second and, half of the times, over the first again, prepared as at a
-boot. What it shows is compared with a merge made here of the trees and of the marks in the upper layer alone, with no
-help of the kernel. KIND is a file system and how its UUID comes about, then perhaps a colon and the policy for
-updates. With `keep-references` the upper layer is not normalised: the differences are then the proof that this test
-notices them. Prints the number of histories and of those that differ; raises what went wrong.
+boot. What it shows is compared with a merge made here from the trees and the marks in the upper layer alone, without
+the help of the kernel. KIND is a file system and how its UUID comes about, then perhaps a colon and the policy for
+updates. With `keep-references` the upper layer is not normalised: the differences then prove that this test notices
+them. Prints the number of histories and of those that differ; raises what went wrong.
 """
 
 import os
@@ -39,7 +39,7 @@ MAKE = {
     "ext4-random": "mkfs.ext4 -q -F -m 0 -d {tree} {image} 2M",
     "ext4-fixed": f"mkfs.ext4 -q -F -m 0 -U {UUID} -d {{tree}} {{image}} 2M",
 }
-# What a user does most stands twice.
+# What a user does most is there twice.
 ACTIONS = (
     "write", "write", "append", "mkdir", "remove", "rename", "link", "symlink", "chmod", "open", "rewrite", "remake",
 )  # fmt: skip
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def keep_references(request: Request, backing: Folder, image: str) -> None:
-    """In place of what makes the upper layer fit for `image`."""
+    """Takes the place of the function that makes the upper layer fit for `image`."""
     del image
     make_layers(request, backing)
 
@@ -76,7 +76,7 @@ def run(*command: object) -> None:
 
 
 def run_history(top: Path, kind: str, policy: str, chance: random.Random, number: int) -> bool:
-    """True if the view over the second image is the merge of the layers, else it is told on stderr."""
+    """True if the view over the second image is the merge of the layers; differences are written to stderr."""
     for name in ("a", "b", "at", "base"):
         shutil.rmtree(top / name, ignore_errors=True)
         (top / name).mkdir()
@@ -84,7 +84,7 @@ def run_history(top: Path, kind: str, policy: str, chance: random.Random, number
     shutil.copytree(top / "a", top / "b", symlinks=True, dirs_exist_ok=True)
     for _ in range(chance.randint(1, 12)):
         change(top / "b", chance, "b")
-    # An image that is the same to the last bit is none to follow.
+    # An image that is the same to the last bit would not be another one.
     (top / "b/version").write_text(f"{chance.random()}")
     with_image(top, kind, policy, "a", lambda: work(top, chance))
     seen = [read_tree(top / "a")]
@@ -152,7 +152,7 @@ def directories(top: Path) -> "list[Path]":
 
 
 def things(top: Path) -> "list[Path]":
-    # Not rglob(): it ends at the first name that can't be looked at.
+    # Not rglob(), which ends at the first name that can't be looked at.
     found = [Path(at, name) for at, inner, files in os.walk(top) for name in (*inner, *files)]
     return [path for path in sorted(found) if "lost+found" not in path.parts]
 
@@ -253,7 +253,7 @@ def read_upper(top: Path) -> View:
 def merge(upper: View, lower: View, seen: "list[View]") -> View:
     """What an overlay of the two has to show.
 
-    As overlayfs.rst of the kernel has it, but that an opaque directory, and those of the upper layer in it, hide what
+    As in the kernel's overlayfs.rst, except that an opaque directory, and those of the upper layer in it, hide what
     images that were `seen` before had there, and not what is new.
     """
     merged: View = {}
@@ -262,7 +262,7 @@ def merge(upper: View, lower: View, seen: "list[View]") -> View:
 
 
 def prune(upper: View, lower: View) -> View:
-    """What the policy leaves of an upper layer: what hides nothing of the image."""
+    """What the policy prune leaves of an upper layer: what hides nothing of the image."""
     left: View = {}
     for path, what in sorted(upper.items()):
         above = [path[:end] for end, character in enumerate(path) if character == "/"]
@@ -278,7 +278,7 @@ def prune(upper: View, lower: View) -> View:
 
 
 def refresh(upper: View, old: View, lower: View) -> View:
-    """What the policy leaves of an upper layer: what is not as the image before had it."""
+    """What the policy refresh leaves of an upper layer: what is not as the previous image had it."""
     left = dict(upper)
     for path, what in sorted(upper.items(), reverse=True):
         tops = [path[:end] for end, character in enumerate(path) if character == "/"]
@@ -300,7 +300,7 @@ def merge_directory(
     merged: View, upper: View, lower: View, seen: "list[View]", directory: str, hides: bool, visible: bool
 ) -> None:
     """Add what `directory` shows; `visible`: the image has it, and nothing above hides it."""
-    # A directory hides nothing of an image in which it was none.
+    # A directory hides nothing of an image that had no such directory.
     known = {name for view in seen for name in list_names(view, directory)}
     below = list_names(lower, directory) if visible else set()
     for name in list_names(upper, directory) | below:

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Cuts a step off as powercut.py does, on a disk that has lost what nobody had brought there.
+"""Cuts a step off as powercut.py does, on a disk that has lost what was not synced.
 
-Two ways in which file systems do so, each seen on one: `data`: a file that was written and not synced is empty, while
-its name is there (ext4, xfs, f2fs). `names`: what was made, moved, removed or marked is as before, but for what lies
-in a directory that was synced itself since (btrfs).
+Two ways in which file systems lose it, each seen on one: `data`: a file that was written and not synced is empty, while
+its name is there (ext4, xfs, f2fs). `names`: what was made, moved, removed or marked is as before, except in a
+directory that was synced itself since (btrfs).
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def cut_off_lossy(step: "Callable[[], object]", after: int, way: str, room: Path
             disk = _Disk(after, way, room)
             disk.watch()
             step()
-            # Right behind it as well.
+            # Right after it as well.
             status = CUT if disk.cut_here() else 0
         finally:
             os._exit(status)
@@ -83,7 +83,7 @@ class _Disk:
                 os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
             return
         for _, undo in reversed(self.changes):
-            # An error: of something that is gone itself, or in what was not lost.
+            # An error: something that is gone itself, or is in what was not lost.
             with contextlib.suppress(OSError):
                 undo()
 

@@ -6,8 +6,8 @@
 
 ROOT is a machine's tree, UNITS the generator's output for it (normal/ and late/), IMAGE what `make install` put
 into a DESTDIR, CHECK a shell script's text: it runs in ROOT when everything is mounted, and its exit status is
-ours. What is run are the ExecStart= lines and the mount units' own settings, in the order that their dependencies
-ask for. Nothing of systemd is started.
+ours. The ExecStart= lines and the mount units' settings are carried out in the order of their dependencies. systemd
+is not run.
 """
 
 import os
@@ -39,7 +39,7 @@ def main() -> int:
     (root / "usr").mkdir(exist_ok=True)
     run("mount", "-t", "overlay", "-o", f"lowerdir={image}/usr:/usr", "usr", root / "usr")
     files = (path for path in units.rglob("*") if path.is_file() and not path.parent.name.endswith(".d"))
-    # But for those that are there to fail.
+    # Except for those that are there to fail.
     files = (path for path in files if not path.name.startswith("overlay-"))
     loaded = {path.name: read_unit(path) for path in files}
     os.chroot(root)

@@ -8,7 +8,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 
 def parse(text: str) -> "list[Metric]":
-    """The families of `text`. Raises ValueError where that is no OpenMetrics."""
+    """The families of `text`. Raises ValueError if that is not OpenMetrics."""
     return list(openmetrics.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
 
 

@@ -83,7 +83,7 @@ class Device:
 
 
 def pretend(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let images be told apart by name, and no overlay be made to try a disk."""
+    """Let images be told apart by name, and no overlay be mounted to probe a disk."""
     Device.identity = OLD
     monkeypatch.setattr(identity, "identify", lambda _where: Device.identity)
     monkeypatch.setattr(fitness, "probe", lambda *_arguments: None)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Overlays as decide() plans them, and the units that become of them, for the tests of render."""
+"""Overlays as decide() plans them, and the units made of them, for the tests of render."""
 
 from overlay_generator.model import Backing, Directory, OverlayMount, Plan, UnitFile
 from overlay_generator.names import backing_name, backing_path

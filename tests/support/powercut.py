@@ -3,14 +3,14 @@
 """Cuts a step off at each of its calls, as a loss of power does, and lets it be done again.
 
 The step runs in a child process, which ends without a word before the call: nothing that the step would do on an error
-is done. What it would have written last is written by half.
+is done. What it would have written last is half written.
 """
 
 import os
 import posix
 from collections.abc import Callable
 
-# What changes something on a disk. What only brings it there is counted too: before and after differ in a real cut.
+# Calls that change something on a disk. Those that only flush it count too: before and after differ in a real cut.
 CHANGING = (
     "mkdir", "rmdir", "mknod", "rename", "unlink", "link", "symlink", "open", "write", "ftruncate", "sendfile", "fsync",
     "setxattr", "removexattr", "chown", "chmod", "utime", "sync",
@@ -40,7 +40,7 @@ def finish(pid: int) -> bool:
 
 
 def _count(after: int) -> None:
-    """Let this process end at its call number `after`, from 0. Nothing is brought to the disk: it takes long."""
+    """Let this process end at its call number `after`, from 0. Nothing is flushed to the disk, which takes long."""
     calls = 0
 
     def counted(name: str, call: "Callable[..., object]") -> "Callable[..., object]":
@@ -68,7 +68,7 @@ def cut_everywhere(
     look: "Callable[[], object]",
     cut: "Callable[[Callable[[], object], int], bool] | None" = None,
 ) -> int:
-    """Cut a step off at each of its calls, do it again to the end, and look; the number of calls that it makes.
+    """Cut a step off at each of its calls, do it again to the end, and compare. Returns the number of its calls.
 
     `prepare` makes everything anew and returns the step. Each result has to be that of a step that was not cut off.
     `cut` does so in another way than cut_off().

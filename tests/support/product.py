@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The product that is tested: where it lies, how it is run, and what a test waits for or can't have here."""
+"""The product that is tested: where it is, how it is run, what a test waits for, and what this machine can't do."""
 
 import subprocess
 import time

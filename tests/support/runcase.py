@@ -12,7 +12,7 @@ CASES = sorted(path for path in fakeroot.CASES.iterdir() if path.name[0].isdigit
 
 
 def read(path: Path) -> str:
-    """The text of a file that a case may have, "" where it has not."""
+    """The text of a file that a case may have, "" if it does not have it."""
     return path.read_text() if path.exists() else ""
 
 

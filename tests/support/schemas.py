@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The installed JSON schemas as tests hold output against them: a name that they don't have is a mistake there."""
+"""The installed JSON schemas, as tests compare output with them: there a name that they don't have is a mistake."""
 
 import json
 from functools import lru_cache
@@ -20,7 +20,7 @@ def load(name: str) -> "dict[str, Any]":
 
 
 def validate(name: str, document: object) -> None:
-    """Fail the test where `document` is not as the schema of the verb `name` has it, or has more than that."""
+    """Fail the test if `document` does not fit the schema of the verb `name`, or has more than that."""
     errors = [f"{error.json_path}: {error.message}" for error in _make_strict(name).iter_errors(document)]
     assert errors == []
 

@@ -6,8 +6,8 @@
 
 ROOT is an image's tree with rendered units, TOOLS a directory of commands that go before the machine's, CMDLINE the
 kernel command line, CHECK a shell script that runs in ROOT when all is done. With BETWEEN, a script too, the units are
-stopped then, that runs, and they are started again, as somebody may do on a running machine. Much of the work is that
-of mountns.py; the conditions are those that only static units have.
+then stopped, BETWEEN runs, and they are started again, as somebody may do on a running machine. mountns.py does much of
+the work; the conditions here are those that only static units have.
 """
 
 import os
@@ -26,7 +26,7 @@ def main() -> int:
     root, tools = Path(sys.argv[1]), Path(sys.argv[2])
     words = shlex.split(sys.argv[3])
     units = root / "usr/lib/systemd/system"
-    # But for those that are there to fail.
+    # Except for those that are there to fail.
     files = (path for path in units.glob("*.*") if path.is_file() and not path.name.startswith("overlay-"))
     loaded = {path.name: read_unit(path) for path in files}
     run("mount", "--bind", root, root)

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A user who renames while root reads: pairs of names in a layer that are exchanged in a loop by another process.
+"""A user who renames while root reads: a process that exchanges pairs of names in a layer, again and again.
 
     python3 swapper.py DIRECTORY OUTSIDE COUNT
 
 OUTSIDE has a file `secret` and a directory `secrets` with `f` in it. The file COUNT, of 8 bytes, has the number of
-exchanges until now. In DIRECTORY: files and directories that become
-links to those, FIFOs, other files, and back. Says "ready" when all of it is there, then exchanges until it is killed.
+exchanges so far. In DIRECTORY there are files and directories that become links to those, FIFOs, other files, and back.
+Says "ready" when all of it is there, then exchanges until it is killed.
 """
 
 import ctypes

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What systemd makes of a machine's units when it boots: the cycles that it finds in them, and what it starts.
+"""What systemd makes of a machine's units when it boots: the cycles that it finds in them, and what it would start.
 
-The machine is a tree with our units, made by the caller in UNITS of it. systemd, its generators for fstab and crypttab
-and all its units are those of a /usr: of this machine, or of a tree of another release. Nothing is started.
+The machine is a tree with our units, made by the caller in its UNITS. systemd, its generators for fstab and crypttab
+and all its units come from a /usr: that of this machine, or of a tree of another release. Nothing is started.
 """
 
 import subprocess
@@ -40,7 +40,7 @@ _ENVIRON = {
 
 
 def prepare_root(root: Path) -> "tuple[Path, Path, Path]":
-    """Make the tree at `root` fit for find_cycles(); where the units go: those of normal, early and late."""
+    """Make the tree at `root` fit for find_cycles(). Returns where the units go: normal, early and late."""
     for name in ("usr", "proc", "sys", "dev", "run", "etc", "tmp"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "sbin", "lib", "lib64"):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Makes small trees of files and layers, and says all of them that overlayfs tells apart."""
+"""Makes small trees of files and layers, and describes everything in them that overlayfs tells apart."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def read_tree(top: Path) -> Tree:
-    """All below `top`, by relative paths: what overlayfs tells apart, and who owns it."""
+    """All that is below `top`, by relative paths: what overlayfs tells apart, and who owns it."""
     return {path.relative_to(top).as_posix(): describe(path) for path in sorted(top.rglob("*"))}
 
 
@@ -66,7 +66,7 @@ def describe(path: Path) -> "tuple[object, ...]":
 
 
 def dig(top: Path, depth: int, name: str = "d" * 100) -> None:
-    """Make a tree of `depth` directories below `top`, step by step, which no path could reach."""
+    """Make a tree of `depth` directories below `top`, level by level, too deep for any path to reach."""
     at = os.open(top, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir(name, dir_fd=at)

@@ -36,9 +36,9 @@ synced_number() {
     echo "${found:-0}"
 }
 
-# The machine is cut off in the middle of this: files are made, changed, renamed and removed, and each number is told to
-# the host once all of that number's work is on the disk. write-until-cut:DEVICE: that is a disk in the place of a NAND,
-# which has no cache, as the kernel's block2mtd has.
+# The power is cut in the middle of this: files are made, changed, renamed and removed, and the host is told each number
+# once all of its work is on the disk. write-until-cut:DEVICE: that disk is in the place of a NAND, which has no cache,
+# as the kernel's block2mtd has.
 check_write_until_cut() {
     work=/var/lib/cut
     mkdir -p $work
@@ -52,7 +52,7 @@ check_write_until_cut() {
         echo "$number" >> /var/foo/bar
         sync "$work" /var/foo/bar "$work/$number" ${1:+"$1"}
         echo "info kept-synced $number" >&3
-        # Work that nobody waits for: the cut is to find something half done.
+        # Work that nobody waits for, so that the cut finds something half done.
         seq 1 30000 > "$work/unsynced-$number"
         rm -f "$work/unsynced-$((number - 3))"
     done
@@ -95,8 +95,8 @@ check_nothing_synced_is_lost() {
     echo "info verified $synced" >&3
 }
 
-# stage-reset: what the next boot has to take away and what it has to keep. The request first: whenever the power goes,
-# all that is to be reset has been asked for.
+# stage-reset: what the next boot has to remove and what it has to keep. The request comes first: whenever the power
+# goes, all that is to be reset has been asked for.
 check_stage_reset() {
     scratch=/var/lib/scratch
     mkdir -p $scratch
@@ -112,7 +112,7 @@ check_stage_reset() {
     seq 1 200 | sed "s|^|$scratch/junk/|" | xargs touch
 }
 
-# A boot that comes so far has done what was asked of it, also where the one before was cut off while doing it.
+# A boot that comes so far has done what was asked of it, even if the one before was cut off while doing it.
 check_staged_reset_is_done() {
     [ ! -e "$BACKING/reset" ] || die "the request is still there: $(cat "$BACKING/reset")"
     [ ! -e /var/lib/scratch/junk ] || die "there is still something in /var/lib/scratch/junk"

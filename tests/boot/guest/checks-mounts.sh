@@ -100,7 +100,7 @@ check_backing_type() {
     same 'mounts on the backing directory' 1 "$(mounts_on $BACKING)"
 }
 
-# Not a check but a trap: a process that no shutdown transaction knows holds a file below /var.
+# Not a check but a trap: a process that is not part of any shutdown transaction holds a file below /var.
 check_hold_var_open() {
     systemd-run --quiet --property=DefaultDependencies=no sh -c 'exec 9> /var/held && exec sleep infinity'
     tries=40

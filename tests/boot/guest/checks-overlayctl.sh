@@ -23,7 +23,7 @@ check_status_exits() {
     done
 }
 
-# status-has:FIELD=VALUE, of /var, FIELD as in backing.label; what is no text is written as in JSON
+# status-has:FIELD=VALUE, of /var, FIELD as in backing.label; a value that is not text is written as in JSON
 check_status_has() {
     python3 -IB - "$STATUS.json" "${1%%=*}" "${1#*=}" << 'EOF'
 import json, sys
@@ -73,7 +73,7 @@ check_diff_leaves_out() {
     same "lines of overlayctl diff on $1" 0 "$(changes '[a-z]*' "$1")"
 }
 
-# metrics-have:NAME=VALUE, of /var, in the file that overlay-metrics.timer lets write soon after the boot
+# metrics-have:NAME=VALUE, of /var, in the file that overlay-metrics.timer has written soon after the boot
 check_metrics_have() {
     for _ in $(seq 240); do
         [ ! -e /run/node-exporter/overlay.prom ] || break
@@ -84,7 +84,7 @@ check_metrics_have() {
     same "$name" "$name ${1#*=}" "$(grep -F "$name " /run/node-exporter/overlay.prom)"
 }
 
-# reset-is-staged:GLOB, of all, but for what matches
+# reset-is-staged:GLOB, of everything except what matches
 check_reset_is_staged() {
     overlayctl reset --keep "$1" > "$STATUS.reset" 2> "$STATUS.errors" || die "it failed: $(cat "$STATUS.errors")"
     quiet 'overlayctl reset'

@@ -90,8 +90,8 @@ check_disk_appears() {
     sleep 3
 }
 
-# overlay-on-top-is-refused:DIRECTORY: a container engine's way, an overlay whose upper is on ours, which the kernel
-# refuses, and says that this is why: to mount(8) of util-linux 2.39 and later, to its own log before.
+# overlay-on-top-is-refused:DIRECTORY: as a container engine does, an overlay whose upper is on ours. The kernel refuses
+# it and gives this reason: to mount(8) of util-linux 2.39 and later, before that in its own log.
 check_overlay_on_top_is_refused() {
     engine=$1/engine
     mkdir -p "$engine/lower" "$engine/upper" "$engine/work" "$engine/merged"

@@ -51,12 +51,12 @@ check_through() {
     same 'what was written on the way' 3 "$(grep -c " $1\$" /var/foo/through)"
 }
 
-# Debian's own taint is none of ours: /usr/sbin is a directory of its own there.
+# A taint of Debian's own is not ours: /usr/sbin is a directory of its own there.
 check_not_tainted() {
     same 'taints of the manager' '' "$(systemctl show --property Tainted --value | tr ':' '\n' | grep -v unmerged-bin)"
 }
 
-# With /var full: what is said now can be read, and in /run where journald is told to leave /var.
+# With /var full: what is logged now can be read, or is in /run if journald is told to leave /var.
 check_journal_goes_on() {
     for round in 1 2; do
         logger --tag boot-test "line $round of a full machine"

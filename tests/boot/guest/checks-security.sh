@@ -18,8 +18,8 @@ check_label() {
     same "type of ${1%%:*}" "${1#*:}" "$(label_of "${1%%:*}")"
 }
 
-# What restorecon would change in /var: nothing, as every file has the label that the policy has for it. Its own file
-# of what it has done is no part of it.
+# What restorecon would change in /var: nothing, as every file has the label that the policy has for it. The file in
+# which restorecon notes what it has done does not count.
 check_restorecon_finds_nothing() {
     same 'what restorecon would do' '' "$(restorecon -nvr /var 2>&1)"
 }

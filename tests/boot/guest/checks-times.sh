@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
 # shellcheck shell=sh
-# When what was reached. Called as check_NAME ARGUMENT under `set -e`.
+# The times at which things were reached. Called as check_NAME ARGUMENT under `set -e`.
 
 # boot-times:UNIT, the unit with which /var becomes writable, if any: told in microseconds since the start of systemd
 check_boot_times() {

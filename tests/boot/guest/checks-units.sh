@@ -131,13 +131,13 @@ check_no_complaints() {
     same 'complaints in the journal' '' "$found"
 }
 
-# The part of it that also holds where our generator has something to say.
+# The part of that check which also holds if our generator has something to say.
 check_no_cycle() {
     found=$(journalctl --boot --output=cat --no-pager | grep -E 'ordering cycle|deleted to break') || true
     same 'cycles in the journal' '' "$found"
 }
 
-# In the ordinary case we have nothing to warn of.
+# In the ordinary case we have nothing to warn about.
 check_no_warning() {
     same 'our warnings' '' "$(journalctl --boot --identifier=overlay-generator --priority=4 --output=cat --quiet --no-pager)"
 }

@@ -131,7 +131,7 @@ def test_what_is_not_read_is_said_once(root: Path) -> None:
 ])  # fmt: skip
 @pytest.mark.parametrize("content", ["zeros", "lines of zeros", "bytes that are no text"])
 def test_a_large_file_of_nothing(path: str, content: str, root: Path, run: Run) -> None:
-    """As many as are read: 16 MiB."""
+    """Of more than 16 MiB, which are the most that is read."""
     data = {"zeros": b"\0" * (16 << 20), "lines of zeros": b"\0" * 999 + b"\n", "bytes that are no text": b"\xff"}[
         content
     ]
@@ -148,7 +148,7 @@ def test_a_large_file_of_nothing(path: str, content: str, root: Path, run: Run) 
 
 
 def test_the_limits_are_there(root: Path) -> None:
-    """The control: who takes more is stopped."""
+    """The control: a process that takes more is stopped."""
     with pytest.raises(subprocess.CalledProcessError):
         subprocess.run(["python3", "-c", "bytes(2 << 30)"], preexec_fn=limit, check=True, stderr=subprocess.DEVNULL)
     assert os.path.isdir(root)

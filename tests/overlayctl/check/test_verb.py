@@ -40,7 +40,7 @@ Check = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def check(prefix: Path) -> Check:
-    """check(*words): what overlayctl check says to them."""
+    """check(*words): the output of overlayctl check with these words."""
 
     def run(*words: "str | Path") -> "subprocess.CompletedProcess[str]":
         command = [SYSTEM_PYTHON, "-B", "-m", "overlayctl", "check", *map(str, words)]
@@ -83,7 +83,7 @@ def test_each_rule_has_a_case() -> None:
     found = set()
     for name in checkcases.NAMES:
         found |= set(re.findall(r"\[([a-z0-9-]+)\]$", (checkcases.CASES / name / "expected").read_text(), re.M))
-    # These are below: what only a running machine can show, and what layout has no words for.
+    # These have tests below: what only a running machine can show, and what layout can't describe.
     assert found == set(RULES) - {"image-anonymous", "compiled-stale", "acl-lost"}
 
 

@@ -31,7 +31,7 @@ def test_an_image_does_not_come_before_it_was_made(arrival: int, wrong: bool, ro
 
 
 def test_the_time_that_systemd_sets_is_no_time(root: Path) -> None:
-    """Also in an image whose own times are clamped to one long ago."""
+    """Also in an image whose own times are all set to one long ago."""
     os.utime(root / "usr/lib/os-release", (1, 1))
     assert is_without_clock((EPOCH + 20) * 10**9, str(root))
     assert not is_without_clock((EPOCH + 2 * HOUR) * 10**9, str(root))

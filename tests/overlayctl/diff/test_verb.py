@@ -100,7 +100,7 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     name = "a\n\x1b[31m\udcff"
     tree.put(tree.upper, name, "")
-    # On a terminal of 8 bits a byte that is no UTF-8 may be a control character.
+    # On an 8-bit terminal a byte that is not UTF-8 may be a control character.
     assert tree.run("--name-only").stdout == "/var/a\\x0a\\x1b[31m\\xff\n"
     assert tree.run("--name-only", "--null").stdout == f"/var/{name}\0"
     assert "\\x1b" in tree.run().stdout

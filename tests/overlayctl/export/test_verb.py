@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """overlayctl export: what is in the tar and in the list, also for things that no tar can hold.
 
-That the image with the export laid over it is the view of the overlay is shown by diff_fuzz.py.
+diff_fuzz.py shows that the image with the export laid over it is what the overlay shows.
 """
 
 import io
@@ -105,7 +105,7 @@ def test_times_are_exact(tree: Exported) -> None:
 
 def test_hard_links(tree: Exported) -> None:
     os.link(tree.upper / "new", tree.upper / "z")
-    # Equal to the image's, but one with another name.
+    # Equal to the image's, but with another name.
     os.link(tree.upper / "equal", tree.upper / "equal2")
     tree.export()
     members = tree.members()
@@ -158,7 +158,7 @@ def test_names_with_line_breaks_need_null(tree: Exported) -> None:
     os.mknod(tree.upper / "a\nb", stat.S_IFCHR, 0)
     done = tree.export()
     assert (done.returncode, "--null" in done.stderr) == (3, True)
-    # Nothing half is left behind.
+    # No unfinished file is left behind.
     assert sorted(os.listdir(tree.file.parent)) == ["lower", "upper"]
     assert tree.export("--null").returncode == 0
     assert tree.list.read_bytes().split(b"\0") == [b"var/a\nb", b"var/deleted", b"var/replaced", b""]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""From paths to layers: what mountinfo may say, and overlays that are none of ours."""
+"""From paths to layers: what mountinfo may say, and overlays that are not ours."""
 
 import argparse
 import os

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The walk shared out among processes: the same text as of one, whatever happens to them."""
+"""The walk shared among processes: the same text as from a single one, whatever happens to them."""
 
 import os
 import signal
@@ -72,7 +72,7 @@ def test_the_text_is_that_of_one(start: bytes, layers: Layers, monkeypatch: pyte
 
 
 def test_helpers_are_there(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control of the test above: parts are read by others, where there are two processors and much to do."""
+    """The control of the test above: with two processors and much to do, parts are read by helpers."""
     own = os.getpid()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1})
     assert set(read(layers, lambda _: f"{os.getpid() == own} ").split()) == {"True", "False"}
@@ -82,7 +82,7 @@ def test_helpers_are_there(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def spell_slowly() -> str:
-    """Leave something to a helper, also on a machine that is busy elsewhere."""
+    """Leave something to a helper, even on a busy machine."""
     time.sleep(0.001)
     return ""
 

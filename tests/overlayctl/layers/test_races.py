@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Users rename in an upper layer while root reads it: nothing from outside of it is read, and nothing hangs.
+"""Users rename entries of an upper layer while root reads it: nothing from outside of it is read, and nothing hangs.
 
 EXCHANGES in the environment says how many renames there are beside each verb.
 """
@@ -88,7 +88,7 @@ VERBS: "dict[str, Callable[[Path], tuple[bytes, str]]]" = {
 
 @contextlib.contextmanager
 def swapping(device: Path) -> "Iterator[Callable[[], int]]":
-    """Somebody exchanges names meanwhile; yields what says how often until now."""
+    """Somebody exchanges names meanwhile; yields a function that returns how often so far."""
     counter = device / "count"
     counter.write_bytes(bytes(8))
     words = [str(REPOSITORY / "tests/support/swapper.py"), *map(str, (device / "backing/upper/u", device / "outside"))]
@@ -118,7 +118,7 @@ def test_nothing_from_outside(verb: str, device: Path) -> None:
 
 
 def test_the_one_who_renames_can_be_met(device: Path) -> None:
-    """The control: who reads by paths, as root in a shell would, gets the secret."""
+    """The control: reading by paths, as root would in a shell, gets the secret."""
     found = b""
     with swapping(device):
         deadline = time.monotonic() + 60
@@ -140,7 +140,7 @@ def test_a_tree_deeper_than_any_path(verb: str, device: Path) -> None:
         assert (said.replace("overlayctl: 0 paths", ""), b"/d" * 1400 in data) == ("", verb not in ("stat", "restore"))
         assert b"d/d/d" in data or verb in ("stat", "restore")
     finally:
-        # pytest's own tidying up has not got the frames.
+        # For pytest's own cleaning up it is too deep.
         subprocess.run(["rm", "-rf", device / "backing/upper"], check=True)
 
 
@@ -184,7 +184,7 @@ def test_a_directory_that_is_moved_away_is_said(device: Path, monkeypatch: pytes
 
 
 def test_a_busy_directory_ends_no_backup(device: Path) -> None:
-    """Files come, are cut off and go, and attributes with them."""
+    """Files come, are truncated and go, and attributes with them."""
     program = """
 import os, sys
 os.chdir(sys.argv[1])
@@ -219,7 +219,7 @@ while True:
 
 @pytest.mark.parametrize("kind", [0o020600, 0o060600, 0o010600, 0o140600])
 def test_what_is_no_file_is_not_opened(kind: int, device: Path) -> None:
-    """Opening a device can do something by itself (a watchdog's starts it), and a FIFO is waited for."""
+    """Just opening a device can have an effect (a watchdog starts), and opening a FIFO would wait."""
     os.mknod(device / "node", kind, os.makedev(10, 130))
     with pytest.raises(OSError, match="replaced"):
         open_regular(os.fsencode(device / "node"))

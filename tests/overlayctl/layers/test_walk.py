@@ -257,7 +257,7 @@ def test_lost_content_is_told(layers: Layers) -> None:
 
 
 def test_deep(layers: Layers) -> None:
-    """More directories in each other than Python has frames."""
+    """Directories nested deeper than Python can recurse."""
     fd = os.open(layers.upper, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("d1", dir_fd=fd)
@@ -268,7 +268,7 @@ def test_deep(layers: Layers) -> None:
     try:
         changes = [change for change in walk(layers, report=lambda *_: None) if change.path]
     finally:
-        # pytest's own tidying up has not got the frames.
+        # For pytest's own cleaning up it is too deep.
         subprocess.run(["rm", "-rf", layers.upper], check=True)
     # As deep as a path can be.
     assert len(changes) > 1200

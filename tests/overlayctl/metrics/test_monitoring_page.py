@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What docs/monitoring.md gives to copy works as it stands there."""
+"""What docs/monitoring.md offers to be copied works as it is."""
 
 import re
 import shutil

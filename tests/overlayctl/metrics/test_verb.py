@@ -41,7 +41,7 @@ def test_a_device_with_a_disk_and_without(device: Device) -> None:
     assert (found["overlay_active"], found["overlay_persistent_wanted"], found["overlay_fallen_back"]) == (1, 1, 0)
     assert (found["overlay_dropped_entries"], found["overlay_reset_staged"]) == (3, 1)
     assert found["overlay_upper_size_bytes"] > found["overlay_upper_used_bytes"] > 0
-    # The exit status is not that of the health: a timer's unit does not fail each time because of a disk.
+    # The exit status does not tell the health: the timer's unit must not fail each time because of a disk.
     found = values(measure(device, "overlayctl metrics", disk=False))
     assert (found["overlay_persistent"], found["overlay_fallen_back"], found["overlay_status"]) == (0, 1, 1)
     assert (found["overlay_reset_staged"], found["overlay_dropped_entries"]) == (0, 0)
@@ -95,7 +95,7 @@ def test_a_directory_that_does_not_do(setup: str, words: str, sentence: str, dev
 
 
 def test_nobody_sees_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the last step there is another file alone, of a name that node_exporter passes over."""
+    """Until the last step there is only another file, with a name that node_exporter ignores."""
     (tmp_path / "overlay.prom").write_text("old")
     seen = []
 
@@ -130,7 +130,7 @@ def test_no_directory_is_not_the_root_directory() -> None:
 
 @needs_mounts
 def test_it_costs_little(device: Device) -> None:
-    """Neither processes nor udev are asked, though both are installed here."""
+    """Neither processes nor udev are looked at, though psutil and pyudev are installed here."""
     program = """import sys; sys.path.insert(0, '/usr/lib/overlay-generator')
 from overlayctl.main import main; main(['metrics']); print(sorted({'psutil', 'pyudev'} & set(sys.modules)))"""
     assert device.boot(f'/usr/bin/python3 -I -c "{program}"').splitlines()[-1] == "[]"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Static units against the generator's: the same but for what they are meant to differ in, and for the same words."""
+"""Static units against the generator's: the same except for intended differences, and for the same words."""
 
 import re
 
@@ -54,7 +54,7 @@ def texts(files: "list[units.File]") -> "dict[str, str]":
 @pytest.mark.parametrize("words", ["overlayfs.mounts=/var", "overlayfs.mounts=/var,/home,/var/lib/app"])
 def test_the_units_are_those_of_the_generator_with_conditions(words: str, kind: str) -> None:
     plan = make_plan(words, FSTABS[kind], module=True)
-    # As the generator has them where there is no shell: a line for each command, and no Python for what is known.
+    # As the generator makes them without a shell: a line for each command, and no Python for what is known.
     plan.shell, plan.static = False, True
     boot = {file.path: file for file in render_boot(plan)}
     files = {file.path: file for file in render(words, FSTABS[kind], module=True)}
@@ -183,7 +183,7 @@ def test_the_key_means_what_it_means_to_the_generator(cmdline: str) -> None:
         ("overlayfs.mounts=/var,/home", "/var /home"),
         ("overlayfs.mounts", "/var /home"),
         ("overlayfs.mounts=no", ""),
-        # What is coarser than the generator, and said.
+        # Coarser than the generator, and documented.
         ("overlayfs.mounts=/srv", "/var /home"),
         ("overlayfs.mounts=no overlayfs.mounts=/var", ""),
         ("overlayfs.mounts=NO", "/var /home"),

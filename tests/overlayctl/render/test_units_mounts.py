@@ -20,7 +20,7 @@ NOFAIL = f"LABEL=data {VAR} ext4 nofail 0 2\n"
 REQUIRED = f"LABEL=data {VAR} ext4 defaults 0 2\n"
 # Not with "!": a shell with -e goes on after that.
 NO_OVERLAY = "test -z \"$(grep ' /var ' /proc/self/mountinfo)\""
-# All that the units run and that is not util-linux's, as systemd needs that too.
+# All commands that the units run, except those of util-linux, which systemd needs too.
 APPLETS = ("mkdir", "rmdir", "chmod", "chown", "mv", "rm", "ln", "touch", "echo")
 
 Boot = Callable[..., "list[str]"]
@@ -124,7 +124,7 @@ def test_a_disk_keeps_what_was_written(fstab: str, boot: Boot, tmp_path: Path) -
         fstab,
     )
     assert started == ["run-buildroot-mounts-var.mount", "prepare-var-overlay.service", "var.mount"]
-    # Another image may come next: nothing in the upper layer leans on this one's directories.
+    # Another image may come next: nothing in the upper layer depends on this one's directories.
     assert "trusted.overlay.redirect" not in os.listxattr(device / "upper/lib/app")
     assert sorted(path.name for path in device.iterdir()) == ["lower", "upper", "work"]
     assert device.stat().st_mode & 0o7777 == 0o700

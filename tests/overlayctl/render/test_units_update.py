@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `overlayctl render` says of updates: over which images an upper layer is safe that nobody makes fit for them.
+"""What `overlayctl render` says of updates: over which images an upper layer is safe without being made fit for them.
 
 The histories are those of tests/support/imagechange.py, with the options that static units have and nothing
 normalised.
@@ -22,7 +22,7 @@ HISTORIES = os.environ.get("HISTORIES", "20")
 
 
 def find_differences(kind: str, histories: str) -> "list[str]":
-    """What is not as the layers say, a line for each; the same histories each time."""
+    """The differences from what the layers say, a line for each; the histories are the same each time."""
     tool = "mksquashfs" if kind == "squashfs" else f"mkfs.{kind.partition('-')[0]}"
     if not shutil.which(tool):
         assert not os.environ.get("CI"), f"{tool} is not installed"

@@ -42,7 +42,7 @@ def build(name: str, root: Path) -> "list[str]":
     """Make the tree of the case whose name starts with `name`; the arguments that it is rendered with."""
     case = next(path for path in CASES if path.name.startswith(name))
     fakeroot.build(case, root)
-    # An image's tree has neither, but for the running kernel's list that says what it can.
+    # An image's tree has none of this, except for the list of file systems, which says what its kernel can do.
     shutil.rmtree(root / "proc/self", ignore_errors=True)
     add_commands(root)
     arguments = case / "arguments"
@@ -119,7 +119,7 @@ def test_case(case: Path, render: Render, tmp_path: Path, request: pytest.Fixtur
 
 
 def test_a_rendering_replaces_the_one_before(render: Render, tmp_path: Path) -> None:
-    """As in an image builder's tree that is kept: the disk is gone from fstab, and its units with it."""
+    """As in a tree that an image builder keeps: the disk is gone from fstab, and its units with it."""
     root = tmp_path / "root"
     build("05", root)
     owner = root / "usr/lib/systemd/system/local-fs.target.wants/other.mount"
@@ -229,7 +229,7 @@ def test_without_root_the_builder_owns_nothing_in_the_image(render: Render, pref
     assert "chown" not in show_written(root)
 
 
-# All kinds of machines that the generator knows: whatever the tree, an outcome and no traceback.
+# All kinds of machines that the generator knows: whatever the tree, there is a result and no traceback.
 @pytest.mark.parametrize("case", sorted(fakeroot.CASES.iterdir()), ids=lambda case: case.name)
 def test_every_tree_has_an_outcome(case: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     if case.name == "common":
@@ -301,7 +301,7 @@ def test_nothing_outside_of_the_tree_is_written_or_deleted(path: str, how: str, 
         assert "Traceback" not in result.stderr
         assert "a bug" not in result.stderr
         assert show_all(home) == before
-    if path.endswith(".d"):  # of others: nothing is rendered there
+    if path.endswith(".d"):  # others' directory: nothing is rendered there
         assert result.returncode == 0
     else:
         assert (result.returncode, result.stderr.count("\n")) == (3, 1)

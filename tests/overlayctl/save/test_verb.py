@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""overlayctl save: what it packs is a case of tests/cases, with which the generator does what it did on the machine."""
+"""overlayctl save: it packs a case as in tests/cases, for which the generator does what it did on the machine."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is staged: none of several requests at a time is lost, and nothing that a disk has in its place is believed."""
+"""Staging: none of several requests at a time is lost, and whatever a disk has in its place is not trusted."""
 
 import fcntl
 import os
@@ -82,7 +82,7 @@ KINDS = ["link", "dangling link", "FIFO", "directory", "hard link", "huge", "non
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["reset", "reset.new"])
 def test_what_a_disk_has_in_its_place(name: str, kind: str, tmp_path: Path) -> None:
-    """It does not hang, follow or believe: a request is staged, and taken back."""
+    """Nothing hangs, no link is followed: a request is staged, and taken back."""
     backing, victim = tmp_path / "backing", tmp_path / "victim"
     backing.mkdir()
     victim.write_text("path /var/victim\n")

@@ -27,7 +27,7 @@ def device(run: Run, image: Path, tmp_path: Path) -> Device:
 
 
 def said(device: Device, script: str, **boot: object) -> str:
-    """What the commands of `script` say on the device, both streams; their statuses are written by them."""
+    """What the commands of `script` say on the device, on both streams; the script prints their exit statuses."""
     text = device.boot(f"exec >/tmp/said 2>&1; {script}", **boot)  # type: ignore[arg-type]
     assert "Traceback" not in text
     return (device.root / "tmp/said").read_text()

@@ -32,7 +32,7 @@ GENERATE = """top=/run/systemd/generator; mkdir -p $top $top.early $top.late
 
 @pytest.fixture
 def device(run: Run, image: Path) -> "Iterator[Device]":
-    # Not /tmp, which may be memory: what a disk is made of is looked at.
+    # Not /tmp, which may be memory: status looks at what the disk is made of.
     top = Path(tempfile.mkdtemp(prefix="overlay-generator-status-", dir="/var/tmp"))
     yield Device(run, image, top)
     shutil.rmtree(top)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A disk that is memory after all is said to be that: trees of sysfs as data."""
+"""A disk that is memory after all is reported as such: trees of sysfs as data."""
 
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def test_a_file_on_a_disk_of_files_in_memory(machine: "tuple[Table, Path]", tmp_
 
 
 def test_btrfs_is_found_by_its_source(machine: "tuple[Table, Path]", monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its device number is none of a disk (btrfs_get_dev_args and get_anon_bdev() in the kernel)."""
+    """Its device number is not that of a disk (btrfs_get_dev_args and get_anon_bdev() in the kernel)."""
     table, sysfs = machine
     (sysfs / "dev/block/1:3").rename(sysfs / "dev/block/7:77")
     monkeypatch.setattr(volatile, "_find_number", lambda source: "7:77" if source == "/dev/ram3" else "")

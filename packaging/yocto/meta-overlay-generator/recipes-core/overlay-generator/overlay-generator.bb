@@ -21,8 +21,9 @@ FILES:${PN} += "\
     ${systemd_system_unitdir} \
 "
 
-# python3-crypt has hashlib, which Policy=refresh uses to describe an image. A test checks every other import.
-RDEPENDS:${PN}:class-target = "python3-core python3-crypt util-linux-mount util-linux-umount"
+# python3-crypt has hashlib, which Policy=refresh uses to describe an image; python3-fcntl is for disks with project IDs
+# (xfs). A test checks every import.
+RDEPENDS:${PN}:class-target = "python3-core python3-crypt python3-fcntl util-linux-mount util-linux-umount"
 # There is no such package if overlayfs is built into the kernel.
 RRECOMMENDS:${PN}:class-target = "kernel-module-overlay"
 

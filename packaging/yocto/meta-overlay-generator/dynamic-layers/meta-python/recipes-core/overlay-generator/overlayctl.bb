@@ -13,8 +13,10 @@ do_install() {
 FILES:${PN} += "\
     ${nonarch_libdir}/overlay-generator \
     ${datadir}/bash-completion \
+    ${datadir}/fish \
     ${datadir}/overlay-generator \
     ${systemd_system_unitdir} \
+    ${datadir}/zsh \
 "
 
 RDEPENDS:${PN} = "\

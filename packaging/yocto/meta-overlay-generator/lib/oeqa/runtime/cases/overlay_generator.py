@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Of an image that inherits overlay-generator-image: TEST_SUITES:append = " overlay_generator"."""
+"""Tests an image that inherits overlay-generator-image: TEST_SUITES:append = " overlay_generator"."""
 
 from oeqa.core.decorator.depends import OETestDepends
 from oeqa.runtime.case import OERuntimeTestCase
