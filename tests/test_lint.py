@@ -53,7 +53,8 @@ def test_reuse() -> None:
     """Of the checkout: elsewhere nobody says which files are ours."""
     if not (REPOSITORY / ".git").exists():
         pytest.skip("no git checkout")
-    _check("reuse", "lint", "--lines", hint=f"Each file needs these as comments at its top, below #!:\n{LICENCE}")
+    where = "as comments at the top, below #!, or at the end of Markdown"
+    _check("reuse", "lint", "--lines", hint=f"Each file needs these {where}:\n{LICENCE}")
 
 
 def test_the_licence_is_there_for_people_and_for_reuse() -> None:

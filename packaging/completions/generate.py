@@ -121,7 +121,7 @@ _overlayctl()
         esac
     done
 
-    # What follows an option with a value; bash parts --option=value at the sign.
+    # What follows an option with a value; bash splits --option=value at the equals sign.
     if [[ $before == '=' ]]; then
         before=${COMP_WORDS[COMP_CWORD - 2]}
     elif [[ $word == '=' ]]; then
@@ -185,7 +185,7 @@ def write_bash(command: Command) -> str:
     sign = sorted({"=", *(word for argument in command.common if argument.value for word in argument.value)})
     return fill(
         BASH,
-        skipped=[f"{' | '.join(valued)}) ((number++)) ;;", f"{' | '.join(sign)}) ;; # the value, where = parts words"],
+        skipped=[f"{' | '.join(valued)}) ((number++)) ;;", f"{' | '.join(sign)}) ;; # the value, where = splits words"],
         values=values(),
         words=words(),
     )
