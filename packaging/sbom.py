@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Writes the bill of materials of an archive of the sources: CycloneDX in JSON, on standard output.
 
-What is in the archive, and what it wants of an image: nothing else is packed with it. The same archive gives the same
-bytes. Usage: sbom.py ARCHIVE SECONDS, the time of the commit. `make dist` calls it; it needs cyclonedx-python-lib.
+It lists what is in the archive, and what that needs in an image: nothing else is packed with it. The same archive gives
+the same bytes. Usage: sbom.py ARCHIVE SECONDS, the time of the commit. `make dist` calls it; it needs
+cyclonedx-python-lib.
 """
 
 import configparser
@@ -24,7 +25,7 @@ from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-# What has to be in an image, and which part wants it. Versions are of the image's maker: here are none.
+# What has to be in an image, and which part needs it. The maker of the image chooses the versions: there are none here.
 NEEDED = {
     "generator": ["python", "systemd", "util-linux", "linux"],
     "overlayctl": ["python"],

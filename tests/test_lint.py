@@ -62,7 +62,7 @@ def test_the_licence_is_there_for_people_and_for_reuse() -> None:
 
 
 def test_codespell() -> None:
-    """Words that are meant as they are stand in setup.cfg."""
+    """Words that are intended are listed in setup.cfg."""
     _check("codespell")
 
 

@@ -139,7 +139,7 @@ def _guard() -> None:
 
 
 def _log_notices(texts: "Sequence[str]") -> None:
-    """Tell what another generator mounts, or may: that is nobody's fault."""
+    """Log what another generator mounts, or may mount, as a notice: that is nobody's fault."""
     if texts:
         from overlay_generator.log import NOTICE, log
 

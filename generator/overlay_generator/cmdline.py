@@ -78,7 +78,7 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
             # There is a blank in a list, and what follows it is another word.
             meant = f"{listing.rstrip(',')},{word.lstrip(',')}"
             unknown.append(
-                Problem(f'"{word}" is no part of the list before the blank, and was ignored; write {meant}', source)
+                Problem(f'"{word}" is not part of the list before the blank, and was ignored; write {meant}', source)
             )
         listing = word if key.replace("-", "_") in ("overlayfs.mounts", "overlayfs.reset") and value else ""
         # "fstab", "systemd.volatile" and "systemd.mount-extra" are compared exactly, as fstab-generator does.

@@ -141,7 +141,7 @@ def _extend(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
     if key == "Options":
         good_options = tuple(part for part in words if _is_option(part.text))
         settings.options = (*settings.options, *good_options) if words else ()
-        return [f"Options={part.text}: no option of overlayfs that can be set here; ignored" for part in words
+        return [f"Options={part.text}: not an option of overlayfs that can be set here; ignored" for part in words
                 if not _is_option(part.text)]  # fmt: skip
     wrong = []
     paths: list[Word] = []

@@ -53,7 +53,7 @@ _REFUSED = {
 _REFUSED_TREES = ("/run", "/proc", "/sys", "/dev", "/etc/systemd", "/usr/lib/systemd")
 
 # systemd-gpt-auto-generator mounts a partition there if the directory is empty and the root's disk has one of the type
-# for it. It does so for /var as well, but only if the partition's UUID is made of this machine's ID.
+# for it. It does so for /var as well, but only if the partition's UUID is derived from this machine's ID.
 _FOUND_BY_TYPE = ("/home", "/srv", "/var/tmp")
 
 # Each tmpfs may take what systemd.volatile=state gives to /var, all together no more than half of memory.
@@ -156,7 +156,7 @@ def _find_swaps(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[tu
 
 def _describe_swap(path: str, where: str) -> str:
     return (
-        f"{path} is no swap: the kernel can't swap to a file on an overlay, and it is left out; "
+        f"{path} can't be used as swap: the kernel can't swap to a file on an overlay, and it is left out; "
         f"keep it beside the upper layer, or pass its directory through (Passthrough= in the section [{where}])"
     )
 
@@ -293,7 +293,7 @@ def _advise(where: str) -> str:
     """What to do about a directory that does not exist."""
     for sign in ":;|+&":
         if f"{sign}/" in where:
-            return f"if several are meant, commas part them: {where.replace(f'{sign}/', ',/')}"
+            return f"if several are meant, separate them by commas: {where.replace(f'{sign}/', ',/')}"
     return "create it there"
 
 

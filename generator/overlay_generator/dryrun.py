@@ -87,7 +87,7 @@ def _parse(arguments: "Sequence[str]") -> argparse.Namespace:
     parser.add_argument("--cmdline", metavar="WORDS", help="the kernel command line (default: /proc/cmdline there)")
     parser.add_argument("--print", action="store_true", help="print the units and write nothing")
     parser.add_argument("--version", action="version", version=f"overlay-generator {__version__}")
-    parser.add_argument("directory", nargs="*", help="where to write, as systemd.generator(7) has them")
+    parser.add_argument("directory", nargs="*", help="the directories to write to, as in systemd.generator(7)")
     options = parser.parse_args(arguments)
     if options.print == bool(options.directory):
         parser.error("give either --print or the directories to write to")

@@ -46,7 +46,7 @@ def complete(
         entries += found
         problems += wrong
     if 0 < version < _MOUNT_EXTRA and request.entries:
-        text = f"systemd.mount-extra= came with systemd 254, here is {version}: it mounts nothing"
+        text = f"systemd.mount-extra= came with systemd 254, this is {version}: it mounts nothing"
         problems.append(Problem(text, request.source))
     else:
         # After fstab, before the credential: of two that mount at one place the first counts.

@@ -21,7 +21,7 @@ from overlay_generator.render import write_head
 
 # Seen on systemd 247 and 257: systemd-notify ends only when PID 1 has taken the text, so its process is still known.
 _SERVICE = "Type=oneshot\nNotifyAccess=all\nSyslogIdentifier=overlay-generator\n"
-# Without a path, PID 1 searches it where it was built to look for programs (239 and later): /bin or /usr/bin.
+# Without a path, PID 1 looks for it in the directories that it was built with (239 and later): /bin or /usr/bin.
 _NOTIFY = "systemd-notify"
 _LONGEST = 500  # characters of a reason
 _DEPENDENCIES = "DefaultDependencies=no\nConflicts=umount.target\n"

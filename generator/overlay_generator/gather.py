@@ -83,7 +83,7 @@ def read_context(root: str, environ: "Mapping[str, str]") -> str:
 
 
 def read_command_line(root: str, environ: "Mapping[str, str]") -> "tuple[str, str]":
-    """The kernel command line and the file it stands in; in a container the arguments of PID 1. Raises OSError."""
+    """The kernel command line and the file that has it; in a container the arguments of PID 1. Raises OSError."""
     given = environ.get("SYSTEMD_PROC_CMDLINE")
     if given is not None:
         return given, "/proc/cmdline"
@@ -126,7 +126,7 @@ def read_configuration(root: str) -> "tuple[dict[str, Settings], list[Problem]]"
 
     settings, problems = read_settings(texts)
     return settings, [
-        Problem(f"can't be read ({why}), and was taken as empty", path) for path, why in unread
+        Problem(f"can't be read ({why}), and is treated as empty", path) for path, why in unread
     ] + problems
 
 
@@ -139,7 +139,7 @@ def gather(
     from overlay_generator.names import EARLY_UNITS, ENGINES, OVERLAID, backing_path, mount_unit, unit_names
 
     look = Look(root, _read, _place)
-    every = parse_mountinfo(_decode(look.read("/proc/self/mountinfo", "nothing is taken as mounted") or b""))
+    every = parse_mountinfo(_decode(look.read("/proc/self/mountinfo", "nothing is assumed to be mounted") or b""))
     found, problems = read_entries(root, environ, request, every)
     entries = [entry for entry in found if entry.where]
     kernel, release = read_kernel(look)
@@ -160,7 +160,7 @@ def gather(
     return Inputs(
         request,
         entries=tuple(entries),
-        crypttab=_decode(look.read("/etc/crypttab", "no volume is taken as encrypted") or b"") if entries else "",
+        crypttab=_decode(look.read("/etc/crypttab", "no volume is assumed to be encrypted") or b"") if entries else "",
         texts=_read_named(look, entries) if entries else {},
         swaps=tuple(entry for entry in found if not entry.where),
         problems=tuple(problems),
@@ -196,7 +196,7 @@ def read_entries(
         _read_into(texts, unread, root, environ.get("SYSTEMD_FSTAB") or "/etc/fstab")
     if credentials:
         _read_into(texts, unread, root, credentials + "/fstab.extra")
-    problems = [Problem(f"can't be read ({why}), and was taken as empty", path) for path, why in unread]
+    problems = [Problem(f"can't be read ({why}), and is treated as empty", path) for path, why in unread]
     encrypted = environ.get("ENCRYPTED_CREDENTIALS_DIRECTORY", "")
     if encrypted and exists(root, f"{encrypted}/fstab.extra"):
         text = "is encrypted and can't be read this early; mounts that it has are not taken into account"
@@ -270,7 +270,7 @@ def _read_if_there(root: str, path: str) -> bytes:
 
 
 def _read_directory(look: "Look", where: str, elsewhere: "set[str]") -> "Directory":
-    """What stands at `where`, its parents looked at one by one and never across a mount point of `elsewhere`."""
+    """What is at `where`; its parents are looked at one by one, and never across a mount point of `elsewhere`."""
     from overlay_generator.model import Directory
     from overlay_generator.names import ancestors
 
@@ -285,7 +285,7 @@ def _read_directory(look: "Look", where: str, elsewhere: "set[str]") -> "Directo
     except (FileNotFoundError, NotADirectoryError):
         return Directory("missing", path)
     except OSError as error:
-        look.refused.append(f"{path} can't be looked at ({error.strerror}); it is taken as a directory")
+        look.refused.append(f"{path} can't be looked at ({error.strerror}); it is assumed to be a directory")
         return Directory("unseen")
     except ValueError:
         return Directory("unseen")  # a name that no file can have

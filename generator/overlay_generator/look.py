@@ -62,7 +62,7 @@ class Look:
             return []
 
     def stat(self, path: str, doubt: str, follow: bool = False) -> "posix.stat_result | None":
-        """What stands at `path`, or, with `follow`, where a link there leads; None if nothing is there or refused."""
+        """What is at `path`, or, with `follow`, where a link there leads; None if nothing is there or it is refused."""
         try:
             return (posix.stat if follow else posix.lstat)(self._place(self.root, path, follow))
         except ValueError:
@@ -84,7 +84,7 @@ class Look:
         try:
             posix.lstat(self._place(self.root, path, False))
         except OSError as error:
-            doubt = "it is taken as there" if unknown else "it is taken as missing"
+            doubt = "it is assumed to exist" if unknown else "it is assumed to be missing"
             return not self._is_missing(error, path, "looked at", doubt) and unknown
         return True
 
@@ -103,7 +103,7 @@ def read_kernel(look: "Look") -> "tuple[str, str]":
     The module lists come first: they say the same before and after the module was loaded.
     """
     releases = _find_releases(look) if look.root else [posix.uname().release]
-    doubt = "overlayfs is taken for a module"
+    doubt = "overlayfs is assumed to be a module"
     hidden = ""
     for release in releases:
         for directory in (f"/usr/lib/modules/{release}", f"/lib/modules/{release}"):
@@ -155,7 +155,7 @@ def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") 
     for name in names:
         for directory in directories:
             path = f"{directory}/{name}"
-            info = look.stat(path, "if it masks or provides something is left to PID 1")
+            info = look.stat(path, "whether it masks or provides something is left to PID 1")
             if info is None:
                 continue
             if _is_mask(look, path, info):
@@ -164,7 +164,7 @@ def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") 
                 kind = "provided"
             else:
                 # If it can't be read, nobody knows whether ours may take its place.
-                text = look.read(path, "it is taken as another unit than ours") or b""
+                text = look.read(path, "it is assumed not to be ours") or b""
                 kind = "buildroot" if b"/run/buildroot/mounts/" in text else "vendor"
             units[name] = Unit(kind, path, _is_required(look, kind, name))
             break
@@ -172,7 +172,7 @@ def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") 
 
 
 def _is_required(look: "Look", kind: str, name: str) -> bool:
-    """True if the boot ends in emergency mode where the mount `name`, an owner's, fails. Buildroot's is a tmpfs."""
+    """True if the boot ends in emergency mode when the owner's mount unit `name` fails. Buildroot's is a tmpfs."""
     if kind not in ("provided", "vendor") or not name.endswith(".mount"):
         return True
     return any(look.exists(f"{top}/local-fs.target.requires/{name}", True) for top in (*_ABOVE_US, *_BELOW_US))
@@ -181,7 +181,7 @@ def _is_required(look: "Look", kind: str, name: str) -> bool:
 def _is_mask(look: "Look", path: str, info: "posix.stat_result") -> bool:
     """True for an empty unit file, and a link to one or to /dev/null (null_or_empty() in systemd)."""
     if info.st_mode & _TYPE_BITS == _SYMLINK:
-        doubt = "it is not taken as a mask"
+        doubt = "it is assumed not to be a mask"
         link = look.read_link(path, doubt)
         if not link:
             return False
@@ -204,7 +204,7 @@ def read_text(look: "Look", name: str) -> str:
     """The text of the unit `name`, "" where there is none."""
     at = name.find("@")
     file = name[: at + 1] + name[name.rfind(".") :] if at > 0 else name
-    doubt = "what waits for what is told by the rest"
+    doubt = "the order of units is known only from the rest"
     for directory in (*_ABOVE_US, *_BELOW_US):
         text = (look.read(f"{directory}/{file}", doubt) or b"").decode("utf-8", "surrogateescape")
         if text:

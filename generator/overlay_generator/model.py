@@ -101,7 +101,7 @@ class Request(Value):
 
 
 class Directory(Value):
-    """What stands at a path in the image.
+    """What is at a path in the image.
 
     `state` is directory, symlink, file, missing, or unseen (on another file system, which may not be
     mounted yet). `detail` is the symlink found. `mode` holds permission bits. `labelled`: it carries

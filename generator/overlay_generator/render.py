@@ -332,7 +332,7 @@ def _verify_service(plan: Plan, mount: OverlayMount) -> str:
     # success (Linux 6.1 to 6.18). Costs nothing where that is not so.
     command = " ".join(map(quote_word, _prepare_words(plan, mount, "--verify=yes")))
     return (
-        write_head(f"Tell that the overlay on {mount.where} is read-only", mount.backing.source)
+        write_head(f"Report that the overlay on {mount.where} is read-only", mount.backing.source)
         + f"""DefaultDependencies=no
 After={mount_unit(mount.where)}
 Conflicts=umount.target

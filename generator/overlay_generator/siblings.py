@@ -28,7 +28,7 @@ def wait(read: "Callable[[str], bytes]", limit: float = LIMIT) -> str:
         while limit > 0:
             denied: list[str] = []
             if not _find(parent, read, denied):
-                # Under SELinux each may have a domain of its own. Nobody is waited for by that: it may be any process.
+                # Under SELinux each may have a domain of its own. This one is not waited for: it may be any process.
                 return f"what runs can't be seen (/proc/{denied[0]}/stat: permission denied)" if denied else ""
             # No signal to wait for: it only sleeps.
             _signal.sigtimedwait((), _STEP)

@@ -137,7 +137,7 @@ def _make(written: "list[str]", path: str, call: "Callable[..., T]", *arguments:
 
 
 def _read_link(path: str) -> str:
-    """Where `path` leads, "" if it is no symbolic link."""
+    """Where `path` leads, "" if it is not a symbolic link."""
     try:
         return posix.readlink(path)
     except OSError:

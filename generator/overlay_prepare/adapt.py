@@ -5,7 +5,7 @@ mounted something else.
 
 What is mounted decides. On a disk the upper layer is persistent. The overlay's mount unit has the options for memory,
 with which the next image update would cost the disk its data (ESTALE), so the overlay is mounted here, with those for
-a disk. PID 1 takes the mount unit as active then, and the unit's condition keeps it from mounting a second time.
+a disk. To PID 1 the mount unit is active then, and the unit's condition keeps it from mounting a second time.
 """
 
 from overlay_generator.render import OPTIONS_PERSISTENT

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What prepare and its steps do with files and directories by their paths, in the image and below /run.
 
-A backing directory is on a disk that anybody may have written: what is in it is accessed by folder.py alone.
+A backing directory is on a disk that anybody may have written: only folder.py and tree.py access what is in it.
 """
 
 # errno is built into the interpreter: no file is opened for it. On MIPS, SPARC and Alpha most numbers differ from x86.
@@ -20,7 +20,7 @@ _KINDS = {0o100000: "f", 0o040000: "d", 0o120000: "l"}  # S_IFMT of stat(2)
 
 
 def find_kind(path: str) -> str:
-    """f, d, l or o (any other) for what stands at `path`, "" for nothing. Raises OSError."""
+    """f, d, l or o (any other) for what is at `path`, "" for nothing. Raises OSError."""
     try:
         return _KINDS.get(posix.lstat(path).st_mode & 0o170000, "o")
     except (FileNotFoundError, NotADirectoryError):

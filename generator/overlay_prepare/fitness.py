@@ -95,7 +95,7 @@ def check_work(backing: Folder) -> None:
 
 
 def warn_of_projects(mounted: Mounted, backing: Folder, where: str) -> None:
-    """Say where project IDs keep files from being copied up. Only where there may be some: it costs one more module."""
+    """Warn if project IDs keep files from being copied up. Only where there may be some: it costs one more module."""
     if mounted.fstype == "xfs" or "prjquota" in mounted.options.split(","):
         from overlay_prepare.projects import warn_of_clash
 

@@ -100,7 +100,7 @@ class Folder:
         return info is not None and info.st_mode & 0o7777 == mode
 
     def find_kind(self, name: str) -> str:
-        """f, d, l or o (any other) for what stands at `name`, "" for nothing."""
+        """f, d, l or o (any other) for what `name` is, "" for nothing."""
         try:
             info = look_at(lambda: self.stat(name))
         except FileNotFoundError:
@@ -195,7 +195,7 @@ class Folder:
             posix.close(fd)
 
     def recover(self, name: str, limit: int) -> "bytes | None":
-        """The same, but what is not a file of ours is put aside, and None comes back."""
+        """As read(), but what is not a file of ours is put aside, and the result is None."""
         try:
             return self.read(name, limit)
         except WrongKind as error:
@@ -323,7 +323,7 @@ class Folder:
         if info.st_nlink > 1 or info.st_dev != self.device:
             raise WrongKind("has another name elsewhere", self.spell(name))
         if info.st_size > limit:
-            raise WrongKind(f"has {info.st_size} bytes, and {limit} are the most", self.spell(name))
+            raise WrongKind(f"has {info.st_size} bytes, and at most {limit} are allowed", self.spell(name))
 
     def _open_to_write(self, name: str, flags: int, mode: int) -> int:
         flags |= posix.O_WRONLY | _AS_FILE
@@ -386,7 +386,7 @@ def write_all(fd: int, data: bytes) -> None:
 def _check(name: str) -> str:
     """`name` itself. Raises ValueError if it is not a single component of a path: a fault of ours."""
     if "/" in name or name in ("", ".", ".."):
-        raise ValueError(f"{name!r} is no name of an entry")
+        raise ValueError(f"{name!r} is not the name of an entry")
     return name
 
 

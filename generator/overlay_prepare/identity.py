@@ -83,16 +83,16 @@ def find_doubt(identity: str, where: str) -> str:
         made = int.from_bytes(_cut(start, *_SQUASHFS_TIME), "little")
         times = [int(posix.stat(path).st_mtime) for path in (where, "/")]
         if not made:
-            return "its squashfs has no time of its making"
+            return "its squashfs has no creation time"
         # As with SOURCE_DATE_EPOCH; else the directories would be older than the file system that was made of them.
-        return "all times in its squashfs are one" if made in times else ""
+        return "all times in its squashfs are the same" if made in times else ""
     if "erofs" in facts:
         return "" if any(_cut(start, *_EROFS_UUID)) else "its erofs has no UUID"
     if "ext4-made" in facts:
         return "" if any(_cut(start, *_EXT4_MADE[0])) else "its ext4 has no UUID"
     if "\nstart=" in f"\n{identity}":
-        return "its file system has nothing that is known to tell"
-    return "it is no file system on a disk of its own"
+        return "its file system has nothing known to identify it by"
+    return "it is not a file system on a disk of its own"
 
 
 def is_name(value: str) -> bool:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Copies what the image has in a directory that is passed through and the user has not.
+"""Copies what the image has, and the user does not have, in a directory that is passed through.
 
 The copy is a tree of its own, which nobody sees before all of it is on the disk: nothing here is durable by itself.
 """

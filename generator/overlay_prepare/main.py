@@ -101,7 +101,7 @@ def _make_in_memory(request: Request) -> None:
 
 
 def _mount_fallback(request: Request) -> None:
-    """Mount a tmpfs in place of what is mounted, which nothing uses yet and nobody changes here. Raises OSError."""
+    """Mount a tmpfs in place of what is mounted, which nothing uses yet and which stays unchanged. Raises OSError."""
     # Not mounted on top of the disk: with a device below the tmpfs, the shutdown hangs (systemd 257).
     fitness.run("/bin/umount", request.mount)
     fitness.run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)
@@ -114,7 +114,7 @@ def _mark_failed(request: Request) -> None:
     except FileNotFoundError:
         pass  # this was not started by a unit of the generator
     except OSError as error:
-        say(WARNING, f"this is tried again for each service with a directory in {request.where}: {describe(error)}")
+        say(WARNING, f"{request.where} is prepared again for each service with a directory in it: {describe(error)}")
 
 
 def _work_behind(request: Request, reason: str) -> None:

@@ -207,7 +207,7 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
         more = f", {entries} dropped by Policy={policy}, see {backing.path}/dropped" if dropped else ""
         say(NOTICE, f"{where}: another image; {gone} taken out of the upper layer{more}")
     if previous and labels.is_on():
-        text = f"restorecon -nrv {where} shows what the new policy has other labels for, and -rv puts that right"
+        text = f"restorecon -nrv {where} shows what the new policy labels differently, and -rv corrects that"
         say(NOTICE, f"{where}: another image; the upper layer keeps its SELinux labels: {text}")
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Project IDs of directories, by which xfs, ext4 and f2fs count quotas (xfs_quota(8), chattr(1)).
 
-A directory that hands its ID on (FS_XFLAG_PROJINHERIT) takes in no file with another one: rename(2) fails with EXDEV.
-overlayfs makes each copy-up in work and renames it into upper, so the two have to agree.
+A directory whose ID is inherited (FS_XFLAG_PROJINHERIT) accepts no file with another ID: rename(2) fails with EXDEV.
+overlayfs makes each copy-up in work and renames it into upper, so the two have to have the same.
 """
 
 import posix
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from overlay_prepare.folder import Folder
 
 _GET = 0x801C581F  # FS_IOC_FSGETXATTR of <linux/fs.h>: _IOR('X', 31, struct fsxattr)
-_GET_ELSEWHERE = 0x401C581F  # the same where the direction of an ioctl has other bits
+_GET_ELSEWHERE = 0x401C581F  # the same on architectures with other bits for the direction of an ioctl
 _OTHER_BITS = ("mips", "ppc", "alpha", "sparc", "parisc")
 _SIZE = 28  # bytes of struct fsxattr: flags, extent size, extents, project, extent size of copies, padding
 _INHERITS = 0x200  # FS_XFLAG_PROJINHERIT
@@ -27,7 +27,7 @@ def warn_of_clash(backing: "Folder", where: str) -> None:
     try:
         (flags, upper), (_, work) = (_read(backing, name) for name in ("upper", "work"))
     except (ImportError, OSError) as error:
-        # A smallest Python may be without fcntl: no reason to go without the overlay.
+        # A minimal Python may lack fcntl: no reason to go without the overlay.
         say(WARNING, f"{where}: it is not known whether upper and work have the same project ID: {describe(error)}")
         return
     if flags & _INHERITS and upper != work:

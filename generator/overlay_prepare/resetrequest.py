@@ -34,7 +34,7 @@ def parse(text: str) -> Staged:
         elif verb in ("path", "keep") and _is_absolute(value):
             (paths if verb == "path" else keep).append(unescape_line(value).rstrip("/") or "/")
         elif line:
-            raise ValueError(f'"{line}" is no request to reset something')
+            raise ValueError(f'"{line}" is not a request to reset something')
     if len(keep) > MOST_KEPT:
         raise ValueError(f"more than {MOST_KEPT} globs of what to keep")
     return Staged(whole, tuple(paths), tuple(keep))

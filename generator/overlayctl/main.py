@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Each with the same text as its module's HELP: loading all of them for a list takes too long.
 VERBS = {
     "status": "show what the overlays are doing, and whether that is what was asked for",
-    "metrics": "write the status in numbers, for Prometheus and the like",
+    "metrics": "write the status as numbers, for Prometheus and the like",
     "diff": "show what has been changed against the image",
     "restore": "give files of the image back at the next boot",
     "reset": "empty upper layers at the next boot",
@@ -47,7 +47,7 @@ examples:
   overlayctl check --root build/target
       an image's tree, before it is flashed
 
-overlayctl VERB --help tells the rest. Exit status 3: it could not be done, and a line says why.
+See overlayctl VERB --help for the rest. Exit status 3: it could not be done, and a line says why.
 """
 
 
@@ -112,7 +112,7 @@ def _carry_out(words: "Sequence[str]", output: "list[Output]") -> int:
         if not verb:
             parser.parse_args(before)  # --help and --version end here
             parser.error("give a verb")
-        parser.error(f'"{verb}" is no verb{_suggest(verb)}')
+        parser.error(f'"{verb}" is not a verb{_suggest(verb)}')
     options = build_parser(verb).parse_args([*before, *after])
     module = load(verb)
 

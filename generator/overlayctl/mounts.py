@@ -106,7 +106,7 @@ def read(path: str = _SELF) -> Table:
 
 
 def backing_of(mount: Mount) -> str:
-    """The backing directory of an overlay, "" if `mount` is none of ours: the directory that its upper layer is in."""
+    """The backing directory of an overlay, which its upper layer is in; "" if `mount` is not ours."""
     upper = mount.find_option("upperdir") if mount.fstype == "overlay" else ""
     backing, _, name = upper.rpartition("/")
     return backing if name == "upper" else ""

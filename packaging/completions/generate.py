@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Writes the completions of overlayctl for bash, fish and zsh, beside this file, from the parsers of its verbs.
 
-`make completions` calls it; a test compares. They are not made by `make install`, as who packs or cross-builds need
+`make completions` calls it; a test compares. `make install` does not make them, as those who pack or cross-build need
 not have a Python that can run overlayctl. The output of a library such as shtab would bring its own code, under
 another licence, into this tree and every image.
 """
@@ -26,7 +26,7 @@ FILE, DIRECTORY, NOTHING = "file", "directory", "nothing"
 
 
 class Argument(NamedTuple):
-    """What a parser takes: an option, or without `names` what stands for itself."""
+    """What a parser takes: an option, or without `names` a positional argument."""
 
     names: "tuple[str, ...]"
     text: str
@@ -42,7 +42,7 @@ class Argument(NamedTuple):
 
 
 class Command(NamedTuple):
-    """All verbs with what they take alone, what all of them take, and what can stand before a verb only."""
+    """All verbs with what each takes by itself, what all of them take, and what can only come before a verb."""
 
     verbs: "dict[str, list[Argument]]"
     common: "list[Argument]"

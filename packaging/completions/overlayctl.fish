@@ -35,7 +35,7 @@ complete -c overlayctl -l color -x -a 'auto always never' -d 'auto (on a termina
 complete -c overlayctl -l no-pager -d 'write long output without a pager'
 complete -c overlayctl -n 'not __overlayctl_verb' -l version -d 'show program\'s version number and exit'
 complete -c overlayctl -n 'not __overlayctl_verb' -a status -d 'show what the overlays are doing, and whether that is what was asked for'
-complete -c overlayctl -n 'not __overlayctl_verb' -a metrics -d 'write the status in numbers, for Prometheus and the like'
+complete -c overlayctl -n 'not __overlayctl_verb' -a metrics -d 'write the status as numbers, for Prometheus and the like'
 complete -c overlayctl -n 'not __overlayctl_verb' -a diff -d 'show what has been changed against the image'
 complete -c overlayctl -n 'not __overlayctl_verb' -a restore -d 'give files of the image back at the next boot'
 complete -c overlayctl -n 'not __overlayctl_verb' -a reset -d 'empty upper layers at the next boot'
@@ -80,15 +80,15 @@ complete -c overlayctl -n '__overlayctl_is export' -l work -x -a '(__fish_comple
 complete -c overlayctl -n '__overlayctl_is export' -l where -x -a '(__fish_complete_directories)' -d 'where it is mounted otherwise (default: /)'
 
 complete -c overlayctl -n '__overlayctl_is check' -l root -x -a '(__fish_complete_directories)' -d 'the tree of an image (default: this machine)'
-complete -c overlayctl -n '__overlayctl_is check' -l kernel -r -F -d 'the kernel\'s configuration, also with gzip'
+complete -c overlayctl -n '__overlayctl_is check' -l kernel -r -F -d 'the kernel\'s configuration, plain or gzipped'
 complete -c overlayctl -n '__overlayctl_is check' -l cmdline -x -d 'the kernel command line that the image will be booted with'
 complete -c overlayctl -n '__overlayctl_is check' -l json -d 'everything as one JSON object, see overlayctl(1)'
 
 complete -c overlayctl -n '__overlayctl_is render' -l root -x -a '(__fish_complete_directories)' -d 'the tree of the image'
-complete -c overlayctl -n '__overlayctl_is render' -l output -x -a '(__fish_complete_directories)' -d 'write below this directory; mostly that of --root'
+complete -c overlayctl -n '__overlayctl_is render' -l output -x -a '(__fish_complete_directories)' -d 'write below this directory; usually that of --root'
 complete -c overlayctl -n '__overlayctl_is render' -l cmdline -x -d 'words of the kernel command line that are known now (default: overlayfs.mounts)'
 complete -c overlayctl -n '__overlayctl_is render' -l selinux-context -x -d 'mount in this SELinux context (default: the one that the policy gives to mount)'
-complete -c overlayctl -n '__overlayctl_is render' -l always -d 'mount also where overlayfs.mounts is not given'
+complete -c overlayctl -n '__overlayctl_is render' -l always -d 'mount even if overlayfs.mounts is not given'
 
 complete -c overlayctl -n '__overlayctl_is save' -F
 complete -c overlayctl -n '__overlayctl_is save' -l root -x -a '(__fish_complete_directories)' -d 'the tree of an image (default: this machine)'

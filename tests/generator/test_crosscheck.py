@@ -171,7 +171,7 @@ def version() -> int:
 )
 def test_mount_extra_is_read_as_systemd_fstab_generator_reads_it(cmdline: str, tmp_path: Path) -> None:
     if version() < 254:
-        pytest.skip(f"systemd.mount-extra= came with systemd 254, here is {version()}")
+        pytest.skip(f"systemd.mount-extra= came with systemd 254, this is {version()}")
     run_fstab_generator(tmp_path / "missing", cmdline, tmp_path / "out")
     theirs = {where: link for where, (_, _, link) in mounts_in(tmp_path / "out").items()}
     request = read_request(split_words(cmdline), "/proc/cmdline")

@@ -326,4 +326,4 @@ def test_another_sign_than_a_comma_is_told(sign: str) -> None:
     where = f"/var{sign}/home"
     directory = Directory("missing", f"/var{sign}")
     plan = decide(Inputs(Request(CMDLINE, (where,)), directories={where: directory}))
-    assert plan.skipped[0].reason.endswith("if several are meant, commas part them: /var,/home")
+    assert plan.skipped[0].reason.endswith("if several are meant, separate them by commas: /var,/home")

@@ -59,6 +59,6 @@ def test_what_is_refused_is_unknown_and_told(number: int, monkeypatch: pytest.Mo
         f"/a can't be read ({why}); doubt",
         f"/b can't be looked at ({why}); doubt",
         f"/c can't be read ({why}); doubt",
-        f"/d can't be looked at ({why}); it is taken as there",
-        f"/e can't be looked at ({why}); it is taken as missing",
+        f"/d can't be looked at ({why}); it is assumed to exist",
+        f"/e can't be looked at ({why}); it is assumed to be missing",
     ]

@@ -31,7 +31,7 @@ def machine(root: Path, refused: "tuple[str, ...]", files: "dict[str, str]") -> 
 def test_a_list_of_modules_that_may_not_be_read_may_have_the_module(tmp_path: Path) -> None:
     look = machine(tmp_path, (DEP,), {DEP: "kernel/fs/overlayfs/overlay.ko.xz:\n"})
     assert read_kernel(look) == ("module", RELEASE)
-    assert look.refused == [f"{DEP} can't be read (Permission denied); overlayfs is taken for a module"]
+    assert look.refused == [f"{DEP} can't be read (Permission denied); overlayfs is assumed to be a module"]
 
 
 def test_a_list_of_file_systems_that_may_not_be_read_may_have_overlayfs(tmp_path: Path) -> None:

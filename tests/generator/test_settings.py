@@ -181,8 +181,8 @@ def test_the_innermost_overlay_is_the_one_that_is_told_of() -> None:
 
 
 def test_what_could_not_be_looked_at_is_told() -> None:
-    assert plan(unseen=("/x can't be read (Permission denied); it is taken as missing",)).hints == (
-        "/x can't be read (Permission denied); it is taken as missing",
+    assert plan(unseen=("/x can't be read (Permission denied); it is assumed to be missing",)).hints == (
+        "/x can't be read (Permission denied); it is assumed to be missing",
     )
 
 

@@ -77,8 +77,8 @@ def test_version(library: Path) -> None:
 
 WRONG = [
     ([], "give a verb; see overlayctl --help"),
-    (["stauts"], '"stauts" is no verb; did you mean status?; see overlayctl --help'),
-    (["zzz"], f'"zzz" is no verb; there are {", ".join(main.VERBS)}; see overlayctl --help'),
+    (["stauts"], '"stauts" is not a verb; did you mean status?; see overlayctl --help'),
+    (["zzz"], f'"zzz" is not a verb; there are {", ".join(main.VERBS)}; see overlayctl --help'),
     (["--color", "red", "status"], None),
     (["status", "--nonsense"], "unrecognized arguments: --nonsense; see overlayctl status --help"),
     (["restore"], "the following arguments are required: PATH; see overlayctl restore --help"),

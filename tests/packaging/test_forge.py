@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a forge reads: the workflows, and the forms of reports and changes. It complains only where nobody looks."""
+"""What a forge reads: the workflows, and the forms for reports and changes. It reports errors where nobody looks."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_the_workflows_are_workflows() -> None:
 
 
 def test_actionlint() -> None:
-    """It is in no package that this could install everywhere; the CI workflow runs it as well."""
+    """No package that could be installed everywhere has it; the CI workflow runs it as well."""
     if not shutil.which("actionlint"):
         pytest.skip("actionlint is not installed")
     done = subprocess.run(["actionlint", *WORKFLOWS], capture_output=True, text=True, check=False, timeout=60)

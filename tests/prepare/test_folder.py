@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.usefixtures("in_time"),
 ]
 
-# What may stand in the place of a file or a directory, and what a message calls it.
+# What may be in the place of a file or a directory, and what a message calls it.
 FOUL = {
     "link out": "a symbolic link",
     "link in": "a symbolic link",
@@ -103,7 +103,7 @@ def test_a_file_is_read_whole_and_none_is_none(disk: Disk) -> None:
 
 def test_a_file_that_is_too_large_or_has_another_name_is_none_of_ours(disk: Disk) -> None:
     (disk.top / "image").write_bytes(b"x" * 101)
-    with pytest.raises(WrongKind, match="has 101 bytes, and 100 are the most"):
+    with pytest.raises(WrongKind, match="has 101 bytes, and at most 100 are allowed"):
         disk.folder.read("image", 100)
     os.truncate(disk.top / "image", 1 << 40)
     assert disk.folder.recover("image", 100) is None
@@ -237,10 +237,10 @@ def test_what_was_put_aside_before_stays(disk: Disk) -> None:
 def test_a_name_is_one_component(name: str, disk: Disk) -> None:
     (disk.top / "x").write_text("x")
     for call in (disk.folder.stat, disk.folder.open, disk.folder.create, disk.folder.unlink, disk.folder.reach):
-        with pytest.raises(ValueError, match="is no name"):
+        with pytest.raises(ValueError, match="is not the name"):
             call(name)
     for names in ((name, "y"), ("x", name)):
-        with pytest.raises(ValueError, match="is no name"):
+        with pytest.raises(ValueError, match="is not the name"):
             disk.folder.rename(*names)
 
 

@@ -132,21 +132,19 @@ def test_what_names_nothing_is_no_name(value: str) -> None:
 
 def test_what_can_t_be_told_has_its_reason(tmp_path: Path) -> None:
     where = str(tmp_path)
-    assert find_doubt("on=nfs4\n", where) == "it is no file system on a disk of its own"
-    assert find_doubt("IMAGE_ID=x\non=btrfs\n", where) == "it is no file system on a disk of its own"
+    assert find_doubt("on=nfs4\n", where) == "it is not a file system on a disk of its own"
+    assert find_doubt("IMAGE_ID=x\non=btrfs\n", where) == "it is not a file system on a disk of its own"
     assert find_doubt("on=overlay\ncomposefs=ab\n", where) == ""
     assert find_doubt("on=ubifs\nubifs=ab\n", where) == ""
     assert find_doubt(spell(b"XFSB" + b"\0" * 28 + b"u" * 16), where) == ""
-    assert find_doubt(spell(b"unheard of"), where) == "its file system has nothing that is known to tell"
+    assert find_doubt(spell(b"unheard of"), where) == "its file system has nothing known to identify it by"
     assert find_doubt(spell(EROFS), where) == "its erofs has no UUID"
     assert find_doubt(spell(EROFS + b"u" * 16), where) == ""
-    assert (
-        find_doubt(spell(SQUASHFS[:8] + b"\0" * 4 + SQUASHFS[12:]), where) == "its squashfs has no time of its making"
-    )
+    assert find_doubt(spell(SQUASHFS[:8] + b"\0" * 4 + SQUASHFS[12:]), where) == "its squashfs has no creation time"
     os.utime(where, (1600000000, 1600000000))
     assert find_doubt(spell(SQUASHFS), where) == ""
     os.utime(where, (1700000000, 1700000000))
-    assert find_doubt(spell(SQUASHFS), where) == "all times in its squashfs are one"
+    assert find_doubt(spell(SQUASHFS), where) == "all times in its squashfs are the same"
 
 
 def test_an_os_release_that_can_t_be_read_is_not_one_without_names(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What others are told of a change of the image: versions, the file in /run, and systemd's own mark."""
+"""How others learn that the image has changed: versions, the file in /run, and systemd's own mark."""
 
 import os
 import subprocess

@@ -91,7 +91,9 @@ def test_on_a_guess_nothing_is_dropped(policy: str, device: Device, capsys: pyte
     assert len(told) == (policy != "keep")
     device.boot(policy)
     again = capsys.readouterr().err
-    doubt = f"<5>{device.where}: the next image may be taken for this one, as it is no file system on a disk of its own"
+    doubt = (
+        f"<5>{device.where}: the next image may be taken for this one, as it is not a file system on a disk of its own"
+    )
     assert again.startswith(doubt) if policy != "keep" else again == ""
 
 

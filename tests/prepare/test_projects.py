@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Project IDs on an xfs of the test's own: what is warned of is what overlayfs does, and the cure cures it."""
+"""Project IDs on an xfs of the test's own: overlayfs does what the warning says, and its advice helps."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ with open_top(sys.argv[1], print) as backing:
 
 
 def _try(tmp_path: Path, done_to_it: str) -> "tuple[str, str]":
-    """What was said, and `written` or `refused`."""
+    """What prepare said, and `written` or `refused`."""
     environ = {**os.environ, "PYTHONPATH": str(Path(overlay_prepare.__file__).parents[1])}
     command = ["unshare", "-m", "sh", "-c", SCRIPT, "sh", str(tmp_path), done_to_it]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)

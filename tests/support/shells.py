@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the shells offer for a line that is being typed: each is asked as itself, with our completions and no others."""
+"""What the shells offer for a line that is being typed: each one is run, with our completions and no others."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from product import REPOSITORY
 
 COMPLETIONS = REPOSITORY / "packaging/completions"
 ZSH = Path(__file__).with_name("complete.zsh")
-# Without readline there is no compopt, and bash parts words at the equals sign.
+# Without readline there is no compopt, and bash splits words at the equals sign.
 BASH = """
 compopt() { :; }
 source "$1/overlayctl"
@@ -57,7 +57,7 @@ def complete(shell: str, lines: "Sequence[str]", directory: Path) -> "list[set[s
     assert (done.returncode, done.stderr) == (0, "")
     *answers, rest = done.stdout.split("---\n")
     assert (len(answers), rest) == (len(lines), "")
-    # fish puts the option before a value that is joined to it, and what a file is behind a tab.
+    # fish puts the option before a value that is joined to it, and the type of a file after a tab.
     words = [[word.partition("\t")[0] for word in answer.splitlines()] for answer in answers]
     return [{_value(word, line) for word in found if word} for line, found in zip(lines, words)]
 

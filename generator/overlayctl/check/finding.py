@@ -25,7 +25,7 @@ RULES = {
         "no kernel command line is known for this image",
         "give it with --cmdline; it was checked as if it were overlayfs.mounts",
     ),
-    "misspelt-key": (ERROR, '"{key}" is no key that anybody reads', "write {better}"),
+    "misspelt-key": (ERROR, '"{key}" is not a key that anything reads', "write {better}"),
     "initrd-key": (ERROR, '"{key}" is for the initrd, where nothing is overlaid', "write {better}"),
     # fstab.
     "upper-read-only": (
@@ -55,7 +55,7 @@ RULES = {
     ),
     "upper-unused": (
         WARNING,
-        "{where} is the place of no upper layer: overlaid are {overlaid}, with {expected}",
+        "{where} holds no upper layer: for {overlaid} the place is {expected}",
         "correct the path, or add the directory to overlayfs.mounts=",
     ),
     "upper-type-unknown": (
@@ -70,12 +70,12 @@ RULES = {
     ),
     "timeout-short": (
         NOTE,
-        "{where} waits {given} for its disk, from the first moment of systemd{until}: a slow device is in memory then",
-        "write x-systemd.device-timeout={better}; only a boot without the disk waits so long",
+        "{where} waits {given} for its disk, from the start of systemd{until}: on a slow device memory takes its place",
+        "write x-systemd.device-timeout={better}; only a boot without the disk waits that long",
     ),
     "timeout-ignored": (
         WARNING,
-        "{where} is tried once, at once: systemd takes {what} for no device, and waits for none",
+        "{where} is tried only once, right at the start: to systemd {what} is not a device to wait for",
         "have UBI attached before systemd starts: ubi.mtd= on the kernel command line, or in the initramfs",
     ),
     "acl-lost": (
@@ -90,7 +90,7 @@ RULES = {
     ),
     "nested-mount": (
         NOTE,
-        "{where} is mounted on top of the overlay on {overlaid}, and is no part of it",
+        "{where} is mounted on top of the overlay on {overlaid}, and is not part of it",
         "reset, diff and export leave it alone",
     ),
     # The kernel.
@@ -141,7 +141,7 @@ RULES = {
         "the generator is not installed",
         "make install-generator DESTDIR=…, or overlayctl render",
     ),
-    "generator-not-executable": (ERROR, "is not executable, and systemd passes over it", "chmod 755"),
+    "generator-not-executable": (ERROR, "is not executable, and systemd skips it", "chmod 755"),
     "generator-masked": (ERROR, "masks the generator, and nothing is overlaid", "remove it"),
     "package-damaged": (ERROR, "{name} is missing", "install it again: make install-generator DESTDIR=…"),
     "python-missing": (
@@ -155,7 +155,7 @@ RULES = {
         "use a newer Python, or overlayctl render",
     ),
     "python-module": (ERROR, "the module {name} of Python is missing; {user} needs it", "{advice}"),
-    "python-module-optional": (NOTE, "the module {name} is missing; {user} tells less without it", "{advice}"),
+    "python-module-optional": (NOTE, "the module {name} is missing; {user} shows less without it", "{advice}"),
     "not-compiled": (
         WARNING,
         "{count} of {total} files are not compiled for Python {version}, such as {name}: each boot compiles them again",
@@ -169,7 +169,7 @@ RULES = {
     "command-missing": (ERROR, "{name} is missing; {unit} runs it", "install {package}"),
     "systemd-too-old": (ERROR, "systemd {version} is older than 247", "update it"),
     # Files that are larger than any image has them.
-    "too-large": (NOTE, "has more than {size}, and was not read", "look what it is"),
+    "too-large": (NOTE, "has more than {size}, and was not read", "see what it is"),
     # Units that start early.
     "unordered-unit": (
         WARNING,

@@ -15,7 +15,7 @@ _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
 # Seconds from the start of systemd, before udevd runs. A device that is unlocked or assembled comes later.
 _ENOUGH, _ENOUGH_UNLOCKED = 30, 90
-# zram, brd and null_blk: as overlayctl status has them, told by what they are rather than by their names.
+# zram, brd and null_blk: those that overlayctl status knows, where they are recognised by more than their names.
 _IN_MEMORY = re.compile(r"/dev/(?:zram|ram|nullb)\d+")
 _NO_DEVICE = re.compile(r"ubi\d*[:_!]")
 

@@ -40,7 +40,7 @@ examples:
   overlayctl check --root build/target --kernel build/linux/.config --cmdline 'quiet overlayfs.mounts=/var'
   overlayctl check --root build/target --json | jq -r '.findings[].rule'
 
-exit status: 0 nothing found (notes are no findings), 1 something was found, 3 it could not be checked
+exit status: 0 nothing found (notes don't count), 1 something was found, 3 it could not be checked
 """
 
 _ASSUMED = "overlayfs.mounts"
@@ -53,7 +53,7 @@ _SCHEMA = 1
 def add_arguments(parser: "argparse.ArgumentParser") -> None:
     """The command line of the verb."""
     parser.add_argument("--root", metavar="DIR", help="the tree of an image (default: this machine)")
-    parser.add_argument("--kernel", metavar="CONFIG", help="the kernel's configuration, also with gzip")
+    parser.add_argument("--kernel", metavar="CONFIG", help="the kernel's configuration, plain or gzipped")
     parser.add_argument("--cmdline", metavar="WORDS", help="the kernel command line that the image will be booted with")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object, see overlayctl(1)")
 
@@ -134,7 +134,7 @@ def _check_around(image: Image, plan: Plan, entries: "tuple[FstabEntry, ...]", k
     if text:
         findings += checkkernel.check(text, source, in_memory, tuple(types), with_acl)
     elif kernel:
-        raise Failure(f"--kernel {kernel}: no configuration of a kernel")
+        raise Failure(f"--kernel {kernel}: not the configuration of a kernel")
     else:
         findings.append(make("kernel-unknown"))
     plan.static = checksystem.is_static(image, plan)

@@ -20,7 +20,7 @@ from overlayctl.layers.change import CHANGED, DELETED, OPAQUE, REPLACED, Change
 NEWER, PERHAPS = "newer", "perhaps"
 EXPLANATIONS = {
     NEWER: "the image's is younger",
-    PERHAPS: "from before this image; whether that has another version now can't be told",
+    PERHAPS: "from before this image; whether it has another version now can't be told",
 }
 _LONGEST_BOOT = 3600 * 10**9  # ns
 _HIDING = (CHANGED, REPLACED, DELETED, OPAQUE)

@@ -119,7 +119,7 @@ def _find_arrival(target: Target) -> "int | None":
         )
     elif stale.is_without_clock(arrival):
         raise Failure(
-            f"{target.where}: this machine had no right time when its image came, so --stale can't tell what is older; "
+            f"{target.where}: the clock was wrong when its image came, so --stale can't tell what is older; "
             "see all changes by overlayctl diff, or let the clock be set before local-fs.target"
         )
     return arrival

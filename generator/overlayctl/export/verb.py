@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if options.null and not options.deletions:
         raise Failure("--null goes with --deletions")
     if options.file == "-" and sys.stdout.isatty():
-        raise Failure("a tar is nothing for a terminal; give a file, or a pipe behind -")
+        raise Failure("a tar can't be shown on a terminal; give a file, or - and a pipe")
     targets = find_targets(options, options.paths)
     for name in filter(None, (options.file if options.file != "-" else "", options.deletions)):
         _refuse_inside(name, targets)
@@ -131,7 +131,7 @@ class _Exporter:
             if note:
                 _say(f"{path}: {note}")
             for lost in _find_lost(change):
-                self._leave_out(path, f"that it has {lost} no longer can't be in a tar")
+                self._leave_out(path, f"a tar can't say that it no longer has {lost}")
         except FileNotFoundError:
             return  # somebody has just removed it
         except BrokenPipeError:

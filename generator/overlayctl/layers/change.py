@@ -14,7 +14,7 @@ DELETED, REPLACED, MOVED, OPAQUE = "deleted", "replaced", "moved", "opaque"
 # In the order in which counts are listed.
 KINDS = {
     ADDED: "the image has nothing of this name",
-    CHANGED: "another content, and perhaps more",
+    CHANGED: "different content, and perhaps more",
     METADATA: "the same content, with another mode, owner, time or extended attribute",
     EQUAL: "copied up, and nothing differs",
     DELETED: "hidden, with all that the image has below it",

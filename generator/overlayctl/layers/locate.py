@@ -103,7 +103,7 @@ def _find_mounted(table: mounts.Table, path: str) -> Target:
     # In these a colon is not a separator.
     upper, work = (":".join(split_lower(unescape(mount.find_option(name)))) for name in ("upperdir", "workdir"))
     if not upper or len(lower) != 1 or not lower[0]:
-        raise Failure(f"the overlay at {mount.where} has not one lower and one upper layer: it is not one of ours")
+        raise Failure(f"the overlay at {mount.where} does not have one lower and one upper layer: it is not ours")
     if "userxattr" in mount.options:
         raise Failure(f"the overlay at {mount.where} is mounted with userxattr, whose marks are not understood")
     backing = mounts.backing_of(mount)

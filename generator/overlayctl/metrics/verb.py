@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from overlayctl.status.machine import DirectoryStatus
 
 VERB = "metrics"
-HELP = "write the status in numbers, for Prometheus and the like"
+HELP = "write the status as numbers, for Prometheus and the like"
 DESCRIPTION = """\
 Write numbers on each directory that is asked for or overlaid as OpenMetrics text: is it active, writable, persistent,
 how full is its upper layer, what is staged; and on the machine. overlayctl(1) has their names.

@@ -148,7 +148,7 @@ def make_warning(mount: "OverlayMount", prepare: "Sections") -> "Sections":
     """Makes known, where somebody looks, that memory is in the place of the disk."""
     name = mount.name
     unit = _run_after(
-        mount, prepare, f"Tell that {mount.where} is not persistent", f"{mount_unit(mount.where)} umount.target"
+        mount, prepare, f"Report that {mount.where} is not persistent", f"{mount_unit(mount.where)} umount.target"
     )
     unit.append(f"ConditionPathExists={name_mark(mount.backing.mount)}")
     unit.append(f"ConditionPathIsMountPoint={mount.backing.path}/lower")

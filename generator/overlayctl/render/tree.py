@@ -55,7 +55,7 @@ class Tree:
             with _Folder(self, directory) as folder:
                 if folder.has(name) and (directory, name) not in old:
                     raise Failure(
-                        f"{self.root}/{directory}/{name}: is there already, and not of overlayctl render; take it out "
+                        f"{self.root}/{directory}/{name}: exists already, not made by overlayctl render; take it out "
                         "of the image first (in Buildroot: BR2_INIT_SYSTEMD_VAR_OVERLAYFS)"
                     )
         for directory, name in old:

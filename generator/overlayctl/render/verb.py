@@ -65,7 +65,7 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
     """Add the verb's own options."""
     parser.add_argument("--root", metavar="DIR", required=True, help="the tree of the image")
     parser.add_argument(
-        "--output", metavar="DIR", dest="target", help="write below this directory; mostly that of --root"
+        "--output", metavar="DIR", dest="target", help="write below this directory; usually that of --root"
     )
     parser.add_argument(
         "--cmdline", metavar="WORDS", default="overlayfs.mounts",
@@ -75,7 +75,7 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
         "--selinux-context", metavar="CONTEXT", default="",
         help="mount in this SELinux context (default: the one that the policy gives to mount)",
     )  # fmt: skip
-    parser.add_argument("--always", action="store_true", help="mount also where overlayfs.mounts is not given")
+    parser.add_argument("--always", action="store_true", help="mount even if overlayfs.mounts is not given")
 
 
 def run(options: "argparse.Namespace") -> int:
@@ -122,7 +122,7 @@ def _read_words(cmdline: str) -> "list[str]":
 
 def _refuse_other_ways(tree: Tree) -> None:
     if tree.resolve(_GENERATOR) and tree.resolve(_PYTHON):
-        raise Failure(f"the image has {_GENERATOR} and {_PYTHON}: it needs no static units, take out either")
+        raise Failure(f"the image has {_GENERATOR} and {_PYTHON}: it needs no static units; remove one of the two")
 
 
 def _gather(tree: Tree, cmdline: str, context: str) -> "Inputs":

@@ -51,7 +51,7 @@ def _verify(path: str, places: "list[Place]") -> None:
         if inside and mount and mount.where in (place.where, place.backing):
             raise Failure(f"{path} lies in {place.where}, which is to be reset; write the backup somewhere else")
     if os.path.lexists(path) and not os.path.isfile(path):
-        raise Failure(f"{path} is there already and is no file")
+        raise Failure(f"{path} exists already and is not a file")
 
 
 def _pack(tar: Tar, place: Place) -> None:

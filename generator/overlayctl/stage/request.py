@@ -60,7 +60,7 @@ class Machine:
             raise Failure(self.refused[where])
         mount = self.table.holding(path)
         if path != where and mount and is_below(mount.where, where):
-            raise Failure(f"{path} lies on {mount.where}, which is mounted on top of the overlay and no part of it")
+            raise Failure(f"{path} lies on {mount.where}, which is mounted on top of the overlay and is not part of it")
         return self.places[where]
 
 
@@ -136,7 +136,7 @@ def _write(opened: folder.Folder, request: "Staged | None") -> None:
     if request is not None and (request.whole or request.paths):
         opened.write(resetrequest.NAME, text.encode("utf-8", "surrogateescape"), _MODE)
     elif opened.find_kind(resetrequest.NAME) == "d":
-        opened.put_aside(resetrequest.NAME, "is a directory, and no request")
+        opened.put_aside(resetrequest.NAME, "is a directory, and not a request")
     elif opened.find_kind(resetrequest.NAME):
         opened.remove_file(resetrequest.NAME)
         opened.sync()
@@ -181,7 +181,7 @@ def _find_refusal(table: Table, where: str, backing: str) -> str:
     mount: Mount | None = table.holding(backing)
     if mount is not None and mount.fstype == "tmpfs" and is_below(mount.where, "/run/buildroot"):
         if _is_fallen_back(where):
-            return f"{where}: its disk is missing and memory is in its place: mend that first, see overlayctl status"
+            return f"{where}: its disk is missing and memory is in its place: fix that first, see overlayctl status"
         return f"{where} is in memory: it is empty at each boot, and nothing needs to be reset"
     if mount is None or not is_below(mount.where, "/run"):
         return f"{where}: nothing is mounted at {backing}, so there is no upper layer to reset"

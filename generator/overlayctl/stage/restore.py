@@ -25,8 +25,8 @@ VERB = "restore"
 HELP = "give files of the image back at the next boot"
 DESCRIPTION = """\
 Give each PATH back as the image has it: what was changed there is dropped, what was deleted is there again, and what
-the image has not is gone. It is staged now and done by the next boot, before anything is mounted; overlayctl status
-shows it, and --cancel takes it back.
+the image does not have is gone. It is staged now and done by the next boot, before anything is mounted; overlayctl
+status shows it, and --cancel takes it back.
 """
 EXAMPLES = """\
 examples:

@@ -283,7 +283,7 @@ class Reader:
         try:
             return read_behind(where)
         except OSError as error:
-            self._note(f"{error.filename} can't be read ({error.strerror}): what was done behind the boot is not known")
+            self._note(f"{error.filename} can't be read ({error.strerror}): what failed in the background is not known")
             return ""
 
     def _read_image(self, backing: str) -> "tuple[str, bool | None]":

@@ -42,7 +42,7 @@ def compare(plan: "Plan | None", where: str, directories: "dict[str, str] | None
         if unclaimed and wanted and file.path == prepare_unit(where):
             differences.append(f"nothing in fstab mounts {wanted.backing.path} any more: it will be in memory")
         else:
-            differences.append(f"{file.path} will be another one")
+            differences.append(f"{file.path} will be different")
     return differences
 
 

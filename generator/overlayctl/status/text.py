@@ -121,7 +121,7 @@ def _tell_unit(unit: "UnitState") -> str:
     if unit.load == "not-found":
         return f"there is no {unit.name}"
     if unit.active == "inactive" and not unit.condition:
-        return f"{unit.name} left out by its conditions"
+        return f"{unit.name} skipped by its conditions"
     return f"{unit.name} {unit.active} ({unit.sub})"
 
 

@@ -27,7 +27,7 @@ class Unknown(Exception):
 
 
 def find(mount: Mount, table: Table, sysfs: str = "/sys") -> str:
-    """Why what is written to `mount` is lost though that is no tmpfs, as a sentence without an end; "" if it is not.
+    """Why what is written to `mount` is lost though that is not a tmpfs, as a sentence without a full stop; "" if not.
 
     `table` has all mounts. Raises Unknown.
     """
@@ -120,7 +120,7 @@ class _Finder:
 
 
 def _find_number(source: str) -> str:
-    """Major and minor of the block device `source`, "" if it is none."""
+    """Major and minor of the block device `source`, "" if it is not one."""
     try:
         info = os.stat(source) if source.startswith("/") else None
     except OSError:

@@ -111,7 +111,7 @@ def test_json_has_the_same(
 WRONG = [
     (["--root", "/proc/none"], "overlayctl: --root /proc/none: not a directory\n"),
     (["--kernel", "/proc/none"], "overlayctl: --kernel /proc/none: No such file or directory\n"),
-    (["--kernel", "/dev/null"], "overlayctl: --kernel /dev/null: no configuration of a kernel\n"),
+    (["--kernel", "/dev/null"], "overlayctl: --kernel /dev/null: not the configuration of a kernel\n"),
     (["--nonsense"], "overlayctl: unrecognized arguments: --nonsense; see overlayctl check --help\n"),
 ]
 
@@ -199,7 +199,7 @@ def test_a_root_that_nothing_tells_from_the_next_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Image, "text", lambda _image, _path: "NAME=x\nBUILD_ID=rolling\n")
     (found,) = system.check_identity(Image(), persistent=True)
     assert (found.rule, found.line) == ("image-anonymous", 2)
-    assert "it is no file system on a disk of its own" in found.text
+    assert "it is not a file system on a disk of its own" in found.text
     monkeypatch.setattr(Image, "text", lambda _image, _path: "BUILD_ID=rolling\nIMAGE_VERSION=3\n")
     assert system.check_identity(Image(), persistent=True) == []
 

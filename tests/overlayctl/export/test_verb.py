@@ -150,7 +150,7 @@ def test_attribute_taken_from_a_directory(tree: Exported) -> None:
     os.setxattr(tree.lower / "d", "trusted.x", b"")
     done = tree.export()
     assert done.returncode == 3
-    assert done.stderr == "overlayctl: /var/d: that it has trusted.x no longer can't be in a tar; left out\n"
+    assert done.stderr == "overlayctl: /var/d: a tar can't say that it no longer has trusted.x; left out\n"
 
 
 def test_names_with_line_breaks_need_null(tree: Exported) -> None:

@@ -91,8 +91,11 @@ def test_index(more: str, default: str, indexed: bool, machine: Path, monkeypatc
 
 
 WRONG = {
-    "several lower layers": (FOREIGN.replace("/lower,", "/lower:/other,"), "not one lower and one upper layer"),
-    "no upper layer": ("/x overlay o ro,lowerdir=TOP/lower:/other", "not one lower and one upper layer"),
+    "several lower layers": (
+        FOREIGN.replace("/lower,", "/lower:/other,"),
+        "does not have one lower and one upper layer",
+    ),
+    "no upper layer": ("/x overlay o ro,lowerdir=TOP/lower:/other", "does not have one lower and one upper layer"),
     "user attributes": (f"{FOREIGN},userxattr", "mounted with userxattr"),
     "no overlay": ("/x tmpfs t rw", "lies on tmpfs mounted at /x, and not on an overlay"),
     "covered": ("/x/a ext4 /dev/y rw", "lies on ext4 mounted at /x/a, and not on an overlay"),

@@ -343,7 +343,7 @@ def test_notes_of_others_stay(render: Render, tmp_path: Path) -> None:
     (notes / "mine.json").rename(notes / "var.json")
     (root / "usr/lib/systemd/system/prepare-var-overlay.service").unlink()
     result = render("--root", root, "--output", root)
-    assert (result.returncode, "is there already, and not of overlayctl render" in result.stderr) == (3, True)
+    assert (result.returncode, "exists already, not made by overlayctl render" in result.stderr) == (3, True)
     assert (notes / "var.json").read_text() == "mine\n"
 
 

@@ -106,7 +106,7 @@ REFUSED = [
     ("restore --cancel /var/lib/app", "/var/lib/app is not staged: see overlayctl status"),
     ("reset --keep lib", "--keep lib: not an absolute path; nothing is staged"),
     ("reset --keep /etc/keys", "--keep /etc/keys: matches nothing below /var; nothing is staged"),
-    ("reset --keep /var/../etc", '"keep /var/../etc" is no request to reset something; nothing is staged'),
+    ("reset --keep /var/../etc", '"keep /var/../etc" is not a request to reset something; nothing is staged'),
     ("reset --cancel --backup /tmp/x", "--cancel goes with paths alone"),
     (
         "reset --backup /var/backup.tar",
@@ -149,7 +149,7 @@ def test_what_is_mounted_on_top_is_no_part_of_it(device: Device) -> None:
         "mount -t tmpfs log /var/log; overlayctl restore /var/log/x || echo $?; overlayctl restore /var/log || true",
     )
     assert text.startswith(
-        "overlayctl: /var/log/x lies on /var/log, which is mounted on top of the overlay and no part of it\n3\n"
+        "overlayctl: /var/log/x lies on /var/log, which is mounted on top of the overlay and is not part of it\n3\n"
         "overlayctl: /var/log lies on /var/log, "
     )
 
@@ -172,7 +172,7 @@ def test_a_missing_disk_takes_nothing(device: Device) -> None:
     text = said(device, "overlayctl reset || echo $?", disk=False)
     assert text == (
         "overlayctl: there is nothing to reset: /var: its disk is missing and memory is in its place: "
-        "mend that first, see overlayctl status\n3\n"
+        "fix that first, see overlayctl status\n3\n"
     )
 
 
@@ -236,7 +236,7 @@ def test_a_failed_backup_stages_nothing(device: Device) -> None:
     device.boot(
         f"touch /var/x; mkdir /tmp/dir; ! overlayctl reset --backup /tmp/dir 2>/tmp/said; test ! -e {VAR}/reset"
     )
-    assert (device.root / "tmp/said").read_text() == "overlayctl: /tmp/dir is there already and is no file\n"
+    assert (device.root / "tmp/said").read_text() == "overlayctl: /tmp/dir exists already and is not a file\n"
 
 
 MERGES = [

@@ -50,7 +50,7 @@ VERDICTS = [
     (replace(GOOD, volatile="/dev/zram0 is memory"), 1, ["lost at the next boot: /dev/zram0 is memory"]),
     (replace(GOOD, wanted=None), 0, []),
     (replace(GOOD, overlay=None, units=(FAILED,)), 2, ["var.mount has failed"]),
-    (replace(GOOD, overlay=None, units=(LEFT_OUT,)), 2, ["its conditions did not hold"]),
+    (replace(GOOD, overlay=None, units=(LEFT_OUT,)), 2, ["its conditions were not met"]),
     (replace(GOOD, overlay=None, units=(replace(LEFT_OUT, name="verify-var-overlay.service"),)), 2, ["nothing is"]),
     (replace(GOOD, overlay=None, units=()), 2, ["nothing is mounted there"]),
     (DirectoryStatus("/var"), 2, ["no overlay is asked for"]),
