@@ -172,8 +172,11 @@ def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") 
 
 
 def _is_required(look: "Look", kind: str, name: str) -> bool:
-    """True if the boot ends in emergency mode when the owner's mount unit `name` fails. Buildroot's is a tmpfs."""
-    if kind not in ("provided", "vendor") or not name.endswith(".mount"):
+    """True unless `name` is an owner's mount at a backing directory, and the boot goes on where it fails.
+
+    Buildroot's own is a tmpfs.
+    """
+    if kind not in ("provided", "vendor") or not name.startswith("run-buildroot-mounts-"):
         return True
     return any(look.exists(f"{top}/local-fs.target.requires/{name}", True) for top in (*_ABOVE_US, *_BELOW_US))
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Build the part of the test image that does not change with the product: a small Debian and its kernel.
 
-That of another architecture than the host's is never entered: its packages are only unpacked, and what configuring
-them leaves is taken from the host's own. So no program of it is emulated but in the machine that boots it.
+A tree of another architecture than the host's is never entered: its packages are only unpacked, and what configuring
+them would make is copied from a tree of the host's own. So its programs are emulated only in the machine that boots it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ needs() { apt-cache depends "$1" | sed -nE "s/.*Depends: (linux-($2)-[^ ]*)/\\1/
 image=$(needs "$KERNEL" image | head -n 1)
 apt-get -o APT::Sandbox::User=root download "$image" $(needs "$image" 'base|binary|modules')
 """
-# What the initramfs is made of where the host's busybox can't run.
+# For an initramfs in which the host's busybox can't run.
 FETCH_BUSYBOX = "apt-get -o APT::Sandbox::User=root download busybox-static\n"
-# What is of the host's architecture in a configured tree, or of no use in another: the rest is scripts and texts.
+# What is of the host's architecture in a configured tree, or of no use in another one; the rest are scripts and texts.
 NOT_FOR_OTHERS = (
     "./dev/*", "./lib64", "./usr/lib64", "./usr/lib/modules", "./etc/ld.so.cache", "./var/cache", "./var/lib/apt",
     "*.so", "*.so.*", "*{triplet}*", "*{loader}*",
@@ -52,8 +52,8 @@ MODULES = (
     "overlay", "squashfs", "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "xfs",
     "btrfs", "autofs4", "loop", "binfmt_misc",
 )  # fmt: skip
-# What some scenarios need: other file systems and their tools, encryption, partitions; and what overlayctl wants,
-# with a Python that has all its modules.
+# What some scenarios need: other file systems and their tools, encryption, partitions; and what overlayctl needs, with
+# a Python that has all its modules.
 FULL_PACKAGES = (
     "xfsprogs", "btrfs-progs", "f2fs-tools", "dosfstools", "erofs-utils", "fdisk", "cryptsetup-bin",
     "python3-psutil", "python3-pyudev", "mtd-utils",
@@ -64,11 +64,12 @@ FULL_MODULES = (
 )  # fmt: skip
 # What a base has beside PACKAGES: a policy, an engine. The policy is Debian's own, unchanged.
 OWN_PACKAGES = {
-    "selinux": ("selinux-policy-default", "policycoreutils", "selinux-utils", "auditd"),
+    "selinux": ("selinux-policy-default", "policycoreutils", "selinux-utils", "auditd", "fdisk"),
     "podman": ("podman", "crun", "netavark", "busybox-static"),
     "apparmor": ("apparmor", "apparmor-profiles"),
 }  # fmt: skip
-# Asked for by their purpose, so no other module names them; in which kernel which of them is a module differs.
+# The kernel asks for them by their purpose, so no other module names them; which of them are modules depends on the
+# kernel.
 ALGORITHMS = (
     "crc32c_generic", "crc32c_intel", "crc32_generic", "crc32c_cryptoapi", "crc32_cryptoapi", "xxhash_generic",
     "blake2b_generic", "sha256_generic", "sha256_ssse3", "aes_generic", "ecb", "cbc", "deflate", "lzo", "zstd",
@@ -77,8 +78,8 @@ ALGORITHMS = (
 CHECKSUM = ("crc32c_generic",)
 # Newer suites have the units for encrypted disks in a package of their own.
 CRYPTSETUP_IN_SYSTEMD = ("buster", "bullseye", "bookworm")
-# What the initramfs loads: what every root needs, and then the root's file system alone. overlay is left out
-# on purpose: loading it is the business of mount(8).
+# What the initramfs loads: what every root needs, and then only the root's file system. overlay is left out on
+# purpose: loading it is the business of mount(8).
 BOOT_MODULES = ("virtio_pci", "virtio_blk")
 # Early users of /var that are not in systemd's own package, by the first suite that has the package.
 EARLY_PACKAGES = {
@@ -100,8 +101,8 @@ MERGE_USR = 'for dir in bin sbin lib lib64; do mkdir -p "$1/usr/$dir" && ln -s "
 class Base:
     """A cached base: the tree of the root file system, the kernel, and two small initramfs archives.
 
-    kind is one of values.BASES. tools is a tree of the same suite whose programs run on the host; where the
-    architecture is the host's it is the same one.
+    kind is one of values.BASES. tools is a tree of the same suite whose programs run on the host; if the architecture
+    is the host's, it is the same tree.
     """
 
     architecture: Architecture
@@ -118,7 +119,7 @@ class Base:
 def build_base(
     suite: str, root: Path, mirror: str | None = None, kind: str = "small", architecture: Architecture | None = None
 ) -> Base:
-    """Return a base of a suite, built if the cache has none; its architecture is that of the host if not said.
+    """Return a base of a suite, built if the cache has none; by default its architecture is that of the host.
 
     Raises StepFailed when a step of the build goes wrong.
     """
@@ -151,7 +152,7 @@ def build_base(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a base is built of; native is the host's own one where that is of another architecture."""
+    """What a base is built of; native is a base of the host's architecture, if that is another one."""
 
     architecture: Architecture
     suite: str
@@ -162,7 +163,7 @@ class _Plan:
 
 
 def host_mirror() -> str | None:
-    """Return the Debian mirror that the host's apt uses, None if the host is no Debian."""
+    """Return the Debian mirror that the host's apt uses, None if the host is not a Debian."""
     try:
         release = Path("/etc/os-release").read_text()
         form = "$(SITE) $(RELEASE) $(COMPONENT)"
@@ -233,7 +234,7 @@ def _packages_of(suite: str, kind: str) -> list[str]:
 
 
 def _copy_configured(native: Base, tree: Path, log: Path) -> None:
-    """Give an unpacked tree what maintainer scripts have made in the host's own: users, links, compiled Python."""
+    """Give an unpacked tree what maintainer scripts have made in the native one: users, links, compiled Python."""
     known = {"triplet": native.architecture.triplet, "loader": native.architecture.machine.replace("_", "-")}
     words = [f"--exclude={pattern.format(**known)}" for pattern in NOT_FOR_OTHERS]
     run_step("copy what is configured", ["sh", "-c", COPY_CONFIGURED, "sh", native.tree, tree, *words], log)
@@ -304,7 +305,7 @@ def _install_modules(unpacked: Path, tree: Path, names: tuple[str, ...], log: Pa
 def _with_needs(modules: Path, names: tuple[str, ...], where_there: bool = False) -> list[Path]:
     """Return the files of the named modules in loading order, built-in ones left out.
 
-    Raises StepFailed for a name that is neither a module nor built in, unless only those are wanted that are there.
+    Raises StepFailed for a name that is neither a module nor built in, unless where_there says to ignore it.
     """
     needs: dict[str, list[Path]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():

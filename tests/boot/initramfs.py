@@ -20,9 +20,9 @@ ELF_INTERPRETER = b"/ld-linux"
 def write_initramfs(target: Path, groups: Mapping[str, Sequence[Path]], log: Path, busybox: Path | None = None) -> None:
     """Write an archive whose init loads modules in the given order, mounts the root and goes there.
 
-    The group `first` is for every root; others have the names of file systems, of which the root has one; what
-    is in the rest is loaded by the hook of an image, see guest/initramfs-init. busybox is that of the machine, that
-    of the host if not said.
+    The group `first` is for every root; others have the names of file systems, of which the root has one; the modules
+    in the rest are loaded by the hook of an image, see guest/initramfs-init. busybox is the machine's, by default the
+    host's.
 
     Raises StepFailed.
     """

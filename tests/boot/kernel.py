@@ -16,7 +16,7 @@ from steps import StepFailed, run_step
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "kernel.config"
-# One for all suites: what is tested with it is a device's kernel, not that of a suite.
+# One for all suites: it stands for a device's kernel, not for that of a suite.
 SUITE = "trixie"
 FETCH_SOURCE = """set -e
 export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
@@ -54,7 +54,7 @@ def _build(mirror: str | None, apt_options: list[str], work: Path, log: Path) ->
     package.mkdir()
     source.mkdir()
     hook = f"--customize-hook=cd {shlex.quote(str(package))} && {FETCH_SOURCE}"
-    # Nothing is installed: it is only to read the suite's list of packages.
+    # Nothing is installed: this is only to read the suite's list of packages.
     words = ["mmdebstrap", "--mode=root", "--variant=custom", "--format=null", *apt_options, hook, SUITE, "-"]
     run_step("fetch the kernel's source", [*words, *([mirror] if mirror else [])], log)
     for archive in package.glob("*.deb"):

@@ -172,7 +172,19 @@ def test_all_three_units_of_each_path_are_looked_for(machine: FakeFilesystem) ->
     names = ["home.mount", "prepare-home-overlay.service", "run-buildroot-mounts-home.mount"]
     for name in names:
         machine.create_file(f"{ETC}/{name}", contents="x")
-    assert look("/var", "/home").units == {name: Unit("provided", f"{ETC}/{name}") for name in names}
+    # Nothing requires the one at the backing directory.
+    expected = {name: Unit("provided", f"{ETC}/{name}", not name.startswith("run-")) for name in names}
+    assert look("/var", "/home").units == expected
+
+
+@pytest.mark.parametrize("directory", [ETC, RUN, "/usr/lib/systemd/system"])
+def test_a_mount_at_the_backing_is_required_if_local_fs_target_requires_it(
+    directory: str, machine: FakeFilesystem
+) -> None:
+    name = "run-buildroot-mounts-var.mount"
+    machine.create_file(f"{ETC}/{name}", contents="x")
+    machine.create_symlink(f"{directory}/local-fs.target.requires/{name}", f"../{name}")
+    assert look("/var").units == {name: Unit("provided", f"{ETC}/{name}", True)}
 
 
 OVERLAY_KO = "kernel/fs/overlayfs/overlay.ko"
