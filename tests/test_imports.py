@@ -32,6 +32,7 @@ OPERATOR = ("overlay_generator.dryrun",)
 FRAME = ("overlay_generator", "overlay_prepare")
 MACHINE = (*FRAME, "overlayctl", "overlayctl.status")
 LAYERS = (*MACHINE, "overlayctl.layers")
+IMAGES = (*LAYERS, "overlayctl.image")
 FLOORS = {
     "overlay_generator": (),
     "overlay_prepare": ("overlay_generator",),
@@ -39,9 +40,11 @@ FLOORS = {
     "overlayctl.layers": (*FRAME, "overlayctl"),
     "overlayctl.status": (*FRAME, "overlayctl"),
     "overlayctl.check": LAYERS,
-    "overlayctl.diff": LAYERS,
+    "overlayctl.image": (*FRAME, "overlayctl"),
+    "overlayctl.diff": IMAGES,
     "overlayctl.export": LAYERS,
     "overlayctl.metrics": LAYERS,
+    "overlayctl.preview": IMAGES,
     "overlayctl.render": LAYERS,
     "overlayctl.save": LAYERS,
     "overlayctl.stage": LAYERS,

@@ -49,12 +49,12 @@ def identify(where: str, root: str = "") -> str:
     `root` is the root directory of the image ("": this machine). Raises OSError if `where` can't be looked at.
     """
     device = posix.stat(where).st_dev
-    text = _read_names(root)
+    text = read_names(root)
     try:
         start = _read_start(device)
     except (OSError, StopIteration):
         return text + _identify_without_device(device)
-    return text + _read_verity(device) + _spell_file_system(start)
+    return text + _read_verity(device) + spell_file_system(start)
 
 
 def compare(old: str, new: str) -> str:
@@ -110,7 +110,7 @@ def find_uuid(where: str) -> "str | None":
         start = _read_start(posix.stat(where).st_dev)
     except (OSError, StopIteration):
         return None
-    kind = _find_type(start)
+    kind = find_type(start)
     if kind not in _UUIDS:
         return None
     return start[_UUIDS[kind] : _UUIDS[kind] + 16].strip(b"\0").hex() if _UUIDS[kind] else ""
@@ -121,17 +121,25 @@ def _read_facts(identity: str) -> "dict[str, str]":
     return {key: value for key, equals, value in lines if equals and key not in _UNOWNED}
 
 
-def _read_names(root: str) -> str:
+def read_names(root: str) -> str:
     """The lines of os-release(5) that name the image; an image without them is known by its file system alone."""
+    place = _place if root else lambda _root, path: path
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
-            text = _read(root + path, 0, 65536).decode("utf-8", "replace")
+            text = _read(place(root, path), 0, 65536).decode("utf-8", "replace")
         except FileNotFoundError:
             continue
         except OSError:
             return ""  # no fact, see compare(); the second file need not say what this one does
         return "".join(f"{line}\n" for line in text.split("\n") if line.partition("=")[0] in _NAMES)
     return ""
+
+
+def _place(root: str, path: str) -> str:
+    """Where `path` of the tree `root` is on this machine: links of a tree are the tree's. Raises OSError."""
+    from overlay_generator.inside import find
+
+    return find(root, path)
 
 
 def _read_verity(device: int) -> str:
@@ -196,8 +204,9 @@ def _read_ubi(source: str, sysfs: str = "/sys/class/ubi", dev: str = "/dev") -> 
         return b""
 
 
-def _spell_file_system(start: bytes) -> str:
-    kind = _find_type(start)
+def spell_file_system(start: bytes) -> str:
+    """What identify() notes of a file system that begins with the 8 KiB `start`. Pure."""
+    kind = find_type(start)
     if kind in _STARTS:
         return f"{kind}={_spell(start, *_STARTS[kind])}\n"
     if kind == "xfs":
@@ -270,7 +279,8 @@ def _cut(data: "dict[int, int]", start: int, end: int) -> bytes:
     return bytes(data.get(offset, 0) for offset in range(start, end))
 
 
-def _find_type(start: bytes) -> str:
+def find_type(start: bytes) -> str:
+    """squashfs, erofs, ext4 (also ext2 and ext3) or xfs for a file system that begins with `start`, else "". Pure."""
     if start[:4] == b"hsqs":
         return "squashfs"
     if start[:4] == b"XFSB":

@@ -12,8 +12,8 @@ from overlay_prepare.folder import Folder
 from overlay_prepare.report import STATE, write
 
 CHANGED = "changed"
-_UPDATED = ".updated"
-_UPDATABLE = ("/var", "/etc")
+UPDATED = ".updated"
+UPDATABLE = ("/var", "/etc")
 _PLAIN = "._:+~-"
 
 
@@ -22,9 +22,9 @@ def forget_updated(where: str, backing: Folder) -> None:
 
     Raises OSError.
     """
-    upper = backing.descend("upper") if where in _UPDATABLE else None
-    if upper and upper.find_kind(_UPDATED) not in ("", "d"):
-        upper.remove_file(_UPDATED)
+    upper = backing.descend("upper") if where in UPDATABLE else None
+    if upper and upper.find_kind(UPDATED) not in ("", "d"):
+        upper.remove_file(UPDATED)
 
 
 def tell(name: str, old: str, new: str) -> None:

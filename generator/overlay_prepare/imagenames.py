@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from overlay_prepare.folder import Folder
 
 NAME = "names"
-_MOST = 64 << 20  # bytes of the list: half a million names of usual length
+MOST = 64 << 20  # bytes of the list: half a million names of usual length
 _LONGEST_LINE = 16 << 10  # bytes: a path of PATH_MAX with every character escaped
 
 
@@ -29,7 +29,7 @@ def write(where: str, backing: "Folder", more: "Iterable[str]" = ()) -> bool:
     names.update(dict.fromkeys(more))
     data = "".join(f"{escape_line(name)}\n" for name in names).encode("utf-8", "surrogateescape")
     try:
-        if len(data) > _MOST:
+        if len(data) > MOST:
             raise OSError(NO_SPACE[0], posix.strerror(NO_SPACE[0]))
         backing.write(NAME, data)
     except OSError as error:
@@ -75,7 +75,7 @@ def read_below(backing: "Folder", tops: "set[str]") -> "dict[str, set[str]] | No
 def _read_lines(backing: "Folder", take: "Callable[[str, str], object]") -> bool:
     """Call `take` with each directory and a name in it; False if there is no list of names."""
     try:
-        fd = backing.open_file(NAME, _MOST)
+        fd = backing.open_file(NAME, MOST)
     except FileNotFoundError:
         return False
     except WrongKind as error:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from overlay_prepare.folder import Folder
 
 NAME = "contents"
-_MOST = 64 << 20  # bytes
+MOST = 64 << 20  # bytes
 
 
 def describe(path: str, other: str = "") -> str:
@@ -57,9 +57,13 @@ def read(backing: "Folder") -> "dict[str, str] | None":
     """
     from overlay_prepare import stamp
 
-    data = backing.recover(NAME, _MOST)
-    image = _name_image(stamp.read_previous(backing))
-    lines = (data or b"").decode("utf-8", "surrogateescape").split("\n")
+    return parse(backing.recover(NAME, MOST) or b"", stamp.read_previous(backing))
+
+
+def parse(data: bytes, identity: str) -> "dict[str, str] | None":
+    """The descriptions in `data`, the content of the file, None if they are not of the image of `identity`. Pure."""
+    image = _name_image(identity)
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
     if lines[0] != image:
         return None
     pairs = (line.rpartition("\t") for line in lines[1:])
@@ -69,17 +73,22 @@ def read(backing: "Folder") -> "dict[str, str] | None":
 def is_current(backing: "Folder", identity: str) -> bool:
     """True if the descriptions are there for the image of `identity`. Raises OSError."""
     try:
-        fd = backing.open_file(NAME, _MOST)
+        fd = backing.open_file(NAME, MOST)
     except FileNotFoundError:
         return False
     except WrongKind as error:
         backing.put_aside(NAME, error.strerror)
         return False
     try:
-        first = _name_image(identity).encode("utf-8", "surrogateescape") + b"\n"
-        return posix.read(fd, len(first)) == first
+        return is_of(fd, identity)
     finally:
         posix.close(fd)
+
+
+def is_of(fd: int, identity: str) -> bool:
+    """True if the open file `fd`, of which nothing was read, has the descriptions of the image of `identity`."""
+    first = _name_image(identity).encode("utf-8", "surrogateescape") + b"\n"
+    return posix.read(fd, len(first)) == first
 
 
 def write(backing: "Folder", identity: str) -> None:

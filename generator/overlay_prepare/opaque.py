@@ -37,12 +37,21 @@ def reveal(where: str, backing: Folder, opaque: "list[str]") -> "list[str]":
         if known is None:
             # What the user removed can't be told from what is new: they go on hiding all of it.
             return carried
-        groups = {top: _find_directories(where, upper, top, known) for top in opaque}
-        for paths in groups.values():
-            opened = any(_has_news(where, upper, path, known.get(path, set())) for path in paths)
-            if not (opened and _open(upper, paths, known)):
+        for paths, has_news in find_groups(where, upper, opaque, known):
+            if not (has_news and _open(upper, paths, known)):
                 carried += [f"{path}/{name}" if path else name for path in paths for name in known.get(path, ())]
     return carried
+
+
+def find_groups(
+    where: str, upper: Folder, opaque: "list[str]", known: "dict[str, set[str]]"
+) -> "list[tuple[list[str], bool]]":
+    """For each of the directories `opaque`: itself with those in it that it hides the image's from, and whether the
+    image `where` has anything new for them, so that it is to be opened. `known` are the names that earlier images had
+    in each. Changes nothing. Raises OSError.
+    """
+    groups = [_find_directories(where, upper, top, known) for top in opaque]
+    return [(paths, any(_has_news(where, upper, path, known.get(path, set())) for path in paths)) for paths in groups]
 
 
 def _hides(upper: Folder, path: str) -> bool:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _LOG = "dropped"
 _LONGEST = 1 << 20  # bytes of the log before it is rotated; one old log is kept
-_DEEPEST = 400  # directories; what lies deeper is kept, as nothing here may end in a RecursionError
+DEEPEST = 400  # directories; what lies deeper is kept, as nothing here may end in a RecursionError
+
+KEEP, DROP, ENTER, RAZE = "keep", "drop", "enter", "raze"
 
 
 class Change(Value):
@@ -100,35 +102,52 @@ def _note(log: int, line: str) -> None:
     write_all(log, line.encode("utf-8", "surrogateescape"))
 
 
+def judge_pruned(own: str, kind: str) -> str:
+    """What prune does to an entry of the upper layer: KEEP, DROP, ENTER a directory, RAZE one with all in it. Pure.
+
+    `own` is d for a directory, w for a whiteout, "" for all else, `kind` what find_kind() says of the image's.
+    """
+    if own == "d":
+        return ENTER if kind in ("", "d") else RAZE
+    # A whiteout of a name that the image lacks hides nothing yet, but would hide what a later image adds.
+    return DROP if kind or own == "w" else KEEP
+
+
 def _prune(change: Change, upper: Folder, directory: str) -> int:
     """Drop what hides the image in `upper`, which is the upper layer's `directory`; the number of entries."""
     count = 0
-    for entry in upper.list() if directory.count("/") < _DEEPEST else ():
+    for entry in upper.list() if directory.count("/") < DEEPEST else ():
         path = f"{directory}/{entry.name}"
         if is_too_long(change.where + path):
             continue
         kind = find_kind(change.where + path)
-        if not entry.is_dir(follow_symlinks=False):
-            whiteout = is_whiteout(upper, entry)
-            if kind or whiteout:
-                # A whiteout of a name that the image lacks hides nothing yet, but would hide what a later image adds.
-                count += _drop(change, upper, path, "deleted " if whiteout else "", bool(kind))
-        elif kind in ("", "d"):
+        whiteout = is_whiteout(upper, entry)
+        action = judge_pruned("d" if entry.is_dir(follow_symlinks=False) else "w" if whiteout else "", kind)
+        if action == DROP:
+            count += _drop(change, upper, path, "deleted " if whiteout else "", bool(kind))
+        elif action == ENTER:
             with upper.open(entry.name) as inner:
                 if kind and not change.is_listing:
                     _open(inner)
                 count += _prune(change, inner, path)
                 if kind and not change.is_listing:
                     _follow_directory(change, upper, inner, path)
-        else:
+        elif action == RAZE:
             count += _drop_below(change, upper, path)
     return count
+
+
+def is_repeated(place: str, before: "str | None") -> bool:
+    """True if what is at `place` in the upper layer only repeats the image before, where it was `before`, a text of
+    manifest.describe() or None for nothing. Raises OSError.
+    """
+    return before is not None and manifest.describe(place, before) == before
 
 
 def _refresh(change: Change, upper: Folder, directory: str) -> int:
     """Drop what is the same as in the previous image; the number of entries."""
     count = 0
-    for entry in upper.list() if directory.count("/") < _DEEPEST else ():
+    for entry in upper.list() if directory.count("/") < DEEPEST else ():
         path = f"{directory}/{entry.name}"
         before = change.old.get(path[1:])
         place = upper.reach(entry.name)
@@ -138,9 +157,9 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
                 if is_too_long(change.where + path) or OPAQUE in posix.listxattr(inner.fd):
                     continue
                 count += _refresh(change, inner, path)
-                if not change.is_listing and before is not None and manifest.describe(place, before) == before:
+                if not change.is_listing and is_repeated(place, before):
                     _follow_directory(change, upper, inner, path)
-        elif before is not None and not is_whiteout(upper, entry) and manifest.describe(place, before) == before:
+        elif before is not None and not is_whiteout(upper, entry) and is_repeated(place, before):
             count += _drop(change, upper, path)
     return count
 

@@ -24,7 +24,11 @@ def is_current(backing: "Folder", identity: str) -> bool:
 
 def read_previous(backing: "Folder") -> str:
     """The identity of the image that the upper layer was last mounted over; "" where nobody knows. Raises OSError."""
-    text = _read_note(backing)
+    return parse(_read_note(backing))
+
+
+def parse(text: str) -> str:
+    """The identity that a note of write() or mark_changing() tells of. Pure."""
     return text[len(_CHANGING) :] if text.startswith(_CHANGING) else text
 
 

@@ -21,6 +21,7 @@ VERBS = {
     "status": "show what the overlays are doing, and whether that is what was asked for",
     "metrics": "write the status as numbers, for Prometheus and the like",
     "diff": "show what has been changed against the image",
+    "preview": "show what an update of the image will do, before it is made",
     "restore": "give files of the image back at the next boot",
     "reset": "empty upper layers at the next boot",
     "export": "write the changes into a tar for the next build of the image",
@@ -30,7 +31,7 @@ VERBS = {
 }
 # A verb is the module `verb` in the folder of its name, except for those that share one.
 _MODULES = {"restore": "overlayctl.stage.restore", "reset": "overlayctl.stage.reset"}
-PAGED = ("diff", "check")
+PAGED = ("diff", "preview", "check")
 
 _INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 _PIPE_CLOSED = 141
@@ -113,7 +114,8 @@ def _carry_out(words: "Sequence[str]", output: "list[Output]") -> int:
             parser.parse_args(before)  # --help and --version end here
             parser.error("give a verb")
         parser.error(f'"{verb}" is not a verb{_suggest(verb)}')
-    options = build_parser(verb).parse_args([*before, *after])
+    # Paths may stand before options and after them.
+    options = build_parser(verb).parse_intermixed_args([*before, *after])
     module = load(verb)
 
     from overlayctl.output import Output

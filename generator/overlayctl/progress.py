@@ -13,7 +13,8 @@ _LOOK_AT = 256  # changes between two looks at the clock
 class Progress:
     """Shows nothing if standard error is not a terminal, or if not `wanted`."""
 
-    def __init__(self, wanted: bool = True) -> None:
+    def __init__(self, wanted: bool = True, what: str = "changes") -> None:
+        self._what = what
         self._wanted = wanted and sys.stderr.isatty()
         self._shown = False
         self._count = self._look_at = 0
@@ -27,7 +28,7 @@ class Progress:
             now = time.monotonic()
             if now > self._due:
                 self._due = now + _EVERY
-                sys.stderr.write(f"\r{self._count:,} changes ...\033[K")
+                sys.stderr.write(f"\r{self._count:,} {self._what} ...\033[K")
                 sys.stderr.flush()
                 self._shown = True
 

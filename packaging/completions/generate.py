@@ -21,7 +21,21 @@ from overlayctl import main  # noqa: E402
 
 # What a value is, by the name that --help has for it. All others are files.
 DIRECTORIES = {"DIR"}
-FREE = {"CONTEXT", "COUNT", "DAYS", "GLOB", "N", "NAME", "NUMBER", "SECONDS", "SIZE", "TEXT", "TIME", "WORDS"}
+FREE = {
+    "CONTEXT",
+    "COUNT",
+    "DAYS",
+    "GLOB",
+    "KIND,...",
+    "N",
+    "NAME",
+    "NUMBER",
+    "SECONDS",
+    "SIZE",
+    "TEXT",
+    "TIME",
+    "WORDS",
+}
 FILE, DIRECTORY, NOTHING = "file", "directory", "nothing"
 
 

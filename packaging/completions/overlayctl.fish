@@ -37,6 +37,7 @@ complete -c overlayctl -n 'not __overlayctl_verb' -l version -d 'show program\'s
 complete -c overlayctl -n 'not __overlayctl_verb' -a status -d 'show what the overlays are doing, and whether that is what was asked for'
 complete -c overlayctl -n 'not __overlayctl_verb' -a metrics -d 'write the status as numbers, for Prometheus and the like'
 complete -c overlayctl -n 'not __overlayctl_verb' -a diff -d 'show what has been changed against the image'
+complete -c overlayctl -n 'not __overlayctl_verb' -a preview -d 'show what an update of the image will do, before it is made'
 complete -c overlayctl -n 'not __overlayctl_verb' -a restore -d 'give files of the image back at the next boot'
 complete -c overlayctl -n 'not __overlayctl_verb' -a reset -d 'empty upper layers at the next boot'
 complete -c overlayctl -n 'not __overlayctl_verb' -a export -d 'write the changes into a tar for the next build of the image'
@@ -60,6 +61,15 @@ complete -c overlayctl -n '__overlayctl_is diff' -l upper -x -a '(__fish_complet
 complete -c overlayctl -n '__overlayctl_is diff' -l lower -x -a '(__fish_complete_directories)' -d 'the image\'s directory'
 complete -c overlayctl -n '__overlayctl_is diff' -l work -x -a '(__fish_complete_directories)' -d 'the work directory, if the overlay was mounted with index=on'
 complete -c overlayctl -n '__overlayctl_is diff' -l where -x -a '(__fish_complete_directories)' -d 'where it is mounted otherwise (default: /)'
+
+complete -c overlayctl -n '__overlayctl_is preview' -F
+complete -c overlayctl -n '__overlayctl_is preview' -l json -d 'write an object of JSON in each line'
+complete -c overlayctl -n '__overlayctl_is preview' -l fail-on -x -d 'exit status 1 if there is a finding of one of these kinds'
+complete -c overlayctl -n '__overlayctl_is preview' -l policy -x -a 'keep refresh prune reset' -d 'in place of NEW\'s Policy='
+complete -c overlayctl -n '__overlayctl_is preview' -l partition -x -d 'of a disk with several images'
+complete -c overlayctl -n '__overlayctl_is preview' -l upper -x -a '(__fish_complete_directories)' -d 'the upper layer; prepare\'s notes beside it are read'
+complete -c overlayctl -n '__overlayctl_is preview' -l old -r -F -d 'the image that it was over, given as NEW is'
+complete -c overlayctl -n '__overlayctl_is preview' -l where -x -a '(__fish_complete_directories)' -d 'where it is mounted otherwise (default: /var)'
 
 complete -c overlayctl -n '__overlayctl_is restore' -F
 complete -c overlayctl -n '__overlayctl_is restore' -l dry-run -d 'say what would be staged, and stage nothing'

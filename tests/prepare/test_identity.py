@@ -95,7 +95,7 @@ EROFS = b"\0" * 1024 + b"\xe2\xe1\xf5\xe0" + b"\0" * 20 + (1700000000).to_bytes(
 
 def spell(start: bytes) -> str:
     """What is noted of a file system that begins with `start`."""
-    return identity._spell_file_system(start.ljust(8192, b"\0"))
+    return identity.spell_file_system(start.ljust(8192, b"\0"))
 
 
 @pytest.mark.parametrize(

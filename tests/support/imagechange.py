@@ -122,9 +122,7 @@ def with_image(top: Path, kind: str, policy: str, tree: str, then: object) -> No
     assert callable(then)
     image, at, base = top / "image", top / "at", top / "base"
     image.unlink(missing_ok=True)
-    # Two images are never made in the same second; without that, nothing in some of them would tell one from another.
-    os.environ["E2FSPROGS_FAKE_TIME"] = os.environ["SOURCE_DATE_EPOCH"] = {"a": "1000000000", "b": "1100000000"}[tree]
-    run(*MAKE[kind].format(tree=top / tree, image=image).split())
+    make_image(kind, top / tree, image, tree)
     run("mount", "-o", "loop,ro", image, at)
     request = Request(str(at), str(base), str(base), policy=policy or "keep")
     persistent.make_persistent(request, hold(request.backing))
@@ -141,6 +139,13 @@ def with_image(top: Path, kind: str, policy: str, tree: str, then: object) -> No
         run("umount", at)
         run("umount", base / "lower")
         run("umount", at)
+
+
+def make_image(kind: str, tree: Path, image: Path, name: str) -> None:
+    """Make `image` of `tree`, which is a or b by `name`."""
+    # Two images are never made in the same second; without that, nothing in some of them would tell one from another.
+    os.environ["E2FSPROGS_FAKE_TIME"] = os.environ["SOURCE_DATE_EPOCH"] = {"a": "1000000000", "b": "1100000000"}[name]
+    run(*MAKE[kind].format(tree=tree, image=image).split())
 
 
 def names(chance: random.Random) -> str:

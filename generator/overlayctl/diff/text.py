@@ -7,6 +7,7 @@ import stat
 from functools import lru_cache
 
 from overlayctl.layers.change import ADDED, CHANGED, DELETED, EQUAL, METADATA, MOVED, OPAQUE, REPLACED, Change
+from overlayctl.layers.entry import describe_entry, spell_type
 from overlayctl.output import printable
 from overlayctl.status.space import spell_size
 
@@ -16,10 +17,6 @@ COLOURS = {
 }  # fmt: skip
 # The version of packaging/schemas/diff.json: it goes up when a name is removed or gets another meaning.
 SCHEMA = 1
-_TYPES = {
-    stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device",
-}  # fmt: skip
 _NO_SIZE = " " * 10
 
 # Most files have one of a few sizes.
@@ -46,15 +43,10 @@ def describe(change: Change, path: str) -> "dict[str, object]":
         found["what"] = list(change.what)
     if change.source:
         found["from"] = _place_source(change, path)
-    found["new"] = _describe_entry(change.info)
-    found["old"] = _describe_entry(change.old_info)
+    found["new"] = describe_entry(change.info)
+    found["old"] = describe_entry(change.old_info)
     found["schema"] = SCHEMA
     return found
-
-
-def spell_type(info: os.stat_result) -> str:
-    """The type of a file in words."""
-    return _TYPES.get(stat.S_IFMT(info.st_mode), "unknown")
 
 
 def _spell_details(change: Change, path: str) -> str:
@@ -86,16 +78,3 @@ def _spell_difference(what: str, new: os.stat_result, old: os.stat_result) -> st
 def _place_source(change: Change, path: str) -> str:
     below = change.path.decode("utf-8", "surrogateescape")
     return path[: len(path) - len(below)] + change.source.decode("utf-8", "surrogateescape")
-
-
-def _describe_entry(info: "os.stat_result | None") -> "dict[str, object] | None":
-    if info is None:
-        return None
-    return {
-        "type": spell_type(info),
-        "size": info.st_size,
-        "mode": f"{stat.S_IMODE(info.st_mode):04o}",
-        "uid": info.st_uid,
-        "gid": info.st_gid,
-        "mtime_ns": info.st_mtime_ns,
-    }

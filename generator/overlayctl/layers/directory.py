@@ -36,7 +36,7 @@ class Directory:
         self._name = name
         # The path of a top is given by the operator or the kernel, and may lead through links.
         flags = _FLAGS if above else _FLAGS & ~os.O_NOFOLLOW
-        self._fd = os.open(name, flags, dir_fd=above.fd if above else None)
+        self._fd = open_quietly(name, flags, above.fd if above else None)
         info = os.fstat(self._fd)
         self._inode = (info.st_dev, info.st_ino)
         if above:
@@ -134,7 +134,7 @@ class Directory:
         for directory in reversed(closed[:-1]):
             above = directory._above
             assert above
-            fd = os.open(directory._name, _FLAGS, dir_fd=above._fd)
+            fd = open_quietly(directory._name, _FLAGS, above._fd)
             info = os.fstat(fd)
             if (info.st_dev, info.st_ino) != directory._inode:
                 os.close(fd)
@@ -142,3 +142,11 @@ class Directory:
             directory._fd = fd
             directory._remember()
         return self._fd
+
+
+def open_quietly(path: bytes, flags: int, directory: "int | None" = None) -> int:
+    """open(2) with `flags`, which have O_NOATIME: that is allowed of one's own files alone. Raises OSError."""
+    try:
+        return os.open(path, flags, dir_fd=directory)
+    except PermissionError:
+        return os.open(path, flags & ~os.O_NOATIME, dir_fd=directory)

@@ -7,6 +7,7 @@ import os
 import stat
 from contextlib import closing
 
+from overlayctl.layers.directory import open_quietly
 from overlayctl.layers.marks import METACOPY, find_data, is_shown
 
 _GONE = (errno.ENODATA, errno.ENOTSUP)
@@ -54,7 +55,7 @@ class Held:
         if not stat.S_ISREG(self.info.st_mode):
             raise OSError(errno.ESTALE, REPLACED)
         # O_NOATIME: reading must not change the layers.
-        return os.open(self._own_path(), os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC)
+        return open_quietly(self._own_path(), os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC)
 
     def open_data(self, attributes: "dict[str, bytes]", lower: bytes, below: "bytes | None") -> int:
         """As open(), for a file whose content may have been left in the lower layer. Raises OSError."""

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What an update takes of the disk, and about how long the boot with it works on the upper layer."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from overlayctl.layers.directory import Directory
+from overlayctl.layers.marks import read_directory
+from overlayctl.preview.finding import SPACE, Finding
+from overlayctl.preview.images import enter, look
+from overlayctl.preview.update import Update
+from overlayctl.status.space import spell_size
+
+# The small files that are made anew beside their old ones, and the overlay that the disk is tried with (fitness.py).
+_BYTES, _INODES = 256 << 10, 32
+_DESCRIPTION = 110  # bytes of a line of `contents` beside the path: two digests are rare, one is of most files
+_BLOCK = 4096
+# Times that the upper layer is gone through by prepare, in walks of preview's kind; seen on ext4 and tmpfs.
+_WALKS = {"keep": 0.5, "refresh": 1.5, "prune": 1.5, "reset": 0.0}
+_COPIED = 30 << 20  # bytes a second: a slow eMMC
+_NAMES = 2.0  # they are read, sorted into a list and written
+_LEAST = 0.1  # seconds: the disk is tried, and all is brought to it
+
+
+class Needs(NamedTuple):
+    """Bytes and inodes that have to be free, and seconds."""
+
+    size: int
+    inodes: int
+    seconds: float
+
+
+class Tree(NamedTuple):
+    """What is in a directory of an image: entries, bytes of files and of a list of the names, seconds to read it."""
+
+    entries: int
+    size: int
+    names: int
+    seconds: float
+
+
+def measure(top: Directory, mine: "Optional[Directory]" = None, sizes: bool = False) -> Tree:
+    """What is below `top`, but for what the directory `mine` of an upper layer has or hides; files are looked at
+    only for their `sizes`. Raises OSError.
+    """
+    start = time.monotonic()
+    entries = size = names = 0
+    pending: list[tuple[int, Directory, bytes, Directory | None]] = [(0, top, b"", mine)]
+    while pending:
+        length, above, name, over = pending.pop()
+        directory = above.enter(name) if name else above
+        own = enter(over, name, look(over, name)) if name else over
+        if own is not None and read_directory(own.itself)[0]:
+            continue
+        taken = frozenset(own.names()) if own is not None else frozenset()
+        with os.scandir(directory.path) as found:
+            listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for name, inner in listed:
+            entry = look(own, name) if name in taken else None
+            if entry is not None and not (inner and stat.S_ISDIR(entry[1].st_mode)):
+                continue
+            entries += 1
+            below = length + len(name) + 1
+            names += below + inner
+            if inner:
+                pending.append((below, directory, name, own))
+            elif sizes:
+                size += -(-os.lstat(name, dir_fd=directory.fd).st_size // _BLOCK) * _BLOCK
+    return Tree(entries, size, names, time.monotonic() - start)
+
+
+def add_up(update: Update, image: Tree, seeded: "list[Tree]", listed: int, walked: float) -> Needs:
+    """What the step takes, with the new `image`'s directory, what is copied for passed-through ones, the bytes that are
+    `listed` in the file `dropped`, and the seconds that the upper layer was `walked` for.
+    """
+    size, inodes = _BYTES + image.names + listed, _INODES
+    if update.policy == "refresh":
+        size += image.names + image.entries * _DESCRIPTION
+    inodes += sum(len(names) for names in update.opened.values())
+    copied = sum(tree.size for tree in seeded)
+    size, inodes = size + copied, inodes + sum(tree.entries + 1 for tree in seeded)
+    seconds = _LEAST + walked * _WALKS[update.policy] + image.seconds * _NAMES + copied / _COPIED
+    return Needs(size, inodes, seconds)
+
+
+def find_free(backing: str) -> "tuple[int, int | None]":
+    """Bytes and inodes that root may still take on the disk of `backing`; None where inodes have no fixed number."""
+    info = os.statvfs(backing)
+    return info.f_bfree * info.f_frsize, info.f_ffree if info.f_files else None
+
+
+def judge(needed: Needs, free: "tuple[int, int | None]") -> "Iterator[Finding]":
+    """A finding for what there is too little of."""
+    size, inodes = free
+    if needed.size > size:
+        text = f"{spell_size(needed.size)} are needed, and {spell_size(size)} are free"
+        yield Finding(SPACE, b"", None, None, None, needed.size, ("size",), text)
+    if inodes is not None and needed.inodes > inodes:
+        yield Finding(SPACE, b"", what=("inodes",), text=f"{needed.inodes} inodes are needed, and {inodes} are free")
