@@ -21,15 +21,17 @@ completionsdir ?= $(PREFIX)/share/bash-completion/completions
 fishcompletionsdir ?= $(PREFIX)/share/fish/vendor_completions.d
 zshcompletionsdir ?= $(PREFIX)/share/zsh/site-functions
 schemadir ?= $(PREFIX)/share/overlay-generator/schemas
+# What journalctl -x shows; the tools of an image's builder run journalctl --update-catalog.
+catalogdir ?= $(PREFIX)/lib/systemd/catalog
 # The path of Python in the image, for scripts and units.
 interpreter ?= /usr/bin/python3
 # Not exported: a make that runs below this one, as in tests, has its own paths.
 settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir completionsdir fishcompletionsdir \
-    zshcompletionsdir schemadir interpreter
+    zshcompletionsdir schemadir catalogdir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
 .PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz mutants bench \
-    boots cost demo completions clean
+    boots cost demo catalog completions clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
@@ -46,6 +48,7 @@ help:
 	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
 	@echo 'make completions                                    write those of the shells anew, after a change of a verb'
 	@echo 'make demo                                           boot one and show it (root)'
+	@echo 'make catalog                                        write the text of journalctl -x from docs/troubleshooting.md'
 	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/, with checksums and an SBOM'
 	@echo 'make builders-check BUILDROOT=… OECORE=…           try the parts for Buildroot and Yocto in their own trees'
 	@echo 'make packages-check                                 install, upgrade, remove the packages (root)'
@@ -103,6 +106,11 @@ cost:
 
 demo:
 	tests/demo
+
+# After a change of the section Events in docs/troubleshooting.md.
+catalog:
+	packaging/make-catalog >packaging/overlay-generator.catalog.new
+	mv packaging/overlay-generator.catalog.new packaging/overlay-generator.catalog
 
 # Of a verb or an option that is new, for all shells.
 completions:

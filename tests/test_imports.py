@@ -23,8 +23,8 @@ GENERATOR = REPOSITORY / "generator"
 PURE = (
     "overlay_generator.model", "overlay_generator.names", "overlay_generator.cmdline", "overlay_generator.fstab",
     "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config", "overlay_generator.settings",
-    "overlay_generator.ordering", "overlay_generator.confine", "overlay_generator.found", "overlay_prepare.request",
-    "overlay_prepare.resetrequest",
+    "overlay_generator.ordering", "overlay_generator.confine", "overlay_generator.found", "overlay_generator.failure",
+    "overlay_generator.events", "overlay_prepare.request", "overlay_prepare.resetrequest", "overlay_prepare.events",
 )  # fmt: skip
 # For people, never at boot.
 OPERATOR = ("overlay_generator.dryrun",)
@@ -51,6 +51,7 @@ FLOORS = {
 }
 # Never loaded at a boot where nothing has changed, see test_prepare_loads_little_where_nothing_has_changed().
 ALLOWED = {
+    "overlay_prepare.journal": {"_socket"},
     "overlay_prepare.manifest": {"hashlib"},
     "overlay_prepare.projects": {"fcntl"},
     "overlay_prepare.resetrequest": {"fnmatch"},

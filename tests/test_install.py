@@ -25,7 +25,9 @@ GENERATOR = """\
 644 usr/lib/overlay-generator/overlay_prepare/__pycache__/*.TAG.pyc
 644 usr/lib/systemd/system/overlay-boot-check.service
 644 usr/lib/systemd/system/overlay-generator-factory-reset.service
+644 usr/lib/systemd/system/overlay-not-persistent@.service
 777 usr/lib/systemd/system/factory-reset.target.wants/overlay-generator-factory-reset.service
+644 usr/lib/systemd/catalog/overlay-generator.catalog
 644 usr/share/man/man5/overlay-generator.conf.5
 644 usr/share/man/man8/overlay-generator.8
 """

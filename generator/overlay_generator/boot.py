@@ -60,7 +60,9 @@ def generate(root: str, environ: "Mapping[str, str]", directories: "Mapping[str,
     left: list[Problem] = []
     problems = write(make_files(plan), directories, yielding, left)
     _log_notices([*told, *map(str, left)])
-    return report(plan) | _log_problems(problems)
+    # Reported once: what a unit tells with fields does not go to the kernel log too. But errors do: in an emergency
+    # shell, before any such unit has run, nothing else can be read.
+    return report(plan, told=not root and not problems) | _log_problems(problems)
 
 
 def make_plan(root: str, environ: "Mapping[str, str]") -> "Plan | None":
@@ -84,23 +86,30 @@ def make_files(plan: "Plan") -> "list[UnitFile | UnitLink]":
     from overlay_generator.render import render
 
     files = render(plan)
-    if plan.skipped or any(not mount.backing.volatile for mount in plan.mounts):
+    if plan.skipped or any(mount.backing.lost or not mount.backing.volatile for mount in plan.mounts):
         from overlay_generator.failure import render_failures
 
         files += render_failures(plan)
+    if plan.skipped or plan.storage or any(mount.backing.lost for mount in plan.mounts):
+        from overlay_generator.events import render_events
+
+        files += render_events(plan)
     return files
 
 
-def report(plan: "Plan") -> int:
-    """Log what was wrong in `plan` and what is left alone; 1 if something was wrong, else 0."""
+def report(plan: "Plan", told: bool = False) -> int:
+    """Log what was wrong in `plan` and what is left alone; 1 if something was wrong, else 0. What events.py has a unit
+    tell is left out if that is `told`, but for errors.
+    """
     status = _log_problems(plan.problems)
     loud = [skipped for skipped in plan.skipped if skipped.level != "quiet"]
-    if not loud and not plan.hints and not plan.warnings:
+    storage = () if told else plan.storage
+    if not loud and not plan.hints and not storage:
         return status
     from overlay_generator.log import ERROR, NOTICE, WARNING, log
 
-    for warning in plan.warnings:
-        log(WARNING, warning)
+    for one in storage:
+        log(WARNING if one.storage.fails else NOTICE, str(one))
     for hint in plan.hints:
         log(NOTICE, hint)
     for skipped in loud:

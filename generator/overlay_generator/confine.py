@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the generated services may do, and for how long. Pure."""
+"""What the generated services may do, for how long, and how their lines are found in the journal. Pure."""
+
+from overlay_generator.names import quote_paths
 
 # What a service that mounts still has to be allowed: marks and labels of files (SYS_ADMIN, MAC_ADMIN, SETFCAP), other
 # people's files, the blocks that ext4 reserves for root (SYS_RESOURCE), its priority. No setting below makes a mount
@@ -43,3 +45,13 @@ SystemCallArchitectures=native
 SystemCallFilter=~{_REFUSED}{"" if load_module else " @module"}
 SystemCallErrorNumber=EPERM
 """
+
+
+def name_log(where: str = "") -> str:
+    """The lines of a service by which the journal knows what it says to be ours, and to be of the directory `where`.
+
+    The field is on PID 1's own lines about the unit as well (LogExtraFields= of systemd.exec(5), 236 and later; those
+    of PID 1 since 252). It costs PID 1 a file: not for what every boot starts and what mostly says nothing.
+    """
+    field = f"LogExtraFields={quote_paths(f'OVERLAY_WHERE={where}')}\n" if where else ""
+    return f"SyslogIdentifier=overlay-generator\n{field}"

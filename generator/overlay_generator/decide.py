@@ -35,7 +35,7 @@ from overlay_generator.names import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from overlay_generator.found import Storage
+    from overlay_generator.found import OnOverlay
 
 _READ_BEFORE = "PID 1 has read it before anything can be mounted"
 _API = "it is a file system of the kernel or of PID 1, and writable already"
@@ -72,13 +72,14 @@ def decide(inputs: Inputs) -> Plan:
                 accepted[where] = backing
                 continue
             refusal = backing
-        if where in inputs.settings:
-            settings = inputs.settings[where]
-            refusal.notify, refusal.require = settings.notify, settings.require
         skipped.append(refusal)
     problems: list[Problem] = []
     hints: list[str] = []
     _break_cycles(inputs, accepted, skipped, problems, hints)
+    for refusal in skipped:
+        if refusal.where in inputs.settings:
+            settings = inputs.settings[refusal.where]
+            refusal.notify, refusal.require = settings.notify, settings.require
     mounts = tuple(_plan_mount(inputs, where, accepted, problems, hints) for where in accepted)
     swaps = _find_swaps(inputs, mounts) if inputs.swaps else ()
     in_memory = sum(1 for mount in mounts if mount.backing.tmpfs or mount.backing.nofail)
@@ -93,10 +94,9 @@ def decide(inputs: Inputs) -> Plan:
         hints=(
             *inputs.unseen,
             *hints,
-            *_find_on_overlays(inputs, mounts, False),
             *(_describe_swap(path, where) for path, where in swaps),
         ),
-        warnings=tuple(_find_on_overlays(inputs, mounts, True)),
+        storage=_find_storage(inputs, mounts) if inputs.storage else (),
         mounter=inputs.mounter,
         early=_find_early_units(inputs, accepted),
         shell=inputs.shell,
@@ -127,6 +127,7 @@ def _break_cycles(
                 skipped.append(Skipped(where, reason, "error"))
             else:
                 accepted[where] = _make_memory(inputs, where)
+                accepted[where].lost = f"{entry} can't hold its upper layer: {reason}"
             if entry:
                 result = f"{where} is {'in memory' if where in accepted else 'not overlaid'}"
                 remedy = f"keep what it is made of, and what that waits for, outside of {where}"
@@ -168,26 +169,10 @@ def _find_early_units(inputs: Inputs, accepted: "dict[str, Backing]") -> "tuple[
     return tuple(name for name in EARLY_UNITS if name in inputs.units and inputs.units[name].kind != "mask")
 
 
-def _find_on_overlays(inputs: Inputs, mounts: "tuple[OverlayMount, ...]", fails: bool) -> "list[str]":
-    """A hint for each storage of the image that would lie on one of the overlays and does, or does not, fail there."""
-    hints = []
-    for storage in inputs.storage:
-        mount = _find_mount_of(inputs, storage, mounts) if storage.fails == fails else None
-        if mount:
-            hints.append(
-                f"{storage.source}: {storage.path} lies on the overlay, and {storage.effect}; before its first use "
-                f"pass it through: Passthrough={storage.path} in the section [{mount.where}] of the configuration"
-            )
-    return list(dict.fromkeys(hints))
+def _find_storage(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[OnOverlay, ...]":
+    from overlay_generator.found import find_on_overlays
 
-
-def _find_mount_of(inputs: Inputs, storage: "Storage", mounts: "tuple[OverlayMount, ...]") -> "OverlayMount | None":
-    for mount in sorted(mounts, key=lambda mount: -len(mount.where)):
-        if is_below(storage.path, mount.where):
-            aside = [entry.where for entry in inputs.entries] + [word.text for word in mount.settings.passthrough]
-            inside = (other for other in aside if is_below(other, mount.where))
-            return None if any(storage.path == other or is_below(storage.path, other) for other in inside) else mount
-    return None
+    return find_on_overlays(inputs, mounts)
 
 
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
@@ -344,7 +329,13 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
         return Backing(path, path, False, False, not unit.required, unit.path)
     if any(mounted.where == path and mounted.fstype != "tmpfs" for mounted in inputs.mounted):
         return Backing(path, path, False, False, False, inputs.request.source)
-    return Backing(path, path, True, True, False, inputs.request.source)
+    return Backing(path, path, True, True, False, inputs.request.source, lost=_find_hidden(inputs, path))
+
+
+def _find_hidden(inputs: Inputs, path: str) -> str:
+    """Why the line for `path` may be missing in what is known of fstab, "" where nothing is missing."""
+    around = set() if inputs.request.in_memory else {"/", path, *ancestors(path)}
+    return next((str(problem) for problem in inputs.problems if around.intersection(problem.hides)), "")
 
 
 def _plan_mount(

@@ -47,7 +47,7 @@ def complete(
         problems += wrong
     if 0 < version < _MOUNT_EXTRA and request.entries:
         text = f"systemd.mount-extra= came with systemd 254, this is {version}: it mounts nothing"
-        problems.append(Problem(text, request.source))
+        problems.append(Problem(text, request.source, hides=tuple(entry.where for entry in request.entries)))
     else:
         # After fstab, before the credential: of two that mount at one place the first counts.
         position = next((index for index, entry in enumerate(entries) if entry.source.endswith("/fstab.extra")), None)

@@ -7,6 +7,7 @@ stop nothing and delay nothing: without default dependencies no target waits for
 units that they report on. Their status text is the reason (StatusText of systemctl show, by systemd-notify(1)).
 """
 
+from overlay_generator.confine import name_log
 from overlay_generator.model import OverlayMount, Plan, Skipped, UnitFile, UnitLink
 from overlay_generator.names import (
     find_fault,
@@ -20,7 +21,7 @@ from overlay_generator.names import (
 from overlay_generator.render import write_head
 
 # Seen on systemd 247 and 257: systemd-notify ends only when PID 1 has taken the text, so its process is still known.
-_SERVICE = "Type=oneshot\nNotifyAccess=all\nSyslogIdentifier=overlay-generator\n"
+_SERVICE = "Type=oneshot\nNotifyAccess=all\n"
 # Without a path, PID 1 looks for it in the directories that it was built with (239 and later): /bin or /usr/bin.
 _NOTIFY = "systemd-notify"
 _LONGEST = 500  # characters of a reason
@@ -36,31 +37,37 @@ def render_failures(plan: Plan) -> "list[UnitFile | UnitLink]":
         if named and skipped.level == "error" and skipped.notify == "fail":
             files += _add_link(missing_unit(skipped.where), _missing_service(plan, skipped), skipped.where)
     for mount in plan.mounts:
-        if not mount.backing.volatile and mount.settings.notify == "fail":
+        if (mount.backing.lost or not mount.backing.volatile) and mount.settings.notify == "fail":
             files += _add_link(unkept_unit(mount.where), unkept_service(mount, plan.shell), mount.where)
     return files
 
 
 def unkept_service(mount: OverlayMount, shell: bool) -> str:
-    """The text of the unit that fails if prepare has left a file that says why nothing is kept."""
+    """The text of the unit that fails if prepare has left a file that says why nothing is kept, or in any case if that
+    is known beforehand.
+    """
     where, note = mount.where, f"/run/overlay-generator/{mount.name}.failed"
     after = (mount_unit(where), prepare_unit(where), verify_unit(where))
-    if shell:
+    condition = f"ConditionPathExists={note}\n"
+    if mount.backing.lost:
+        condition, commands = "", _fail_with(mount.backing.lost)
+    elif shell:
         script = f'read -r reason <{note}; echo "$$reason" >&2; {_NOTIFY} --status="$$reason"; exit 1'
         commands = f"ExecStart=/bin/sh -c '{script}'\n"
     else:
         commands = _fail_with(f"see {note}")
     return (
         write_head(f"What is written to {where} is kept", mount.backing.source)
-        + f"{_DEPENDENCIES}After={' '.join(after)}\nBefore=umount.target\nConditionPathExists={note}\n"
-        + f"\n[Service]\n{_SERVICE}{commands}"
+        + f"{_DEPENDENCIES}After={' '.join(after)}\nBefore=umount.target\n{condition}"
+        + f"\n[Service]\n{_SERVICE}{name_log(where)}{commands}"
     )
 
 
 def _missing_service(plan: Plan, skipped: Skipped) -> str:
     return (
         write_head(f"Overlay on {skipped.where}, as asked for", plan.source)
-        + f"{_DEPENDENCIES}Before=umount.target\n\n[Service]\n{_SERVICE}{_fail_with(skipped.reason)}"
+        + f"{_DEPENDENCIES}Before=umount.target\n\n[Service]\n{_SERVICE}{name_log(skipped.where)}"
+        + _fail_with(skipped.reason)
     )
 
 

@@ -196,7 +196,7 @@ def read_entries(
         _read_into(texts, unread, root, environ.get("SYSTEMD_FSTAB") or "/etc/fstab")
     if credentials:
         _read_into(texts, unread, root, credentials + "/fstab.extra")
-    problems = [Problem(f"can't be read ({why}), and is treated as empty", path) for path, why in unread]
+    problems = [Problem(f"can't be read ({why}), and is treated as empty", path, hides=("/",)) for path, why in unread]
     encrypted = environ.get("ENCRYPTED_CREDENTIALS_DIRECTORY", "")
     if encrypted and exists(root, f"{encrypted}/fstab.extra"):
         text = "is encrypted and can't be read this early; mounts that it has are not taken into account"

@@ -15,7 +15,7 @@ _WORDS = {ERROR: "error", WARNING: "warning", NOTICE: "notice"}
 def log(level: int, text: str) -> None:
     """Write one line. If it can't be written it is lost: nothing of a boot may depend on it."""
     try:
-        if _is_null(2):
+        if is_null(2):
             _write_to_kernel(level, text)
         else:
             line = f"{_NAME}: {_WORDS[level]}: {flatten(text)}\n"
@@ -24,7 +24,7 @@ def log(level: int, text: str) -> None:
         pass
 
 
-def _is_null(fd: int) -> bool:
+def is_null(fd: int) -> bool:
     """True if `fd` is /dev/null or closed: how PID 1 starts generators, in all versions (systemd 247 to 262)."""
     try:
         return posix.fstat(fd).st_rdev == 0x103

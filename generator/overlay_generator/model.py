@@ -7,7 +7,7 @@ Plain classes: a dataclass costs 12 ms of imports on the boot path, a NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from overlay_generator.found import Mounter, Storage
+    from overlay_generator.found import Mounter, OnOverlay, Storage
 
 
 class Value:
@@ -28,11 +28,15 @@ class Value:
 
 
 class Problem(Value):
-    """Bad input: what is wrong and what was done instead; `source` and `line` (from 1, 0: none) say where."""
+    """Bad input: what is wrong and what was done instead; `source` and `line` (from 1, 0: none) say where.
 
-    __slots__ = ("line", "source", "text")
+    `hides` are the mount points that are unknown because of it, `/` where that may be any.
+    """
 
-    def __init__(self, text: str, source: str = "", line: int = 0) -> None:
+    __slots__ = ("hides", "line", "source", "text")
+
+    def __init__(self, text: str, source: str = "", line: int = 0, hides: "tuple[str, ...]" = ()) -> None:
+        self.hides = hides
         self.text = text
         self.source = source
         self.line = line
@@ -248,25 +252,20 @@ class Backing(Value):
     written: `path` itself or a directory above it. `tmpfs`: the mount is ours, in memory. `volatile`:
     it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
     `fstype`: the type that fstab gives it, "" if it says none. `growfs`: fstab wants it grown after the mount.
-    `automount`: fstab wants it mounted on first access. `bind`: it is a bind mount.
+    `automount`: fstab wants it mounted on first access. `bind`: it is a bind mount. `lost`: why this is memory though a
+    disk was asked for, if that is known before the disk is tried.
     """
 
-    __slots__ = ("automount", "bind", "fstype", "growfs", "mount", "nofail", "path", "source", "tmpfs", "volatile")
+    __slots__ = (
+        "automount", "bind", "fstype", "growfs", "lost", "mount", "nofail", "path", "source", "tmpfs", "volatile",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        path: str,
-        mount: str,
-        tmpfs: bool,
-        volatile: bool,
-        nofail: bool,
-        source: str,
-        fstype: str = "",
-        growfs: bool = False,
-        automount: bool = False,
-        bind: bool = False,
-    ) -> None:
+        self, path: str, mount: str, tmpfs: bool, volatile: bool, nofail: bool, source: str, fstype: str = "",
+        growfs: bool = False, automount: bool = False, bind: bool = False, lost: str = "",
+    ) -> None:  # fmt: skip
         self.path = path
+        self.lost = lost
         self.bind = bind
         self.automount = automount
         self.mount = mount
@@ -339,12 +338,12 @@ class Plan(Value):
     `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module. `early` are units
     that have to be told to wait for /var. `shell`: the image has one. `swaps` are swap files that lie on an overlay,
     each with the overlaid directory. `wide`, `mounter`: as in Inputs. `static`: what is known is done without Python.
-    `warnings` are about what will not work at all.
+    `storage` is what keeps overlays of its own on one of ours.
     """
 
     __slots__ = (
         "early", "hints", "library", "load_module", "mounter", "mounts", "problems", "shell", "size", "skipped",
-        "source", "static", "swaps", "warnings", "wide",
+        "source", "static", "storage", "swaps", "wide",
     )  # fmt: skip
 
     def __init__(
@@ -352,10 +351,11 @@ class Plan(Value):
         problems: "tuple[Problem, ...]" = (), source: str = "/proc/cmdline", size: int = 25,
         load_module: bool = False, library: str = "/usr/lib/overlay-generator", hints: "tuple[str, ...]" = (),
         early: "tuple[str, ...]" = (), shell: bool = True, swaps: "tuple[tuple[str, str], ...]" = (),
-        wide: bool = True, static: bool = False, mounter: "Mounter | None" = None, warnings: "tuple[str, ...]" = (),
+        wide: bool = True, static: bool = False, mounter: "Mounter | None" = None,
+        storage: "tuple[OnOverlay, ...]" = (),
     ) -> None:  # fmt: skip
         self.mounter = mounter
-        self.warnings = warnings
+        self.storage = storage
         self.wide = wide
         self.static = static
         self.swaps = swaps

@@ -8,6 +8,7 @@ with which the next image update would cost the disk its data (ESTALE), so the o
 a disk. To PID 1 the mount unit is active then, and the unit's condition keeps it from mounting a second time.
 """
 
+from overlay_generator.names import unkept_unit
 from overlay_generator.render import OPTIONS_PERSISTENT
 from overlay_prepare import fitness, labels
 from overlay_prepare.layers import make_layers, open_backing
@@ -52,6 +53,15 @@ def prepare(request: Request) -> str:
         else:
             fitness.run(*command)
     return reason
+
+
+def raise_failure(where: str) -> None:
+    """Have a unit of systemd's fail for `where`, which the generator had no reason to write one for."""
+    try:
+        # Nobody waits: PID 1 may be waiting for this process.
+        fitness.run("/bin/systemctl", "--no-block", "start", unkept_unit(where))
+    except OSError as error:
+        say(WARNING, f"{where}: no unit fails because of it: {describe(error)}")
 
 
 def _prepare_disk(request: Request, fstype: str) -> str:

@@ -11,9 +11,10 @@ import posix
 from overlay_generator import boot, gather
 from overlay_generator.look import parse_mountinfo
 from overlay_prepare import identity, stamp
+from overlay_prepare.events import BOOT_NOT_GOOD
 from overlay_prepare.files import find_kind
 from overlay_prepare.folder import open_top
-from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say
+from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,15 +35,21 @@ def check_all() -> int:
         say(NOTICE, "no overlay is asked for")
         return 0
     mounted = parse_mountinfo(data.decode("utf-8", "surrogateescape"))
-    reasons = [str(skipped) for skipped in plan.skipped if skipped.level == "error" and "writable" in skipped.require]
+    unmet = [
+        (skipped.where, skipped.reason, str(skipped))
+        for skipped in plan.skipped
+        if skipped.level == "error" and "writable" in skipped.require
+    ]
     for mount in plan.mounts:
         try:
-            reasons += [f"{mount.where}: {reason}" for reason in find_unmet(mount, mounted)]
+            reasons = find_unmet(mount, mounted)
+            unmet += [(mount.where, reason, f"{mount.where}: {reason}") for reason in reasons]
         except OSError as error:
-            reasons.append(f"{mount.where} can't be checked: {describe(error)}")
-    for reason in reasons:
-        say(ERROR, f"{reason}; this boot is not called good")
-    return 1 if reasons else 0
+            unmet.append((mount.where, describe(error), f"{mount.where} can't be checked: {describe(error)}"))
+    for where, reason, text in unmet:
+        fields = {"where": where, "reason": reason}
+        tell(BOOT_NOT_GOOD, ERROR, f"{text}; this boot is not called good", fields, console=False)
+    return 1 if unmet else 0
 
 
 def find_unmet(mount: "OverlayMount", mounted: "list[Mounted]") -> "list[str]":

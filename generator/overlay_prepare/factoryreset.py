@@ -4,9 +4,10 @@
 
 from overlay_generator.names import BACKING_ROOT
 from overlay_prepare import stamp
+from overlay_prepare.events import RESET_REFUSED
 from overlay_prepare.files import list_entries
 from overlay_prepare.folder import Folder, open_top
-from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say
+from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say, tell
 from overlay_prepare.resetrequest import NAME, Staged, spell
 
 
@@ -23,7 +24,8 @@ def stage_all() -> int:
         except FileNotFoundError:
             pass  # its backing is in memory at another place, and empty at the next boot anyway
         except OSError as error:
-            say(ERROR, f"{path} will not be reset: {describe(error)}")
+            text = f"{path} will not be reset: {describe(error)}"
+            tell(RESET_REFUSED, ERROR, text, {"backing": path, "reason": describe(error)}, console=False)
             status = 1
     return status
 

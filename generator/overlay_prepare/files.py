@@ -14,6 +14,7 @@ from overlay_prepare.folder import open_top
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # The prefix of overlayfs's own extended attributes, which have a meaning only in the layer that they are found in.
 MARKS = "trusted.overlay."
+WHITEOUT = 0o020000  # S_IFCHR of stat(2); overlayfs's mark of a deleted file is the character device 0:0
 _LONGEST = 3800  # bytes; with one more name it is still below PATH_MAX
 
 _KINDS = {0o100000: "f", 0o040000: "d", 0o120000: "l"}  # S_IFMT of stat(2)

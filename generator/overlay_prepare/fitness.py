@@ -10,12 +10,11 @@ from overlay_generator.gather import read_file
 from overlay_generator.look import parse_mountinfo
 from overlay_generator.model import Mounted
 from overlay_prepare import labels
-from overlay_prepare.files import NO_SPACE, keep_quiet
+from overlay_prepare.files import NO_SPACE, WHITEOUT, keep_quiet
 from overlay_prepare.folder import Folder, open_top
 from overlay_prepare.report import Unusable
 from overlay_prepare.tree import remove
 
-_WHITEOUT = 0o020000  # S_IFCHR; overlayfs marks a deleted file with a character device 0:0
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
 _PROBE = "probe"
 
@@ -151,7 +150,7 @@ def _probe_overlay(scratch: Folder, options: str) -> None:
             merged.rename("renamed", "name")
         for name in ("removed", "renamed"):
             info = folders["upper"].stat(name)
-            if info.st_mode & 0o170000 != _WHITEOUT or info.st_rdev:
+            if info.st_mode & 0o170000 != WHITEOUT or info.st_rdev:
                 raise Unusable("an overlay on it can't mark deleted files")
     except PermissionError as error:
         raise Unusable(f"files of an overlay on it can't be removed ({error.strerror})") from error

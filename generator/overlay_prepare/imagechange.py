@@ -8,8 +8,11 @@ the upper layer: ConditionNeedsUpdate= (systemd.unit(5)) compares times, which a
 and lie in the past where an older image boots.
 """
 
+from overlay_prepare.events import IMAGE_CHANGED
+from overlay_prepare.files import WHITEOUT, find_kind
 from overlay_prepare.folder import Folder
-from overlay_prepare.report import STATE, write
+from overlay_prepare.report import NOTICE, STATE, WARNING, describe, say, spell_count, tell, write
+from overlay_prepare.request import Request
 
 CHANGED = "changed"
 UPDATED = ".updated"
@@ -18,22 +21,54 @@ _PLAIN = "._:+~-"
 
 
 def forget_updated(where: str, backing: Folder) -> None:
-    """Remove systemd's mark from the upper layer of `where`, so that services with ConditionNeedsUpdate= run once more.
-
-    Raises OSError.
-    """
-    upper = backing.descend("upper") if where in UPDATABLE else None
-    if upper and upper.find_kind(UPDATED) not in ("", "d"):
+    """Remove systemd's mark from what `where` shows, so that services with ConditionNeedsUpdate= run once more."""
+    try:
+        upper = backing.descend("upper") if where in UPDATABLE else None
+        if not upper or upper.find_kind(UPDATED) == "d":
+            return
         upper.remove_file(UPDATED)
+        if find_kind(f"{where}/{UPDATED}"):
+            # The image's own, which says that all was done for the image. What was made of the one before, such as the
+            # journal's catalog, is in the upper layer all the same, and hides what this one has.
+            upper.mknod(UPDATED, WHITEOUT, 0)
+    except OSError as error:
+        # A full disk, most often: no reason to have no writable directory.
+        text = "services that run once for each image may not run for this one"
+        say(WARNING, f"{where}: {text}: {describe(error)}")
 
 
-def tell(name: str, old: str, new: str) -> None:
-    """Write NAME.changed for the step from the image of `old` to that of `new`, texts of identify(). Raises OSError."""
+def announce(request: Request, old: str, new: str, references: int) -> None:
+    """Say, and leave word of, the step from the image of `old` to that of `new`, texts of identify()."""
+    step = describe_step(old, new)
+    try:
+        leave(request.name, step)
+    except OSError as error:
+        # /run is full: no reason to have no writable directory.
+        text = f"migrations are not told of another image: {describe(error)}"
+        say(WARNING, f"{request.where}: {text}")
+    fields = {"where": request.where, "policy": request.policy, "references": f"{references}", **step}
+    tell(IMAGE_CHANGED, NOTICE, describe_change(request.where, references), fields)
+
+
+def describe_change(where: str, references: int) -> str:
+    """A sentence on a change of the image in which so many `references` were taken out. Pure."""
+    gone = spell_count(references, "reference to the old one was", "references to the old one were")
+    what = f"{gone} taken out of the upper layer" if references else "nothing in the upper layer refers to the old one"
+    return f"{where}: another image; {what}"
+
+
+def leave(name: str, step: "dict[str, str]") -> None:
+    """Write the file for migrations. Raises OSError."""
+    write(STATE, f"{name}.{CHANGED}", "".join(f"{key}={_quote(value)}\n" for key, value in step.items()))
+
+
+def describe_step(old: str, new: str) -> "dict[str, str]":
+    """What is known of the images of `old` and `new`, texts of identify(), and whether it is a step back. Pure."""
     before, now = _read_names(old), _read_names(new)
     fields = {"FROM_ID": before.get("IMAGE_ID", ""), "TO_ID": now.get("IMAGE_ID", "")}
     fields["FROM_VERSION"], fields["TO_VERSION"] = _find_version(before), _find_version(now)
     fields["STEP_BACK"] = judge_step(fields["FROM_VERSION"], fields["TO_VERSION"])
-    write(STATE, f"{name}.{CHANGED}", "".join(f"{key}={_quote(value)}\n" for key, value in fields.items()))
+    return fields
 
 
 def judge_step(old: str, new: str) -> str:

@@ -12,7 +12,7 @@ from overlay_generator.names import failure_mark
 from overlay_prepare import fitness, labels
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers, open_backing
-from overlay_prepare.report import ERROR, WARNING, Unusable, describe, leave, leave_behind, note, say
+from overlay_prepare.report import ERROR, WARNING, Unusable, describe, fail, leave, leave_behind, note, say, tell
 from overlay_prepare.request import Request, parse
 
 TYPE_CHECKING = False
@@ -26,7 +26,9 @@ def run(argv: "list[str]") -> None:
 
 
 def main(argv: "list[str]") -> int:
-    """The exit status, 0 or 1, of `prepare ARGUMENT...` (request.py), `prepare --stage` or `prepare --boot-check`."""
+    """The exit status, 0 or 1, of `prepare ARGUMENT...` (request.py), `prepare --stage`, `prepare --boot-check` or
+    `prepare --tell ARGUMENT...` (telling.py).
+    """
     if argv[1:] == ["--stage"]:
         from overlay_prepare.factoryreset import stage_all
 
@@ -35,6 +37,10 @@ def main(argv: "list[str]") -> int:
         from overlay_prepare.bootcheck import check_all
 
         return check_all()
+    if argv[1:2] == ["--tell"]:
+        from overlay_prepare.telling import tell_all
+
+        return tell_all(argv[2:])
     try:
         request = parse(argv[1:])
     except ValueError as error:
@@ -45,11 +51,14 @@ def main(argv: "list[str]") -> int:
     try:
         reason = prepare(request)
     except Exception as error:
-        say(ERROR, f"{request.where} stays as the image has it: {describe(error)}")
-        _mark_failed(request)
+        _leave_alone(request, describe(error))
         return 1
     try:
         note(request.where, request.backing, reason)
+        if reason and request.adapt and request.notify:
+            from overlay_prepare.adapt import raise_failure
+
+            raise_failure(request.where)
         _work_behind(request, reason)
     except OSError as error:
         say(WARNING, f"{request.where}: {describe(error)}")
@@ -105,6 +114,19 @@ def _mount_fallback(request: Request) -> None:
     # Not mounted on top of the disk: with a device below the tmpfs, the shutdown hangs (systemd 257).
     fitness.run("/bin/umount", request.mount)
     fitness.run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)
+
+
+def _leave_alone(request: Request, reason: str) -> None:
+    """Say that the image's own directory stays as it is, and have the unit fail that tells it."""
+    from overlay_prepare.events import NOT_OVERLAID
+
+    text = f"{request.where} stays as the image has it: {reason}"
+    tell(NOT_OVERLAID, ERROR, text, {"where": request.where, "backing": request.backing, "reason": reason})
+    _mark_failed(request)
+    try:
+        fail(request.name, reason)
+    except OSError as error:
+        say(WARNING, f"{request.where}: {describe(error)}")
 
 
 def _mark_failed(request: Request) -> None:
@@ -176,8 +198,11 @@ def _do_behind(where: str, failure: str, backing: Folder, work: "Callable[[Folde
 
 def _tell_read_only(request: Request) -> int:
     """Report that the overlay came up read-only; 0. Nothing is done about it: what was written can at least be read."""
+    from overlay_prepare.events import READ_ONLY
+
     reason = f"the kernel mounted it read-only, as {request.backing}/work can't be used; see the kernel's messages"
-    say(ERROR, f"{request.where}: {reason}")
+    fields = {"where": request.where, "backing": request.backing, "reason": reason}
+    tell(READ_ONLY, ERROR, f"{request.where}: {reason}", fields)
     try:
         leave(request.where, request.backing, reason, f"{request.where}: {reason}")
     except OSError as error:

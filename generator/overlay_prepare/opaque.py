@@ -9,7 +9,7 @@ new directory. What the user has removed stays removed, by a whiteout for each n
 import posix
 
 from overlay_prepare import imagenames
-from overlay_prepare.files import NO_SPACE, leads_to_directory
+from overlay_prepare.files import NO_SPACE, WHITEOUT, leads_to_directory
 from overlay_prepare.folder import Folder
 from overlay_prepare.normalise import OPAQUE, ORIGIN
 from overlay_prepare.report import WARNING, say
@@ -17,8 +17,6 @@ from overlay_prepare.report import WARNING, say
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_WHITEOUT = 0o020000  # S_IFCHR of stat(2); overlayfs's mark of a deleted file is the device 0:0
 
 
 def reveal(where: str, backing: Folder, opaque: "list[str]") -> "list[str]":
@@ -129,7 +127,7 @@ def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
             if not count:
                 # First: should anything fail here, they would be listed without it, as names that don't exist.
                 mark_whiteouts(folder)
-            folder.mknod(name, _WHITEOUT, 0)
+            folder.mknod(name, WHITEOUT, 0)
             count += 1
     return count
 

@@ -15,7 +15,7 @@ from overlay_prepare import fitness, identity, labels, stamp
 from overlay_prepare.files import NO_SPACE, find_kind, remove_file
 from overlay_prepare.folder import ASIDE, Folder, WrongKind
 from overlay_prepare.layers import make_layers
-from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, spell_count, write
+from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, spell_count, tell, write
 from overlay_prepare.request import Request
 from overlay_prepare.reserve import keep_room
 from overlay_prepare.tree import remove
@@ -152,15 +152,16 @@ def _choose_policy(request: Request, previous: str, image: str) -> str:
     if not previous or request.policy == "keep":
         return "keep"
     if identity.compare(previous, image) == identity.UNSURE:
-        text = f"whether this is another image can't be told, so Policy={request.policy} drops nothing"
-        say(NOTICE, f"{request.where}: {text}; add IMAGE_VERSION= to os-release with each build")
+        reason = f"whether this is another image can't be told, so Policy={request.policy} drops nothing"
+        text = f"{request.where}: {reason}; add IMAGE_VERSION= to os-release with each build"
+        _tell_not_done(request, NOTICE, text, reason)
         return "keep"
     return request.policy
 
 
 def _follow_image(request: Request, backing: Folder, image: str) -> None:
     """Make the upper layer fit for `image`, a text of identify(), and do what the policy for updates asks for."""
-    from overlay_prepare import imagechange, imagenames
+    from overlay_prepare import events, imagechange, imagenames
     from overlay_prepare.normalise import normalise
 
     where = request.where
@@ -200,12 +201,14 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
         except OSError as error:
             say(WARNING, f"{where}: all of it is done once more at the next boot: {describe(error)}")
     if previous not in ("", image):
-        imagechange.tell(request.name, previous, image)
-    if count or dropped:
-        gone = spell_count(count, "reference to the old one was", "references to the old one were")
+        imagechange.announce(request, previous, image, count)
+    elif count:
+        say(NOTICE, imagechange.describe_change(where, count))
+    if dropped:
         entries = spell_count(dropped, "entry", "entries")
-        more = f", {entries} dropped by Policy={policy}, see {backing.path}/dropped" if dropped else ""
-        say(NOTICE, f"{where}: another image; {gone} taken out of the upper layer{more}")
+        text = f"{where}: {entries} dropped by Policy={policy}, see {backing.path}/dropped"
+        fields = {"where": where, "policy": policy, "count": f"{dropped}", "list": f"{backing.path}/dropped"}
+        tell(events.ENTRIES_DROPPED, NOTICE, text, fields)
     if previous and labels.is_on():
         text = f"restorecon -nrv {where} shows what the new policy labels differently, and -rv corrects that"
         say(NOTICE, f"{where}: another image; the upper layer keeps its SELinux labels: {text}")
@@ -217,8 +220,19 @@ def _find_previous(request: Request, backing: Folder) -> str:
         return stamp.read_previous(backing)
     except OSError as error:
         policy = "" if request.policy == "keep" else f", and Policy={request.policy} is not carried out"
-        say(WARNING, f"{request.where}: nobody knows what image was there before{policy}: {describe(error)}")
+        text = f"{request.where}: nobody knows what image was there before{policy}: {describe(error)}"
+        if policy:
+            _tell_not_done(request, WARNING, text, describe(error))
+        else:
+            say(WARNING, text)
         return ""
+
+
+def _tell_not_done(request: Request, level: int, text: str, reason: str) -> None:
+    """Say that what the owner wants of an update was not done."""
+    from overlay_prepare.events import POLICY_NOT_DONE
+
+    tell(POLICY_NOT_DONE, level, text, {"where": request.where, "policy": request.policy, "reason": reason})
 
 
 def _reveal(request: Request, backing: Folder, opaque: "list[str]") -> "list[str] | None":
@@ -257,14 +271,19 @@ def _apply_policy(request: Request, backing: Folder, policy: str, image: str) ->
 
     title = " ".join(line for line in image.split("\n") if line[:6] in ("IMAGE_", "BUILD_"))
     try:
-        dropped, reason = apply(policy, request.where, backing, title or "another image")
+        dropped, reason, kept = apply(policy, request.where, backing, title or "another image")
     except (OSError, RecursionError) as error:
         if isinstance(error, OSError) and not error.filename:
             error.filename = backing.path  # an error of write(2) has no file name
-        say(WARNING, f"{request.where}: Policy={policy}: {describe(error)}; it is tried again at the next boot")
+        text = f"{request.where}: Policy={policy}: {describe(error)}; it is tried again at the next boot"
+        _tell_not_done(request, WARNING, text, describe(error))
         return 0, False
     if reason:
-        say(WARNING, f"{request.where}: Policy={policy}: {reason}")
+        text = f"{request.where}: Policy={policy}: {reason}"
+        if kept:
+            _tell_not_done(request, WARNING, text, reason)
+        else:
+            say(WARNING, text)
     return dropped, True
 
 
@@ -295,20 +314,26 @@ def _reset_as_staged(request: Request, backing: Folder) -> None:
         backing.unlink(_STAGED)
     except WrongKind as error:
         if error.filename == path:
-            say(ERROR, f"{describe(error)}; nothing is reset")
+            _tell_refused(request, ERROR, f"{describe(error)}; nothing is reset")
             backing.put_aside(_STAGED, error.strerror)
         else:
-            _refuse(backing, path, f"{describe(error)}; the rest of it is not done")
+            _refuse(request, backing, f"{describe(error)}; the rest of it is not done")
     except ValueError as error:
-        _refuse(backing, path, f"{error}; nothing is reset")
+        _refuse(request, backing, f"{error}; nothing is reset")
     except (OSError, RecursionError) as error:
-        _refuse(backing, path, f"{describe(error)}; the rest of it is not done")
+        _refuse(request, backing, f"{describe(error)}; the rest of it is not done")
     backing.sync()
 
 
-def _refuse(backing: Folder, path: str, reason: str) -> None:
+def _tell_refused(request: Request, level: int, text: str) -> None:
+    from overlay_prepare.events import RESET_REFUSED
+
+    tell(RESET_REFUSED, level, text, {"where": request.where, "reason": text})
+
+
+def _refuse(request: Request, backing: Folder, reason: str) -> None:
     # Not tried again at each boot: if that keeps the device from coming up, nobody can withdraw the request.
-    say(ERROR, f"{path}: {reason}")
+    _tell_refused(request, ERROR, f"{backing.spell(_STAGED)}: {reason}")
     posix.sync()
     backing.expect(_STAGED + ASIDE, "f")
     backing.rename(_STAGED, _STAGED + ASIDE)
@@ -319,8 +344,11 @@ def _reset(request: Request, backing: Folder, asked: "Staged", reason: str, dire
 
     count, problems = reset(request.where, backing, asked, direct)
     for problem in problems:
-        say(WARNING, problem)
+        _tell_refused(request, WARNING, problem)
     if count:
+        from overlay_prepare.events import RESET_DONE
+
         aside = f"{spell_count(count, 'thing was', 'things were')} put aside"
         what = "the upper layer is empty" if asked.whole and not asked.keep else aside
-        say(NOTICE, f"{request.where}: {reason}; {what}")
+        fields = {"where": request.where, "reason": reason, "count": f"{count}"}
+        tell(RESET_DONE, NOTICE, f"{request.where}: {reason}; {what}", fields)

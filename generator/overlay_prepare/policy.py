@@ -48,8 +48,9 @@ class Change(Value):
         return self.log >= 0
 
 
-def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, str]":
-    """Carry out `policy`, prune or refresh. Returns the number of entries dropped, and what could not be done, or "".
+def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, str, bool]":
+    """Carry out `policy`, prune or refresh. Returns the number of entries dropped, what could not be done, or "", and
+    True if everything was kept because of that.
 
     Doing it twice, or again after an interruption, has the same result. `title` heads the list in the log. Raises
     OSError.
@@ -58,7 +59,8 @@ def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, s
     if policy == "refresh":
         found = manifest.read(backing)
         if found is None:
-            return 0, "the list of what the image before had was not finished, so all of the upper layer was kept"
+            kept = "the list of what the image before had was not finished, so all of the upper layer was kept"
+            return 0, kept, True
         old = found
     drop = _prune if policy == "prune" else _refresh
     reason = ""
@@ -70,7 +72,7 @@ def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, s
             if error.errno not in NO_SPACE:
                 raise
             reason = f"the disk is full, so not all that was dropped is listed in {backing}/{_LOG}"
-        return drop(Change(where, old, -1), upper, ""), reason
+        return drop(Change(where, old, -1), upper, ""), reason, False
 
 
 def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:

@@ -22,21 +22,42 @@ class Refused(Exception):
 
 
 def say(level: int, text: str) -> None:
-    """Write one line for the journal and the console, with the prefix of sd-daemon(3).
-
-    If it can't be written it is lost: nothing of a boot may depend on it.
+    """Write one line for the journal and the console, with the prefix of sd-daemon(3); without journald, for the kernel
+    log. If it can't be written it is lost: nothing of a boot may depend on it.
     """
+    from overlay_generator.log import is_null, log
+
+    # What systemd gives to a service whose stderr journald does not take (247 to 262).
+    if is_null(2):
+        log(level, text)
+        return
     try:
         sys.stderr.write(f"<{level}>{_flatten(text)}\n")
     except OSError:
         pass
 
 
+def tell(event: str, level: int, text: str, fields: "dict[str, str]", console: bool = True) -> None:
+    """say() for what somebody alerts on: `event` is one of events.py, `fields` come with it as OVERLAY_NAME=.
+
+    In a unit it is one entry of the journal, and on the `console` what stderr would bring there; elsewhere a line.
+    """
+    from overlay_prepare.journal import send, show
+
+    text = _flatten(text)
+    if not send(event, level, text, fields):
+        say(level, text)
+    elif console:
+        show(text)
+
+
 def note(where: str, backing: str, reason: str) -> None:
     """Report how it went; `reason` says why nothing written is kept, "" if all went well. Raises OSError."""
     text = f"{where}: NOT persistent: {reason}; all that is written is lost at the next boot"
     if reason:
-        say(WARNING, text)
+        from overlay_prepare.events import FELL_BACK
+
+        tell(FELL_BACK, WARNING, text, {"where": where, "backing": backing, "reason": reason})
     leave(where, backing, reason, text)
 
 
@@ -47,12 +68,16 @@ def leave(where: str, backing: str, reason: str, text: str) -> None:
     body = ", ".join(f"{_quote(key)}: {_quote(value)}" for key, value in fields.items())
     write(STATE, f"{name}.json", f"{{{body}}}\n")
     if reason:
-        # With this file overlay-not-persistent@NAME.service fails; its one line becomes the status text.
-        write(STATE, f"{name}.failed", _flatten(" ".join(reason.split())) + "\n")
+        fail(name, reason)
         write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {_flatten(text)}\n")
     else:
         for path in (f"{STATE}/{name}.failed", f"{_MESSAGES}/overlay-generator-{name}"):
             remove_file(path)  # from before a soft reboot
+
+
+def fail(name: str, reason: str) -> None:
+    """Write what overlay-not-persistent@NAME.service of the generator fails by: its status text. Raises OSError."""
+    write(STATE, f"{name}.failed", _flatten(" ".join(reason.split())) + "\n")
 
 
 def leave_behind(name: str, problems: "list[str]") -> None:

@@ -4,7 +4,7 @@
 
 _KEYS = (
     "--mount", "--type", "--fallback", "--reset", "--policy", "--direct", "--verify", "--adapt", "--flags",
-    "--mounter",
+    "--mounter", "--notify",
 )  # fmt: skip
 
 
@@ -14,7 +14,8 @@ class Request:
     `reset`: start with an empty upper layer. `policy` is what an update does to it, `direct` are the paths that are
     passed through. `verify`: only report that the overlay came up read-only. `adapt`: memory was planned, and what is
     mounted decides; `flags` are then the mount flags of the overlay, each with a comma after it. `mounter` is the
-    SELinux context that the overlay will be mounted in, "" for the usual one.
+    SELinux context that the overlay will be mounted in, "" for the usual one. `notify`: a unit fails if memory takes
+    the place of a disk that only prepare has seen.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Request:
         adapt: bool = False,
         flags: str = "",
         mounter: str = "",
+        notify: bool = True,
     ) -> None:
         self.where = where
         self.backing = backing
@@ -44,6 +46,7 @@ class Request:
         self.adapt = adapt
         self.flags = flags
         self.mounter = mounter
+        self.notify = notify
 
     @property
     def name(self) -> str:
@@ -53,7 +56,7 @@ class Request:
 
 def parse(arguments: "list[str]") -> Request:
     """The request in `--mount=POINT [--type=TYPE] [--fallback=OPTIONS] [--reset=yes] [--policy=WORD]
-    [--direct=PATH]... [--verify=yes] [--adapt=yes] [--flags=FLAGS] [--mounter=CONTEXT]
+    [--direct=PATH]... [--verify=yes] [--adapt=yes] [--flags=FLAGS] [--mounter=CONTEXT] [--notify=notice]
     DIRECTORY BACKING`. Raises ValueError.
     """
     if len(arguments) < 3:
@@ -82,4 +85,5 @@ def parse(arguments: "list[str]") -> Request:
         options.get("--adapt") == "yes",
         options.get("--flags", ""),
         options.get("--mounter", ""),
+        options.get("--notify", "fail") == "fail",
     )

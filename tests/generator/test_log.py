@@ -79,7 +79,7 @@ def test_a_long_record_is_cut_below_900_bytes_and_not_in_a_character(
         record = data
         return len(data)
 
-    monkeypatch.setattr(module, "_is_null", lambda _fd: True)
+    monkeypatch.setattr(module, "is_null", lambda _fd: True)
     monkeypatch.setattr(posix, "open", lambda *_arguments: 77)
     monkeypatch.setattr(posix, "write", take)
     monkeypatch.setattr(posix, "close", lambda _fd: None)
@@ -144,6 +144,6 @@ def test_a_stderr_that_takes_nothing_is_no_reason_to_fail(monkeypatch: pytest.Mo
     def refuse(_fd: int, _data: bytes) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(module, "_is_null", lambda _fd: False)
+    monkeypatch.setattr(module, "is_null", lambda _fd: False)
     monkeypatch.setattr(posix, "write", refuse)
     log(ERROR, "a")

@@ -9,8 +9,9 @@ from pathlib import Path
 # What is put in at run time.
 BLANK = "…"
 
-# render and failure write units; dryrun talks to somebody who has just typed a command, and whose usage it explains.
-_SILENT = ("render", "failure", "dryrun")
+# render, failure and events write units; dryrun talks to somebody who has just typed a command, and whose usage it
+# explains.
+_SILENT = ("render", "failure", "events", "dryrun")
 
 
 def collect(*packages: Path) -> "dict[str, str]":

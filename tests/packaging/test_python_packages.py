@@ -41,7 +41,7 @@ OPENEMBEDDED = {
     "python3-ctypes": {"ctypes"},
     "python3-difflib": {"difflib"},
     "python3-fcntl": {"fcntl"},
-    "python3-io": {"tempfile"},
+    "python3-io": {"_socket", "tempfile"},
     "python3-json": {"json"},
     "python3-psutil": {"psutil"},
     "python3-pyudev": {"pyudev"},

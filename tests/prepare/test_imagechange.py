@@ -10,7 +10,7 @@ import pytest
 
 from hold import hold
 from overlay_prepare import imagechange, report
-from overlay_prepare.imagechange import forget_updated, judge_step, tell
+from overlay_prepare.imagechange import describe_step, forget_updated, judge_step, leave
 from persistentdevice import Device, pretend
 
 
@@ -55,17 +55,19 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_step_is_left_for_a_shell(state: Path) -> None:
-    tell("var", "IMAGE_ID=x\nIMAGE_VERSION=2\nsquashfs=0:aa\n", "IMAGE_ID='x'\nIMAGE_VERSION=\"1\"\non=overlay\n")
+    new = "IMAGE_ID='x'\nIMAGE_VERSION=\"1\"\non=overlay\n"
+    leave("var", describe_step("IMAGE_ID=x\nIMAGE_VERSION=2\nsquashfs=0:aa\n", new))
     found = read(state / "var.changed")
     assert found == {"FROM_ID": "x", "TO_ID": "x", "FROM_VERSION": "2", "TO_VERSION": "1", "STEP_BACK": "yes"}
-    tell("var", "squashfs=0:aa\n", "BUILD_ID=7\n")
+    leave("var", describe_step("squashfs=0:aa\n", "BUILD_ID=7\n"))
     found = read(state / "var.changed")
     assert (found["FROM_VERSION"], found["TO_VERSION"], found["STEP_BACK"]) == ("", "7", "unknown")
 
 
 def test_the_note_of_the_disk_carries_out_nothing(state: Path) -> None:
     """Whoever can write the disk can write the name of the old image, which a script of root's reads."""
-    tell("var", 'IMAGE_ID=$(touch owned)\nIMAGE_VERSION=1"; touch owned; `id`\\\n', "IMAGE_VERSION=2\n")
+    old = 'IMAGE_ID=$(touch owned)\nIMAGE_VERSION=1"; touch owned; `id`\\\n'
+    leave("var", describe_step(old, "IMAGE_VERSION=2\n"))
     found = read(state / "var.changed")
     assert found["FROM_ID"] == "__touch_owned_"
     assert found["FROM_VERSION"].startswith("1_")

@@ -10,7 +10,7 @@ import pytest
 
 from hold import hold
 from overlay_generator.model import Mounted
-from overlay_prepare import factoryreset, fitness, identity, layers, main, persistent, report, stamp
+from overlay_prepare import factoryreset, fitness, identity, imagechange, layers, main, persistent, report, stamp
 from overlay_prepare.report import Unusable
 from overlay_prepare.request import Request
 from product import wait_for
@@ -28,7 +28,7 @@ class Machine:
         self.state, self.messages = top / "state", top / "motd"
         self.mounted = Mounted(str(self.backing), "ext4", "rw")
         self.fallbacks = 0
-        for module in (report, layers, persistent, factoryreset):
+        for module in (report, layers, persistent, factoryreset, imagechange):
             monkeypatch.setattr(module, "STATE", str(self.state))
         monkeypatch.setattr(report, "_MESSAGES", str(self.messages))
         monkeypatch.setattr(factoryreset, "BACKING_ROOT", str(self.backing.parent))

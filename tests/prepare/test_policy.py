@@ -49,7 +49,9 @@ class Update:
             copy(self.where / path, self.upper / path)
 
     def apply(self, word: str) -> "tuple[int, str]":
-        return policy.apply(word, str(self.where), hold(self.backing), "IMAGE_VERSION=2")
+        count, reason, kept = policy.apply(word, str(self.where), hold(self.backing), "IMAGE_VERSION=2")
+        assert kept == reason.endswith("so all of the upper layer was kept")
+        return count, reason
 
     def dropped(self) -> "list[str]":
         """The paths in the log, below the overlaid directory."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_prepare import fitness, identity, layers, manifest, persistent, report, stamp
+from overlay_prepare import fitness, identity, imagechange, layers, manifest, persistent, report, stamp
 from overlay_prepare.layers import open_backing
 from overlay_prepare.persistent import make_persistent
 from overlay_prepare.request import Request
@@ -87,7 +87,7 @@ def pretend(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Device.identity = OLD
     monkeypatch.setattr(identity, "identify", lambda _where: Device.identity)
     monkeypatch.setattr(fitness, "probe", lambda *_arguments: None)
-    for module in (report, layers, persistent):
+    for module in (report, layers, persistent, imagechange):
         monkeypatch.setattr(module, "STATE", str(top / "state"))
     monkeypatch.setattr("posix.sync", lambda: None)
     monkeypatch.setattr("posix.fsync", lambda _fd: None)

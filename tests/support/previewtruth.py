@@ -139,7 +139,7 @@ def judge(policy: str, upper: View, old: View, new: View, before: View, after: V
         if mine and here is not None and goes(policy, here, comes, new.get(path)):
             same = is_directory(upper, path) and is_directory(new, path)
             found.add(("follows" if policy == "refresh" or same else "dropped", path))
-        elif mine and here == comes and here is not None:
+        elif mine and here == comes and here is not None and comes is not None:
             if is_now is None:
                 if was is not None and is_image_directory(new, path):
                     found.add(("gone", path))

@@ -115,7 +115,7 @@ def _check_plan(plan: Plan, source: str) -> "list[Finding]":
     for skipped in plan.skipped:
         if skipped.level != "quiet":
             findings.append(make("not-overlaid" if skipped.level == "error" else "left-alone", text=str(skipped)))
-    return findings + [make("hint", text=hint) for hint in (*plan.warnings, *plan.hints)]
+    return findings + [make("hint", text=hint) for hint in (*map(str, plan.storage), *plan.hints)]
 
 
 def _check_around(image: Image, plan: Plan, entries: "tuple[FstabEntry, ...]", kernel: "str | None") -> "list[Finding]":

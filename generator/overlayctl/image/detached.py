@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Mounts an image where nobody sees it: on a loop device that can't be written to, and at no place of any namespace.
-And a directory once more, so that nothing can be written there, not even a time of access.
+"""Mounts an image where nobody sees it: on a loop device that can't be written to, and attached to no mount namespace.
+And clones a directory, so that nothing can be written there, not even a time of access.
 
-All of it ends with the last descriptor (fsmount(2), LO_FLAGS_AUTOCLEAR of loop(4)): also where this process is killed,
+All of it ends with the last descriptor (fsmount(2), LO_FLAGS_AUTOCLEAR of loop(4)): even if this process is killed,
 nothing is left mounted and no device taken.
 """
 
@@ -21,7 +21,7 @@ _ATTRIBUTES = 0x1 | 0x2 | 0x4 | 0x8  # read-only, nosuid, nodev, noexec
 _GET_FREE, _CONFIGURE = 0x4C82, 0x4C0A
 _READ_ONLY_AUTOCLEAR = 1 | 4
 _TRIES = 16
-# What keeps a file system that was not unmounted from being written to, also below a read-only mount.
+# These keep a file system that was not unmounted from being written to, which happens even with a read-only mount.
 _OPTIONS = {"ext4": ("noload",), "xfs": ("norecovery", "nouuid")}
 _LOOP_CONTROL = "/dev/loop-control"
 
@@ -46,7 +46,7 @@ def mount(source: int, kind: str, offset: int = 0, size: int = 0) -> int:
 
 
 def clone(path: str) -> int:
-    """A descriptor of the directory `path` by which nothing in it can be changed; -1 where that is not to be had:
+    """A descriptor of the directory `path` by which nothing in it can be changed; -1 where that is not possible:
     before Linux 5.12, and for an ordinary user.
     """
     tree = _call("open_tree", _OPEN_TREE, -1, os.fsencode(os.path.abspath(path)), _CLONE | _RECURSIVE | os.O_CLOEXEC)
@@ -119,7 +119,7 @@ def _configure(context: int, command: int, key: "bytes | None" = None, value: "b
 
 
 def _explain(context: int) -> str:
-    """What the kernel notes of its refusal (fsconfig(2)), without what it is marked by; "" for nothing."""
+    """What the kernel says about its refusal (fsconfig(2)), without the prefix of each line; "" for nothing."""
     said: list[str] = []
     try:
         while len(said) < 8:

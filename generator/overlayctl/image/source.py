@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a person gives as an image: a directory as it is, anything else opened by its file system, for as long as a
+"""What a person gives as an image: a directory as it is, anything else mounted by its file system, for as long as a
 `with` block lasts. Nothing is written to it, and no link in it leads out of it.
 """
 
@@ -21,7 +21,7 @@ _BY_HAND = "mount it read-only, and give the directory"
 
 
 class Source:
-    """An image, open: `root` is a path of its top that leads nowhere else, `name` what the person called it.
+    """An open image: `root` is a path of its top, `name` what the person called it.
 
     `start` are the first bytes of its file system, b"" of a tree. `notes` are sentences for the person.
     """
@@ -49,7 +49,7 @@ class Source:
             if stat.S_ISLNK(info.st_mode):
                 raise Failure(f"{self.name}: {walked} is a symbolic link to {os.readlink(place)}, and not followed")
             if not stat.S_ISDIR(info.st_mode):
-                raise Failure(f"{self.name}: {walked} is no directory, so that nothing would be overlaid there")
+                raise Failure(f"{self.name}: {walked} is not a directory, so that nothing would be overlaid there")
         return os.fsencode(place)
 
 
@@ -57,10 +57,10 @@ class Source:
 def opened(name: str, partition: int = 0, what: str = "image") -> "Iterator[Source]":
     """The image that a person calls `name`; of a disk the one on `partition` (0: on the only one with an image).
 
-    `what` is the word for messages. Raises Failure, also where it is in use.
+    `what` is the word for messages. Raises Failure, also if it is in use.
     """
     try:
-        # Before it is open: the open of a device may do something by itself.
+        # Before it is opened, as just opening a device can have an effect.
         info = os.stat(name)
     except OSError as error:
         raise Failure(f"{name}: {error.strerror}") from error
@@ -76,7 +76,7 @@ def opened(name: str, partition: int = 0, what: str = "image") -> "Iterator[Sour
     mounted = -1
     try:
         mounted, start, notes = _mount(name, fd, partition)
-        # By its descriptor: there is no other way to it.
+        # By its descriptor, as it has no other path.
         yield Source(name, f"/proc/self/fd/{mounted}", start, notes)
     finally:
         if mounted >= 0:
@@ -86,7 +86,7 @@ def opened(name: str, partition: int = 0, what: str = "image") -> "Iterator[Sour
 
 @contextmanager
 def unwritable(path: str) -> "Iterator[str]":
-    """The directory `path` by another path, by which nothing can be changed, where the kernel allows that."""
+    """The directory `path` by another path through which nothing can be changed, if the kernel can do that."""
     fd = detached.clone(path)
     if fd < 0:
         yield path
@@ -101,7 +101,7 @@ def _open(name: str, info: os.stat_result) -> int:
     """A descriptor to read it by. Raises Failure."""
     device = stat.S_ISBLK(info.st_mode)
     try:
-        # O_EXCL: of a device that is mounted or belongs to another one, EBUSY (open(2)). And nobody may mount it then.
+        # O_EXCL: EBUSY for a device that is mounted or belongs to another one (open(2)). And nobody can mount it then.
         return os.open(name, _FLAGS | (os.O_EXCL if device else 0))
     except OSError as error:
         if device and error.errno == errno.EBUSY:

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What stands at the start of an image: its file system, a table of partitions, or why it is neither. Pure.
+"""What the start of an image says: its file system, a table of partitions, or why it is neither. Pure.
 
-By Documentation/filesystems of the kernel (squashfs, erofs, ext4, xfs) and the UEFI specification (GPT).
+After Documentation/filesystems of the kernel (squashfs, erofs, ext4, xfs) and the UEFI specification (GPT).
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from overlay_prepare.identity import find_type
 START = 8192  # bytes that are looked at
 KNOWN = "squashfs, erofs, ext4 or xfs"
 _COMPRESSORS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
-# What is taken for an image by mistake: where its magic stands, and what to do.
+# What may be given as an image by mistake: the offset of its magic number, that, and what to do.
 _OTHERS = (
     (0, b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (0, b"\xfd7zXZ\0", "is compressed with xz; unpack it first"),
@@ -39,7 +39,7 @@ class Partition(NamedTuple):
 
 
 def find_size(start: bytes) -> int:
-    """The bytes that the file system in `start` says it has, 0 where that is not known."""
+    """The bytes that the file system in `start` says it has, 0 if that is not known."""
     kind = find_type(start)
     if kind == "squashfs":
         return _little(start, 40, 8)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What stat(2) says of an entry, in words and as JSON. Pure."""
+"""What stat(2) says of an entry, in words and for JSON. Pure."""
 
 import os
 import stat

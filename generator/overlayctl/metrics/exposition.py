@@ -76,7 +76,8 @@ def _measure(directory: DirectoryStatus, facts: Facts) -> "Iterator[tuple[str, i
     yield "overlay_writable", int(active and not directory.read_only)
     yield "overlay_read_only", int(directory.read_only)
     yield "overlay_persistent", int(is_persistent(directory))
-    yield "overlay_persistent_wanted", int(bool(wanted and not wanted.backing.tmpfs and not wanted.backing.volatile))
+    on_disk = wanted and (wanted.backing.lost or not (wanted.backing.tmpfs or wanted.backing.volatile))
+    yield "overlay_persistent_wanted", int(bool(on_disk))
     yield "overlay_fallen_back", int(bool(directory.fallen_back))
     yield "overlay_status", health.judge(directory).level
     space = directory.space

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Walks an upper layer beside the image before and the new one: each place where the update will be seen, or not.
 
-What happens to an entry is prepare's own judgement (policy.judge_pruned() and is_repeated()); what a person will see
-of it then is told here. One directory at a time is held with its names, and those above it: memory does not grow with
-the number of findings.
+What happens to an entry is prepare's own judgement (policy.judge_pruned() and is_repeated()); what a person will then
+see of it is found out here. Only the names of one directory at a time are held, and of those above it: memory does not
+grow with the number of findings.
 """
 
 import os
@@ -42,11 +42,11 @@ _KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
 
 
 class _Level:
-    """A directory on the way: in the upper layer, in the new image and in the old, None where it is none there.
+    """A directory of the walk: in the upper layer, in the new image and in the old; None if there is none.
 
     `hides`: nothing of the image shows in it now. `mask` is what will be hidden of the new image: all, or these names,
-    "" for nothing. `razed`: it goes with all in it. `apart`: nothing in it follows (refresh). `left` counts what will
-    be in it.
+    "" for nothing. `razed`: it is dropped with all that is in it. `apart`: nothing in it follows (refresh). `left`
+    counts what will be in it.
     """
 
     __slots__ = ("apart", "depth", "hides", "inner", "left", "mask", "name", "new", "old", "path", "razed", "upper")
@@ -75,10 +75,10 @@ class Foreteller:
         self.old = old
         self.report = report
         self.seen = seen
-        # Where nothing of an entry of the upper layer matters that both images have alike.
+        # True if an entry of the upper layer does not matter where both images have the same.
         self.quick = update.policy == "keep" and seen is None and not update.forgets
         self.entries = 0
-        self.advance: Callable[[int], object] = lambda _count: None  # is told how many entries more were looked at
+        self.advance: Callable[[int], object] = lambda _count: None  # called with how many more entries were looked at
         self.listed = 0  # bytes that the file `dropped` will get
 
     def walk(self, start: bytes = b"") -> "Iterator[Finding]":
@@ -153,7 +153,7 @@ class Foreteller:
             level.mask = _ALL
 
     def _enter(self, level: _Level, only: "list[bytes]") -> "Iterator[Finding]":
-        """What is said of all in `level` that is no directory of the upper layer."""
+        """The findings for all in `level` but the directories of the upper layer."""
         directories, files, marks = [], [], []
         with os.scandir(level.upper.path) as entries:
             for entry in entries:
@@ -204,13 +204,13 @@ class Foreteller:
         self.seen(b"%b/%b" % (level.path, name) if level.path else name, info)
 
     def _tell_file(self, level: _Level, name: bytes, odd: bool, in_new: bool, in_old: bool) -> "Iterator[Finding]":
-        """What is said of an entry of the upper layer that is no directory."""
+        """The findings for an entry of the upper layer that is not a directory."""
         path = b"%b/%b" % (level.path, name) if level.path else name
         new = look(level.new, name) if in_new else None
         old = look(level.old, name) if in_old else None
         known = None
         if self.quick and not odd and new is not None and not stat.S_ISDIR(new[1].st_mode):
-            # The way of most: the same in both images, whatever is here.
+            # The usual case: the same in both images, whatever is here.
             known = find_news(self.old, path, old, new)
             if not known:
                 level.left += 1
@@ -249,7 +249,7 @@ class Foreteller:
     def _judge(
         self, level: _Level, own: Entry, whiteout: bool, path: bytes, new: "Entry | None", old: "Entry | None"
     ) -> str:
-        """DROPPED or FOLLOWS for what goes, "" for what stays."""
+        """DROPPED or FOLLOWS for what is dropped, "" for what stays."""
         policy = self.update.policy
         if level.depth == 0 and self.update.forgets and path == _UPDATED:
             return FOLLOWS
@@ -267,7 +267,7 @@ class Foreteller:
         return ""
 
     def _tell_hidden(self, level: _Level, names: "list[bytes]") -> "Iterator[Finding]":
-        """What is said of names of the new image alone, in a directory that hides the image's now."""
+        """The findings for names of the new image alone, in a directory that hides the image's now."""
         assert level.new is not None
         shown = self.update.policy == "reset" or not level.mask
         for name in names:
@@ -284,7 +284,7 @@ class Foreteller:
                     yield Finding(DELETED, path, None, was and was[1], new[1], _measure(new[1]), news)
 
     def _leave(self, level: _Level, above: "_Level | None") -> "Iterator[Finding]":
-        """What is said of a directory of the upper layer, when all in it was told."""
+        """The findings for a directory of the upper layer, after those for all that is in it."""
         own = (level.upper.itself, level.upper.find())
         if above is None:
             new: Entry | None = (self.new.itself, self.new.find())
@@ -336,7 +336,7 @@ class Foreteller:
     def _judge_directory(
         self, level: _Level, above: "_Level | None", own: Entry, new: "Entry | None", old: "Entry | None"
     ) -> "tuple[bool, bool]":
-        """Whether a directory of the upper layer stays there, and whether it is made as the new image's."""
+        """Whether a directory of the upper layer stays there, and whether it gets the attributes of the new image's."""
         policy, is_directory = self.update.policy, _find_kind(new) == "d"
         if policy == "reset" or level.razed:
             return above is None, above is None
@@ -360,12 +360,12 @@ class Foreteller:
 
 
 def _find_kind(entry: "Entry | None") -> str:
-    """As find_kind() of prepare has it."""
+    """The kind of `entry`, as find_kind() of prepare spells it."""
     return "" if entry is None else _KINDS.get(stat.S_IFMT(entry[1].st_mode), "o")
 
 
 def _measure(info: "stat_result | None") -> int:
-    """The bytes of a file; what a directory or a link takes is its file system's matter."""
+    """The bytes of a file; what a directory or a link takes depends on its file system."""
     return info.st_size if info is not None and stat.S_ISREG(info.st_mode) else 0
 
 

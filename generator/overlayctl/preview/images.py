@@ -15,13 +15,13 @@ Entry = tuple[bytes, os.stat_result]
 _NOTHING: "frozenset[bytes]" = frozenset()
 _TIMES, _CONTENT = "times", "content"
 _CHUNK = 1 << 18
-# What it opens is on a mount without devices, where the kernel has such.
+# What is opened is on a mount with nodev, if the kernel can make one.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
 _UNKNOWN, _NEW, _BELOW = ("unknown",), ("new",), ("below",)
 
 
 class Old:
-    """The image before, as far as it is known: its directory, or the descriptions that prepare has made of it.
+    """The previous image, as far as it is known: its directory, or the descriptions that prepare has made of it.
 
     `top` is its directory, `described` are those descriptions by path; without either nothing is known.
     """
@@ -40,7 +40,7 @@ class Old:
         return self.top is not None or self.described is not None
 
     def names(self, path: bytes, directory: "Directory | None") -> "frozenset[bytes] | set[bytes]":
-        """Its names in the directory at `path`, which is `directory` where that is open."""
+        """Its names in the directory at `path`, which is `directory` if that is open."""
         if directory is not None:
             return frozenset(directory.names())
         return self._children.get(os.fsdecode(path), _NOTHING) if self.described is not None else _NOTHING
@@ -71,13 +71,13 @@ def enter(directory: "Directory | None", name: bytes, entry: "Entry | None") -> 
 
 
 def tell_apart(one: Entry, other: Entry) -> "tuple[str, ...]":
-    """In what two entries differ: type, content, mode, owner, xattrs; not what is in a directory. Raises OSError."""
+    """How two entries differ: type, content, mode, owner, xattrs; not what is in a directory. Raises OSError."""
     first, second = one[1], other[1]
     if first.st_mode ^ second.st_mode and stat.S_IFMT(first.st_mode) != stat.S_IFMT(second.st_mode):
         return ("type",)
     if not stat.S_ISREG(first.st_mode):
         return tuple(word for word in find_differences(one[0], first, other[0], second, b"", None) if word != _TIMES)
-    # The way of most: each call is paid a million times.
+    # The usual case: each call counts a million times.
     size = first.st_size
     found = []
     if size != second.st_size:
@@ -110,7 +110,7 @@ def _is_same_content(one: bytes, other: bytes, size: int) -> bool:
                 data = os.read(first, _CHUNK)
                 if data != os.read(second, _CHUNK):
                     return False
-                # A file that is cut off meanwhile ends early.
+                # A file that is truncated meanwhile ends early.
                 size -= len(data) or size
             return True
         finally:
@@ -120,7 +120,7 @@ def _is_same_content(one: bytes, other: bytes, size: int) -> bool:
 
 
 def find_news(old: Old, path: bytes, was: "Entry | None", new: Entry) -> "tuple[str, ...]":
-    """In what the new image's `new` at `path` is newer than the old one's `was`, not what is in a directory.
+    """How the new image's `new` at `path` differs from the old one's `was`, without what is in a directory.
 
     What is not known may be newer. Raises OSError.
     """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an update takes of the disk, and about how long the boot with it works on the upper layer."""
+"""What an update needs of the disk, and about how long its boot will work on the upper layer."""
 
 import os
 import stat
@@ -15,15 +15,15 @@ from overlayctl.preview.images import enter, look
 from overlayctl.preview.update import Update
 from overlayctl.status.space import spell_size
 
-# The small files that are made anew beside their old ones, and the overlay that the disk is tried with (fitness.py).
+# The small files that are made anew beside the old ones, and the overlay that the disk is probed with (fitness.py).
 _BYTES, _INODES = 256 << 10, 32
 _DESCRIPTION = 110  # bytes of a line of `contents` beside the path: two digests are rare, one is of most files
 _BLOCK = 4096
-# Times that the upper layer is gone through by prepare, in walks of preview's kind; seen on ext4 and tmpfs.
+# How often prepare goes through the upper layer, measured in walks of preview; seen on ext4 and tmpfs.
 _WALKS = {"keep": 0.5, "refresh": 1.5, "prune": 1.5, "reset": 0.0}
 _COPIED = 30 << 20  # bytes a second: a slow eMMC
 _NAMES = 2.0  # they are read, sorted into a list and written
-_LEAST = 0.1  # seconds: the disk is tried, and all is brought to it
+_LEAST = 0.1  # seconds: the disk is probed, and everything is synced
 
 
 class Needs(NamedTuple):
@@ -44,7 +44,7 @@ class Tree(NamedTuple):
 
 
 def measure(top: Directory, mine: "Optional[Directory]" = None, sizes: bool = False) -> Tree:
-    """What is below `top`, but for what the directory `mine` of an upper layer has or hides; files are looked at
+    """What is below `top`, except for what the directory `mine` of an upper layer has or hides; files are looked at
     only for their `sizes`. Raises OSError.
     """
     start = time.monotonic()
@@ -74,8 +74,8 @@ def measure(top: Directory, mine: "Optional[Directory]" = None, sizes: bool = Fa
 
 
 def add_up(update: Update, image: Tree, seeded: "list[Tree]", listed: int, walked: float) -> Needs:
-    """What the step takes, with the new `image`'s directory, what is copied for passed-through ones, the bytes that are
-    `listed` in the file `dropped`, and the seconds that the upper layer was `walked` for.
+    """What the step needs, from the new `image`'s directory, what is copied for directories that are passed through,
+    the bytes that are `listed` in the file `dropped`, and the seconds that the walk of the upper layer took.
     """
     size, inodes = _BYTES + image.names + listed, _INODES
     if update.policy == "refresh":
@@ -94,7 +94,7 @@ def find_free(backing: str) -> "tuple[int, int | None]":
 
 
 def judge(needed: Needs, free: "tuple[int, int | None]") -> "Iterator[Finding]":
-    """A finding for what there is too little of."""
+    """A finding for each thing that there is too little of."""
     size, inodes = free
     if needed.size > size:
         text = f"{spell_size(needed.size)} are needed, and {spell_size(size)} are free"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whose a number is in two images: the classic of A/B updates is a user that has another number in the next one."""
+"""Who owns what in two images: a classic mistake in A/B updates is a user with another number in the next one."""
 
 import os
 import stat
@@ -29,7 +29,7 @@ class Names(NamedTuple):
 
 
 def read_owners(new: str, old: "str | None", place: Place) -> "Owners":
-    """What to look for with the roots of the images at `new` and `old` (None: not known, but on this machine)."""
+    """What to look for, with the roots of the images at `new` and `old` (None: this machine's, or not known)."""
     if old is None and not place.live:
         return Owners(Names({}, {}), Names({}, {}))
     instead = _find_kept(new) if place.live else {}
@@ -95,7 +95,7 @@ def _find_kept(root: str) -> "dict[str, bytes]":
     layers = [mount.find_option(name) for name in ("upperdir", "lowerdir")]
     for name in (_USERS, _GROUPS):
         own, image = (_read_file(f"{unescape(layer)}/{name}") for layer in layers)
-        # What only repeats the image before follows the new one.
+        # A file that is the same as in the previous image follows the new one.
         if own is not None and not (settings.policy == "refresh" and own == image):
             found[name] = own
     return found

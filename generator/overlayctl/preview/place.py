@@ -19,8 +19,8 @@ _MEMORY = ("tmpfs", "ramfs")
 class Place(NamedTuple):
     """One upper layer: of the overlay at `where`, in the directory `above` under `name`.
 
-    `old` is the directory of the image that it is over now, "" where nobody knows; `start` is the path below the top
-    that was asked for. `noted`: prepare's notes lie beside it. `live`: it is one of this machine's.
+    `old` is the directory of the image that it is over now, "" if that is not known; `start` is the path below the top
+    that was asked for. `noted`: prepare's notes are beside it. `live`: it is one of this machine's.
     """
 
     where: str

@@ -30,7 +30,7 @@ COLOURS = {
     HIDDEN: "yellow", CLASH: "red", DELETED: "yellow", DROPPED: "red", FOLLOWS: "green", OPENED: "cyan",
     SHOWN: "green", GONE: "dim", SEEDED: "cyan", LEFT: "red", OWNER: "red", SPACE: "red",
 }  # fmt: skip
-# Of packaging/schemas/preview.json: it goes up when a name goes or means something else.
+# The version of packaging/schemas/preview.json: it goes up when a name is removed or gets another meaning.
 SCHEMA = 1
 SUMMARY = "summary"
 _REASONS = {
@@ -40,7 +40,7 @@ _REASONS = {
 
 
 def spell_line(finding: Finding, path: str) -> str:
-    """The line for `finding` at the absolute `path`: kind, size, path, and what there is to say on it."""
+    """The line for `finding` at the absolute `path`: kind, size, path, and in parentheses the details."""
     info = finding.here or finding.new or finding.old
     name = path if path.isprintable() else printable(path)
     if info is not None and stat.S_ISDIR(info.st_mode) and not name.endswith("/"):
@@ -51,7 +51,7 @@ def spell_line(finding: Finding, path: str) -> str:
 
 
 def describe(finding: Finding, path: str) -> "dict[str, object]":
-    """`finding` at the absolute `path` for json.dumps(): bytes that are no UTF-8 are lone surrogates."""
+    """`finding` at the absolute `path` for json.dumps(): bytes that are not UTF-8 are lone surrogates."""
     found: dict[str, object] = {"schema": SCHEMA, "kind": finding.kind, "path": path, "size": finding.size}
     if finding.what:
         found["what"] = list(finding.what)
@@ -71,7 +71,7 @@ def describe_summary(
     needed: Needs,
     free: "tuple[int, int | None] | None",
 ) -> "dict[str, object]":
-    """What there is to say of a whole overlay, for json.dumps()."""
+    """The summary of a whole overlay, for json.dumps()."""
     return {
         "schema": SCHEMA,
         "kind": SUMMARY,
@@ -94,7 +94,7 @@ def spell_summary(
     needed: Needs,
     free: "tuple[int, int | None] | None",
 ) -> str:
-    """The same for a person, with its last line break."""
+    """The same for a person, with a line break at the end."""
     rows = [(kind, *counts[kind]) for kind in KINDS if kind in counts]
     policy = f"Policy={update.policy}"
     policy += f" ({update.source})" if update.policy == update.asked else f", not {update.asked} ({update.source})"
@@ -102,7 +102,7 @@ def spell_summary(
     lines += [f"  note: {note}" for note in update.notes]
     lines += [f"  {kind:<9}{count:>9}  {spell_size(size):>10}  {KINDS[kind]}" for kind, count, size in rows]
     if not rows:
-        lines.append("  nothing of it hides, loses or gains anything")
+        lines.append("  nothing is hidden, lost or gained")
     room = "" if free is None else f" of {spell_size(free[0])} that are free"
     if free is not None and free[1] is not None:
         room += f" ({free[1]} inodes)"

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an update to a new image will do to one overlay, as prepare will find it at the boot after: the policy, what is
-passed through, which image it takes it for, and the directories that it opens. All of it is decided by prepare's own
-functions, on what is read here; nothing is changed.
+"""What an update to a new image will do to one overlay, as prepare will find it at the next boot: the policy, what is
+passed through, whether it is another image, and the directories that will be opened. prepare's own functions decide
+all of it, on what is read here; nothing is changed.
 """
 
 import os
@@ -31,9 +31,9 @@ class Update(NamedTuple):
     """The update of the overlay at `where`.
 
     `policy` is what will be carried out, `asked` what was asked for by `source`. `seeded` are the paths below the top
-    that become directories of their own, `bound` those that are such already, `left` the ones that are so no longer,
-    with what holds their files. `opened` are directories below which new names show, with the names that stay hidden in
-    each; `forgets`: systemd's mark of a finished update goes. `notes` are sentences for a person.
+    that become directories of their own, `bound` those that are so already, `left` those that are no longer, with what
+    holds their files. `opened` are directories in which new names show, with the names that stay hidden in each;
+    `forgets`: systemd's mark of a finished update is removed. `notes` are sentences for a person.
     """
 
     where: str
@@ -74,7 +74,7 @@ def read_notes(backing: str, name: str) -> "Optional[Notes]":
 
 
 def read_described(notes: Notes) -> "dict[str, str] | None":
-    """What prepare has noted of the image before, for the policy refresh; None where it has not. Raises OSError."""
+    """What prepare has noted of the previous image, for the policy refresh; None if nothing. Raises OSError."""
     try:
         data = notes.backing.read(manifest.NAME, manifest.MOST)
     except folder.WrongKind:
@@ -83,7 +83,7 @@ def read_described(notes: Notes) -> "dict[str, str] | None":
 
 
 def _open_folder(path: str) -> "folder.Folder":
-    # A descriptor's path is a link, which is not followed; what is behind it is no link.
+    # A descriptor's path is a link, which is not followed; with "/." it is the directory behind it.
     return folder.open_top(f"{path}/.", lambda _text: None)
 
 
@@ -129,7 +129,7 @@ def plan(
 
 
 def _read_settings(where: str, source: Source, live: bool) -> "tuple[Settings, str, list[str]]":
-    """What the new image's configuration says of `where`, where that stands, and notes."""
+    """What the new image's configuration says of `where`, the place of that, and notes."""
     notes = []
     found, problems = read_configuration(source.root)
     notes += [f"{source.name}: {problem}" for problem in problems]
@@ -159,11 +159,11 @@ def _choose_policy(asked: str, notes: "Optional[Notes]", new: str, exact: bool) 
     if notes is None or asked == KEEP:
         return asked, ""
     if not notes.previous:
-        return KEEP, f"over which image the upper layer was is not noted, so Policy={asked} drops nothing"
+        return KEEP, f"the image that the upper layer was over is not noted, so Policy={asked} drops nothing"
     judged = identity.compare(notes.previous, new)
     if judged == identity.SAME:
-        return KEEP, "it is the image that the upper layer is over now: nothing is done to that"
-    # Of a tree the file system is not known yet, which mostly tells.
+        return KEEP, "it is the image that the upper layer is over now: nothing is done to it"
+    # For a tree, the file system is not known yet, which mostly tells one image from another.
     if judged == identity.UNSURE and exact:
         text = f"whether this is another image can't be told, so Policy={asked} drops nothing"
         return KEEP, f"{text}; add IMAGE_VERSION= to os-release with each build"
@@ -172,7 +172,7 @@ def _choose_policy(asked: str, notes: "Optional[Notes]", new: str, exact: bool) 
 
 def _check_refresh(old: Old, notes: "Optional[Notes]") -> "tuple[str, str]":
     if notes is None:
-        return ("refresh", "") if old.known else (KEEP, "give --old: Policy=refresh compares with the image before")
+        return ("refresh", "") if old.known else (KEEP, "give --old: Policy=refresh compares with the previous image")
     try:
         fd = notes.backing.open_file(manifest.NAME, manifest.MOST)
     except FileNotFoundError:
@@ -206,7 +206,7 @@ def _judge_passed(
 def _find_opened(
     new: str, upper: Directory, old: Old, notes: "Optional[Notes]", passed: "tuple[bytes, ...]"
 ) -> "dict[bytes, frozenset[bytes]]":
-    """The directories below which the new image's names will show, with what stays hidden in each."""
+    """The directories in which the new image's names will show, with what stays hidden in each."""
     tops = [top for top in _list_opaque(upper) if not _is_in(os.fsencode(top), passed)]
     if not tops:
         return {}
@@ -234,7 +234,7 @@ def _list_opaque(upper: Directory) -> "list[str]":
         if OPAQUE in list_attributes(directory.itself) and opaque.is_opaque(os.fsdecode(directory.itself)):
             # No image has anything so deep.
             found += [] if is_too_long(text) else [text]
-        # Two links: no directory in it. Of a file system that does not count them each is listed.
+        # Two links: no directory in it. On a file system that does not count them, each directory is listed.
         if directory.find().st_nlink == 2:
             continue
         with os.scandir(directory.path) as entries:
@@ -244,7 +244,7 @@ def _list_opaque(upper: Directory) -> "list[str]":
 
 
 def _read_known(old: Old, notes: "Optional[Notes]", tops: "list[str]") -> "dict[str, set[str]] | None":
-    """The names that images so far had below `tops`: as prepare has noted them, else those of the one before."""
+    """The names that images so far had below `tops`: as prepare has noted them, else those of the previous one."""
     if notes is not None:
         try:
             os.close(notes.backing.open_file(imagenames.NAME, imagenames.MOST))

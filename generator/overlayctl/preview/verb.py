@@ -103,7 +103,7 @@ def _parse_kinds(text: str) -> "list[str]":
     kinds = [word for word in text.replace(",", " ").split() if word]
     for kind in kinds:
         if kind not in KINDS:
-            raise Failure(f"--fail-on {kind}: no kind of finding; there are {', '.join(KINDS)}")
+            raise Failure(f"--fail-on {kind}: not a kind of finding; there are {', '.join(KINDS)}")
     return list(dict.fromkeys(kinds))
 
 
@@ -191,7 +191,7 @@ class _Preview:
             yield from needs.judge(self.needs, self.free)
 
     def _write(self, findings: "Iterator[Finding]") -> None:
-        """Write `findings`, the first at once and the others together as fast as they come, and count them."""
+        """Write `findings`, the first at once, the others many at a time as long as they come fast, and count them."""
         waiting: list[str] = []
         size, last = 0, 0.0
         for finding in findings:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def make_failing(mount: "OverlayMount", directory: str, shell: bool, flags: "list[str]") -> "list[UnitFile | UnitLink]":
     """The unit and the link that starts it, below `directory`; none where its owner wants a notice alone."""
-    if mount.backing.volatile or mount.settings.notify != "fail":
+    if (mount.backing.volatile and not mount.backing.lost) or mount.settings.notify != "fail":
         return []
     name = unkept_unit(mount.where)
     sections = parse(unkept_service(mount, shell))

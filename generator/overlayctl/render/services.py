@@ -8,9 +8,10 @@ not either.
 
 import json
 
-from overlay_generator.confine import confine
+from overlay_generator.confine import confine, name_log
 from overlay_generator.model import UnitFile
-from overlay_generator.names import backing_name, mount_unit, prepare_unit
+from overlay_generator.names import backing_name, mount_unit, prepare_unit, quote_paths
+from overlay_prepare.events import FELL_BACK, RESET_DONE
 from overlayctl.render import flags
 from overlayctl.render.text import say, value
 
@@ -89,6 +90,14 @@ def fail_by(mount: "OverlayMount", note: str) -> "list[str]":
     return [f"/bin/mkdir -p {_STATE}", f"/bin/ln -sf /{NOTES}/{mount.name}.{note} {_STATE}/{mount.name}.failed"]
 
 
+def name_event(event: str, reason: str) -> str:
+    """The line by which all that a service says is that event, with the `reason` (LogExtraFields= of systemd.exec(5)).
+
+    From systemd 252 on what PID 1 says of the service has it too: to count, match SYSLOG_IDENTIFIER= as well.
+    """
+    return f"LogExtraFields={quote_paths(f'MESSAGE_ID={event}', f'OVERLAY_REASON={reason}')}"
+
+
 def make_upper(mount: "OverlayMount", prepare: "Sections") -> "Sections":
     """Makes the upper layer with its owner, where there is none."""
     path, directory = mount.backing.path, mount.directory
@@ -97,6 +106,7 @@ def make_upper(mount: "OverlayMount", prepare: "Sections") -> "Sections":
     if not mount.backing.volatile:
         unit.insert(1, f"After={name_service(mount, 'reset')}")
     return _oneshot(
+        mount,
         unit,
         f"/bin/mkdir -p {path}/upper.new",
         f"/bin/chown {directory.uid}:{directory.gid} {path}/upper.new",
@@ -115,7 +125,9 @@ def make_reset(mount: "OverlayMount", prepare: "Sections", rendered: "list[str]"
     unit += flags.reset(mount.where, rendered)
     # %b, the boot's own id, is a name that no earlier reset has taken.
     trash = f"{path}/trash/%b"
-    return _oneshot(
+    reason = "reset as asked at boot"
+    sections = _oneshot(
+        mount,
         unit,
         f"/bin/mkdir -p {_STATE} {trash}",
         f"/bin/rm -f {path}/image",
@@ -123,7 +135,10 @@ def make_reset(mount: "OverlayMount", prepare: "Sections", rendered: "list[str]"
         f"-/bin/mv {path}/work {trash}/",
         f"/bin/mv {path}/upper {trash}/",
         f"/bin/touch {done}",
+        say(5, f"{mount.where}: {reason}; the upper layer is empty"),
     )
+    sections["Service"].insert(0, name_event(RESET_DONE, reason))
+    return sections
 
 
 def make_trash(mount: "OverlayMount", prepare: "Sections") -> "Sections":
@@ -153,6 +168,7 @@ def make_warning(mount: "OverlayMount", prepare: "Sections") -> "Sections":
     unit.append(f"ConditionPathExists={name_mark(mount.backing.mount)}")
     unit.append(f"ConditionPathIsMountPoint={mount.backing.path}/lower")
     sections = _oneshot(
+        mount,
         unit,
         say(4, _warn(mount)),
         f"/bin/ln -sf /{NOTES}/{name}.fallen-back.json {_STATE}/{name}.json",
@@ -160,7 +176,7 @@ def make_warning(mount: "OverlayMount", prepare: "Sections") -> "Sections":
         "/bin/mkdir -p /run/motd.d",
         f"/bin/ln -sf /{NOTES}/{name}.motd {_name_message(mount)}",
     )
-    sections["Service"].insert(0, "StandardOutput=journal+console")
+    sections["Service"][:0] = [name_event(FELL_BACK, _explain(mount.backing)), "StandardOutput=journal+console"]
     return sections
 
 
@@ -181,10 +197,10 @@ def _name_message(mount: "OverlayMount") -> str:
     return f"/run/motd.d/overlay-generator-{mount.name}"
 
 
-def _oneshot(unit: "list[str]", *commands: str) -> "Sections":
+def _oneshot(mount: "OverlayMount", unit: "list[str]", *commands: str) -> "Sections":
     confined = confine().splitlines()
     run = (f"ExecStart={command}" for command in commands)
-    service = ["Type=oneshot", "SyslogIdentifier=overlay-generator", *confined, *run]
+    service = ["Type=oneshot", *name_log(mount.where).splitlines(), *confined, *run]
     return {"Unit": unit, "Service": service}
 
 

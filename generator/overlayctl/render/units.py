@@ -25,6 +25,7 @@ apart. What is different, and why:
 from overlay_generator.model import UnitFile, UnitLink
 from overlay_generator.names import ancestors, failure_mark, fallback_unit, mount_unit, prepare_unit, verify_unit
 from overlay_generator.render import render as render_boot
+from overlay_prepare.events import READ_ONLY
 from overlayctl.render import flags as render_flags
 from overlayctl.render import services as static_services
 from overlayctl.render.failure import make_failing
@@ -94,7 +95,8 @@ class _Job:
         elif file.path == verify_unit(mount.where):
             text = f"{mount.where}: {static_services.READ_ONLY}"
             commands = [f"ExecStart={command}" for command in static_services.fail_by(mount, "read-only")]
-            lines = ["StandardOutput=journal+console", f"ExecStart={say(3, text)}", *commands]
+            fields = static_services.name_event(READ_ONLY, static_services.READ_ONLY)
+            lines = [fields, "StandardOutput=journal+console", f"ExecStart={say(3, text)}", *commands]
             replace(sections["Service"], _PYTHON, lines)
         elif ".automount.d/" in file.path:
             return []  # it would count in a boot without the flag too
@@ -122,7 +124,7 @@ class _Job:
         ]
         if not mount.backing.volatile:
             files += self._make_volatile(mount)
-        files += make_failing(mount, UNITS, self.shell, [*self._flags(mount), *_disk_flags(mount)])
+        files += make_failing(mount, UNITS, self.shell, [*self._flags(mount), *render_flags.on_disk()])
         return [*files, *static_services.write_notes(mount)]
 
     def _make_layers(self, mount: "OverlayMount", memory: str = "") -> "list[str]":

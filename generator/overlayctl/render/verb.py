@@ -179,7 +179,7 @@ def _report(
     fixed = limits.find_fixed_uuid(plan, words, inputs.entries)
     wrong += [fixed] if fixed else []
     notes = [str(skipped) for skipped in plan.skipped if skipped.level != "error"]
-    notes += [*plan.warnings, *plan.hints, *limits.find_limits(plan, always)]
+    notes += [*map(str, plan.storage), *plan.hints, *limits.find_limits(plan, always)]
     _say("wrong", wrong)
     _say("note", notes)
     return 1 if wrong else 0

@@ -217,6 +217,9 @@ class Reader:
             self._read_image(backing_at) if overlay and backing and backing.fstype != "tmpfs" else ("", None)
         )
         fallen_back = self._read_fallen_back(where) if overlay else ""
+        if wanted and overlay and backing and backing.fstype == "tmpfs":
+            # Memory was planned, so prepare found nothing wrong.
+            fallen_back = fallen_back or wanted.backing.lost
         return DirectoryStatus(
             where=where,
             wanted=wanted,

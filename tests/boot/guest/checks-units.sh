@@ -200,6 +200,8 @@ check_soft_reboot() {
 check_made_up_lines() {
     echo '<28>overlay-generator[1]: a made-up warning' > /dev/kmsg
     echo '<28>systemd[1]: Found ordering cycle on made-up.service/start' > /dev/kmsg
+    printf '%s\n' MESSAGE_ID=2d08fae7fc944a9f9f03c6bfa7415117 SYSLOG_IDENTIFIER=overlay-generator \
+        'MESSAGE=a made-up event' | logger --journald
     sleep 2
     journalctl --sync
 }

@@ -64,9 +64,16 @@ def test_all_is_there() -> None:
 
 MEMORY = replace(DISK, fstype="tmpfs", source="tmpfs")
 IN_MEMORY = OverlayMount("/var", "var", Backing(BACKING, "/run", True, False, False, ""), Directory("directory"))
+LOST = OverlayMount(
+    "/var", "var", Backing(BACKING, "/run", True, True, False, "", lost="a cycle"), Directory("directory")
+)
 OTHERS: "list[tuple[DirectoryStatus, dict[str, float]]]" = [
     (replace(GOOD, backing=MEMORY, fallen_back="it is gone"), {"persistent": 0, "fallen_back": 1, "status": 1}),
     (replace(GOOD, wanted=IN_MEMORY, backing=MEMORY), {"persistent": 0, "persistent_wanted": 0}),
+    (
+        replace(GOOD, wanted=LOST, backing=MEMORY, fallen_back="a cycle"),
+        {"persistent": 0, "persistent_wanted": 1, "fallen_back": 1, "status": 1},
+    ),
     (replace(GOOD, volatile="/dev/zram0 is memory"), {"persistent": 0, "status": 1}),
     (replace(GOOD, read_only=True), {"writable": 0, "read_only": 1, "status": 1}),
     (replace(GOOD, image_current=False), {"image_current": 0, "status": 1}),

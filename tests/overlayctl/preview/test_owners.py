@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which numbers mean somebody else in the new image. Pure but for the files."""
+"""Which numbers mean somebody else in the new image."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What preview says before an update is what the update does: random histories over each kind of image and policy.
+"""The update does what preview said before: random histories over each kind of image and policy.
 
 HISTORIES in the environment says how many random histories each of them gets (`make fuzz`: 500).
 """
@@ -33,7 +33,7 @@ HISTORIES = os.environ.get("HISTORIES", "")
 
 
 def _compare(kind: str, histories: str, *words: str) -> "tuple[int, int, dict[str, int], str]":
-    """How many histories were run, how many differed, how often each kind was said, and what differed."""
+    """How many histories were run, how many differed, how often each kind was found, and what differed."""
     tool = "mksquashfs" if kind.startswith("squashfs") else f"mkfs.{kind.partition('-')[0]}"
     if not shutil.which(tool):
         assert not os.environ.get("CI"), f"{tool} is not installed"

@@ -130,7 +130,7 @@ def test_the_policy_is_the_new_images(update: Update) -> None:
     [
         ("IMAGE_VERSION=1\n", "prune", ""),
         ("IMAGE_VERSION=2\n", "keep", "it is the image that the upper layer is over now"),
-        ("", "keep", "over which image the upper layer was is not noted"),
+        ("", "keep", "the image that the upper layer was over is not noted"),
     ],
 )
 def test_what_prepare_has_noted_decides(names: str, policy: str, note: str, update: Update) -> None:
@@ -218,7 +218,7 @@ def test_nothing_is_changed(update: Update) -> None:
 
 
 WRONG = {
-    "no such kind": (["--fail-on", "hiden"], "overlayctl: --fail-on hiden: no kind of finding; there are hidden,"),
+    "no such kind": (["--fail-on", "unseen"], "overlayctl: --fail-on unseen: not a kind of finding; there are hidden,"),
     "no such path": (["/var/none"], "overlayctl: /var/none: neither the upper layer nor the new image has it"),
     "elsewhere": (["/etc"], "overlayctl: /etc is not below /var"),
     "no such directory": (["--where", "/srv"], "has no /srv, so that nothing would be overlaid there"),

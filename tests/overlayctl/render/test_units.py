@@ -10,6 +10,7 @@ from overlay_generator.cmdline import read_request, split_words
 from overlay_generator.decide import decide
 from overlay_generator.model import Directory, FstabEntry, Inputs, Plan, Settings, UnitFile, UnitLink, Word
 from overlay_generator.render import render as render_boot
+from overlay_prepare import events
 from overlayctl.render import units
 from overlayctl.render.services import name_service
 from overlayctl.render.text import parse
@@ -89,7 +90,9 @@ def is_meant_to_differ(path: str, line: str) -> bool:
     ours = value.startswith(
         ("/bin/echo ", "/bin/mkdir -p /run/overlay-generator", "/bin/ln -sf /usr/lib/overlay-generat")
     )
-    return path.startswith("verify-") and ((key == "ExecStart" and ours) or key == "StandardOutput")
+    # There prepare sends the event.
+    event = line.startswith(f"LogExtraFields=MESSAGE_ID={events.READ_ONLY} ")
+    return path.startswith("verify-") and ((key == "ExecStart" and ours) or key == "StandardOutput" or event)
 
 
 def is_meant_to_go(path: str, line: str) -> bool:
@@ -236,3 +239,28 @@ def test_in_one_boot_either_the_disk_or_memory_is_used() -> None:
         memory = len(words) == 2
         assert all(conditions_hold(files[name], words) != memory for name in on_disk)
         assert all(conditions_hold(files[name], words) == memory for name in in_memory)
+
+
+def test_services_that_tell_an_event_have_its_number() -> None:
+    files = texts(render("overlayfs.mounts=/var", FSTABS["nofail"]))
+    for name, event in (("warn", events.FELL_BACK), ("verify", events.READ_ONLY), ("reset", events.RESET_DONE)):
+        service = parse(files[f"{name}-var-overlay.service"])["Service"]
+        assert any(line.startswith(f"LogExtraFields=MESSAGE_ID={event} ") for line in service), name
+        assert "LogExtraFields=OVERLAY_WHERE=/var" in service
+    assert "/bin/echo" in files["reset-var-overlay.service"], "an event is a line"
+
+
+def test_memory_in_place_of_a_disk_that_is_known_beforehand_fails_unless_it_is_asked_for() -> None:
+    def plan(words: str) -> Plan:
+        found = make_plan(words)
+        for mount in found.mounts:
+            mount.backing.lost = "" if "volatile" in words else "why"
+        return found
+
+    words = "overlayfs.mounts=/var"
+    text = texts(units.render(plan(words), plan(words + " overlayfs.upper=volatile")))[
+        "overlay-not-persistent@var.service"
+    ]
+    assert "--status=why" in text
+    assert "ConditionPathExists=/run/overlay-generator" not in text
+    assert "ConditionKernelCommandLine=!overlayfs.upper=volatile" in text

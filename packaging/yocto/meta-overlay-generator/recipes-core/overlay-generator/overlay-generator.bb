@@ -19,11 +19,12 @@ FILES:${PN} += "\
     ${nonarch_libdir}/overlay-generator \
     ${systemd_unitdir}/system-generators/overlay-generator \
     ${systemd_system_unitdir} \
+    ${nonarch_libdir}/systemd/catalog \
 "
 
 # python3-crypt has hashlib, which Policy=refresh uses to describe an image; python3-fcntl is for disks with project IDs
-# (xfs). A test checks every import.
-RDEPENDS:${PN}:class-target = "python3-core python3-crypt python3-fcntl util-linux-mount util-linux-umount"
+# (xfs), python3-io for events in the journal. A test checks every import.
+RDEPENDS:${PN}:class-target = "python3-core python3-crypt python3-fcntl python3-io util-linux-mount util-linux-umount"
 # There is no such package if overlayfs is built into the kernel.
 RRECOMMENDS:${PN}:class-target = "kernel-module-overlay"
 
