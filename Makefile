@@ -30,8 +30,8 @@ settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir
     zshcompletionsdir schemadir catalogdir interpreter
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
-.PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz mutants bench \
-    boots cost demo catalog completions clean
+.PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz fuzz-parsers mutants \
+    bench boots cost demo catalog completions clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
@@ -42,6 +42,7 @@ help:
 	@echo 'make lint                                           only the static checks'
 	@echo 'make crash [CRASH="--fs xfs --minutes 60"]          boot from disks as power cuts leave them (root)'
 	@echo 'make fuzz                                           500 and 2000 random histories (root)'
+	@echo 'make fuzz-parsers [MINUTES=10] [ONLY="fstab reset"]  random inputs for what reads a disk or a boot loader'
 	@echo 'make mutants [COUNT=30]                             random small changes that no test notices (root)'
 	@echo 'make bench                                          what a boot costs, as ratios and counts'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie] [ARCHITECTURES="arm64 armhf"]   boot virtual machines (root)'
@@ -82,6 +83,9 @@ crash:
 fuzz:
 	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py
 	HISTORIES=2000 $(pytest) tests/overlayctl/layers/test_walk.py -k mounted_view
+
+fuzz-parsers:
+	$(python) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) $(ONLY)
 
 mutants:
 	$(if $(wildcard $(environment)/bin/python),$(environment)/bin/python,python3) tests/mutate.py --count $(or $(COUNT),30)

@@ -71,7 +71,7 @@ ON |= {"errno"}
 CONFIGURED = ON | _own("overlay_generator", "config", "settings")
 PERSISTENT = _own("overlay_generator", "fstab", "gather", "look", "model", "names") | _own(
     "overlay_prepare", "main", "request", "fitness", "files", "folder", "identity", "labels", "layers", "report",
-    "tree", "upper", "persistent", "reserve", "stamp",
+    "patience", "tree", "upper", "persistent", "reserve", "stamp",
 )  # fmt: skip
 
 

@@ -60,8 +60,8 @@ def generate(root: str, environ: "Mapping[str, str]", directories: "Mapping[str,
     left: list[Problem] = []
     problems = write(make_files(plan), directories, yielding, left)
     _log_notices([*told, *map(str, left)])
-    # Reported once: what a unit tells with fields does not go to the kernel log too. But errors do: in an emergency
-    # shell, before any such unit has run, nothing else can be read.
+    # Reported once: what a unit reports with fields does not go to the kernel log, too. But errors do: in an emergency
+    # shell, before that unit has run, nothing else can be read.
     return report(plan, told=not root and not problems) | _log_problems(problems)
 
 

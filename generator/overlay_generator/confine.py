@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the generated services may do, for how long, and how their lines are found in the journal. Pure."""
+"""What the generated services may do, for how long, and how their lines can be found in the journal. Pure."""
 
 from overlay_generator.names import quote_paths
 
@@ -48,10 +48,10 @@ SystemCallErrorNumber=EPERM
 
 
 def name_log(where: str = "") -> str:
-    """The lines of a service by which the journal knows what it says to be ours, and to be of the directory `where`.
+    """The settings of a service that mark its lines in the journal as ours, and as about the directory `where`.
 
-    The field is on PID 1's own lines about the unit as well (LogExtraFields= of systemd.exec(5), 236 and later; those
-    of PID 1 since 252). It costs PID 1 a file: not for what every boot starts and what mostly says nothing.
+    PID 1's own lines about the unit have the field as well (LogExtraFields= of systemd.exec(5), 236 and later; those
+    of PID 1 since 252). It costs PID 1 a file: not for services that every boot starts and that mostly say nothing.
     """
     field = f"LogExtraFields={quote_paths(f'OVERLAY_WHERE={where}')}\n" if where else ""
     return f"SyslogIdentifier=overlay-generator\n{field}"

@@ -333,7 +333,7 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
 
 
 def _find_hidden(inputs: Inputs, path: str) -> str:
-    """Why the line for `path` may be missing in what is known of fstab, "" where nothing is missing."""
+    """Why a line for `path` may be missing in what is known of fstab, "" if nothing is missing."""
     around = set() if inputs.request.in_memory else {"/", path, *ancestors(path)}
     return next((str(problem) for problem in inputs.problems if around.intersection(problem.hides)), "")
 

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The unit that tells what the generator has found to the journal, with fields: the kernel log has none. Pure.
+"""The unit that reports what the generator has found to the journal, with fields: the kernel log has none. Pure.
 
-Written only where there is something to tell. It waits for nothing to be over but the boot, and no boot waits for it.
+Written only if there is something to report. It waits until the boot is over, and no boot waits for it.
 """
 
 from overlay_generator.confine import ONLY_TELLS
@@ -18,13 +18,13 @@ _NAME = "overlay-events.service"
 
 
 def render_events(plan: Plan) -> "list[UnitFile | UnitLink]":
-    """The unit for `plan` and the link that starts it; none where there is nothing to tell."""
+    """The unit for `plan` and the link that starts it; none if there is nothing to report."""
     words = list(_find_words(plan))
     if not words:
         return []
     command = " ".join(map(quote_word, (f"{plan.library}/prepare", "--tell", *words)))
     text = (
-        write_head("Tell what was found about overlays", plan.source)
+        write_head("Report what was found about overlays", plan.source)
         + f"""DefaultDependencies=no
 After=multi-user.target
 Conflicts=umount.target

@@ -35,7 +35,7 @@ class Storage(Value):
 
 
 class OnOverlay(Value):
-    """A Storage that lies on the overlay on `where`: what is to be said of it."""
+    """A Storage that lies on the overlay on `where`, which has to be reported."""
 
     __slots__ = ("storage", "where")
 

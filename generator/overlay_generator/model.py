@@ -30,7 +30,7 @@ class Value:
 class Problem(Value):
     """Bad input: what is wrong and what was done instead; `source` and `line` (from 1, 0: none) say where.
 
-    `hides` are the mount points that are unknown because of it, `/` where that may be any.
+    `hides` are the mount points that are unknown because of it, `/` if that may be any.
     """
 
     __slots__ = ("hides", "line", "source", "text")

@@ -12,6 +12,7 @@ from overlay_generator.names import unkept_unit
 from overlay_generator.render import OPTIONS_PERSISTENT
 from overlay_prepare import fitness, labels
 from overlay_prepare.layers import make_layers, open_backing
+from overlay_prepare.patience import Patience
 from overlay_prepare.report import WARNING, Unusable, describe, say
 from overlay_prepare.request import Request
 
@@ -56,7 +57,7 @@ def prepare(request: Request) -> str:
 
 
 def raise_failure(where: str) -> None:
-    """Have a unit of systemd's fail for `where`, which the generator had no reason to write one for."""
+    """Let a unit fail for `where`, for which the generator had no reason to write one."""
     try:
         # Nobody waits: PID 1 may be waiting for this process.
         fitness.run("/bin/systemctl", "--no-block", "start", unkept_unit(where))
@@ -69,13 +70,15 @@ def _prepare_disk(request: Request, fstype: str) -> str:
     from overlay_prepare.persistent import make_persistent
 
     try:
-        mounted = fitness.find_mounted(request.mount)
-        fitness.verify(mounted, "")
-        with open_backing(request) as backing:
-            make_persistent(request, backing)
-            fitness.warn_of_projects(mounted, backing, request.where)
-    except (Unusable, OSError) as error:
-        # Not mounted on top of the disk: with a device below the tmpfs, the shutdown hangs (systemd 257).
+        with Patience():
+            mounted = fitness.find_mounted(request.mount)
+            fitness.verify(mounted, "")
+            with open_backing(request) as backing:
+                make_persistent(request, backing)
+                fitness.warn_of_projects(mounted, backing, request.where)
+    except Exception as error:
+        # Any exception, see main.py. Not mounted on top of the disk: with a device below the tmpfs, the shutdown hangs
+        # (systemd 257).
         fitness.run("/bin/umount", request.mount)
         _mount_memory(request)
         return describe(error)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What somebody would be woken up for, each with a MESSAGE_ID that never changes (systemd.journal-fields(7)). Pure.
+"""Events that are worth an alert, each with a MESSAGE_ID that never changes (systemd.journal-fields(7)). Pure.
 
-docs/troubleshooting.md explains each, and the catalog of journalctl(1) is made of that page (packaging/make-catalog).
+docs/troubleshooting.md explains each; packaging/make-catalog makes the catalog for journalctl(1) from that page.
 """
 
 FELL_BACK = "2d08fae7fc944a9f9f03c6bfa7415117"

@@ -28,23 +28,23 @@ def forget_updated(where: str, backing: Folder) -> None:
             return
         upper.remove_file(UPDATED)
         if find_kind(f"{where}/{UPDATED}"):
-            # The image's own, which says that all was done for the image. What was made of the one before, such as the
-            # journal's catalog, is in the upper layer all the same, and hides what this one has.
+            # The image's own, which says that everything is up to date. But what was made from the previous image, such
+            # as the journal's catalog, is in the upper layer, and hides what this one has.
             upper.mknod(UPDATED, WHITEOUT, 0)
     except OSError as error:
-        # A full disk, most often: no reason to have no writable directory.
+        # Most often a full disk, which is no reason to go without a writable directory.
         text = "services that run once for each image may not run for this one"
         say(WARNING, f"{where}: {text}: {describe(error)}")
 
 
 def announce(request: Request, old: str, new: str, references: int) -> None:
-    """Say, and leave word of, the step from the image of `old` to that of `new`, texts of identify()."""
+    """Report the step from the image of `old` to that of `new`, texts of identify(), and write NAME.changed."""
     step = describe_step(old, new)
     try:
         leave(request.name, step)
     except OSError as error:
-        # /run is full: no reason to have no writable directory.
-        text = f"migrations are not told of another image: {describe(error)}"
+        # /run is full, which is no reason to go without a writable directory.
+        text = f"migrations don't learn of another image: {describe(error)}"
         say(WARNING, f"{request.where}: {text}")
     fields = {"where": request.where, "policy": request.policy, "references": f"{references}", **step}
     tell(IMAGE_CHANGED, NOTICE, describe_change(request.where, references), fields)
@@ -82,17 +82,21 @@ def judge_step(old: str, new: str) -> str:
 
 
 def _split(version: str) -> "list[tuple[int, int, str]]":
-    parts: list[tuple[int, int, str]] = []
-    run = ""
-    for character in version + "\0":
-        digit = character.isascii() and character.isdigit()
-        if run and digit != run[-1].isdigit():
-            # A tilde sorts before the end, as in Debian's versions and the UAPI group's.
-            rank = 1 if run[0].isdigit() else -1 if run[0] == "~" else 0
-            parts.append((rank, int(run) if rank == 1 else 0, "" if rank == 1 else run))
-            run = ""
-        run += character
-    return [*parts, (0, 0, "")]
+    runs = [""]
+    for character in version:
+        if runs[-1] and character.isdecimal() != runs[-1][-1].isdecimal():
+            runs.append("")
+        runs[-1] += character
+    return [*map(_rank, runs), (0, 0, "")]
+
+
+def _rank(run: str) -> "tuple[int, int, str]":
+    if run[:1].isdecimal():
+        # By their lengths first: int() takes no more than 4300 digits (Python 3.11), and the disk may say anything.
+        digits = "".join(str(int(digit)) for digit in run).lstrip("0")
+        return 1, len(digits), digits
+    # A tilde sorts before the end, as in Debian's versions and the UAPI group's.
+    return -1 if run[:1] == "~" else 0, 0, run
 
 
 def _read_names(identity: str) -> "dict[str, str]":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "names"
 MOST = 64 << 20  # bytes of the list: half a million names of usual length
+MOST_NAMES = 1 << 19  # in it: the shortest names would take forty times their size in memory
 _LONGEST_LINE = 16 << 10  # bytes: a path of PATH_MAX with every character escaped
 
 
@@ -29,7 +30,7 @@ def write(where: str, backing: "Folder", more: "Iterable[str]" = ()) -> bool:
     names.update(dict.fromkeys(more))
     data = "".join(f"{escape_line(name)}\n" for name in names).encode("utf-8", "surrogateescape")
     try:
-        if len(data) > MOST:
+        if len(data) > MOST or len(names) > MOST_NAMES:
             raise OSError(NO_SPACE[0], posix.strerror(NO_SPACE[0]))
         backing.write(NAME, data)
     except OSError as error:
@@ -89,15 +90,21 @@ def _read_lines(backing: "Folder", take: "Callable[[str, str], object]") -> bool
 
 def _read_all(fd: int, take: "Callable[[str, str], object]") -> bool:
     rest = b""
+    count = 0
     while True:
         data = posix.read(fd, 1 << 18)
         lines = (rest + data).split(b"\n")
         rest = lines.pop()
-        if len(rest) > _LONGEST_LINE:
+        count += len(lines)
+        if len(rest) > _LONGEST_LINE or count > MOST_NAMES:
             return False
         for line in lines:
             path = unescape_line(line.decode("utf-8", "surrogateescape"))
-            parent = path.rstrip("/").rpartition("/")[0]
+            whole = path[:-1] if path[-1:] == "/" else path
+            # Not of our making, so no other line is believed either. Whiteouts are made under these names.
+            if "\0" in path or not {"", ".", ".."}.isdisjoint(whole.split("/")):
+                return False
+            parent = whole.rpartition("/")[0]
             take(parent, path[len(parent) + 1 if parent else 0 :])
         if not data:
             return True

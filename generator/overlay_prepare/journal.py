@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Events go to the journal with fields of their own, as one datagram of its native protocol.
+"""Sends events to the journal, with fields of their own, each as one datagram of its native protocol.
 
-Loaded only where there is an event. The protocol is in systemd's docs/JOURNAL_NATIVE_PROTOCOL.md, the fields are in
+Loaded only if there is an event. The protocol is in systemd's docs/JOURNAL_NATIVE_PROTOCOL.md, the fields are in
 systemd.journal-fields(7).
 """
 
@@ -14,13 +14,13 @@ SOCKET = "/run/systemd/journal/socket"
 _CONSOLE = "/dev/console"
 _NAME = "overlay-generator"
 _DAEMON = 3  # LOG_DAEMON of syslog(3)
-# Bytes of one value. All of them together stay far below what a datagram holds (net.core.wmem_default: 212,992), so
-# that no file in memory has to be handed over.
+# Bytes of one value. All together they stay far below what a datagram holds (net.core.wmem_default: 212,992), so that
+# no memfd has to be passed.
 _LONGEST = 8192
 
 
 def send(event: str, level: int, text: str, fields: "dict[str, str]") -> bool:
-    """Send `text`, one line, with its MESSAGE_ID `event` and `fields`; False where nobody takes it, and it is unsaid.
+    """Send `text`, one line, with its MESSAGE_ID `event` and `fields`; False if nobody takes it, and nothing was sent.
 
     Never waits: nothing of a boot may depend on it.
     """
@@ -29,14 +29,14 @@ def send(event: str, level: int, text: str, fields: "dict[str, str]") -> bool:
     try:
         import _socket
     except ImportError:
-        return False  # a build of Python without it; to stderr it goes all the same
+        return False  # a build of Python without it; then it goes to stderr
     pairs = {
         "MESSAGE": text, "MESSAGE_ID": event, "PRIORITY": f"{level}", "SYSLOG_FACILITY": f"{_DAEMON}",
         "SYSLOG_IDENTIFIER": _NAME, "SYSLOG_PID": f"{posix.getpid()}",
     }  # fmt: skip
     unit = _find_unit()
     if unit:
-        # journald asks /proc whose datagram it is, and this process is gone by then: `journalctl -u` goes by this one.
+        # journald asks /proc who sent it, and this process may be gone by then: `journalctl -u` finds it by this field.
         pairs["OBJECT_SYSTEMD_UNIT"] = unit
     data = spell({**pairs, **{f"OVERLAY_{name.upper()}": value for name, value in fields.items()}})
     try:
@@ -46,21 +46,21 @@ def send(event: str, level: int, text: str, fields: "dict[str, str]") -> bool:
         finally:
             made.close()
     except OSError:
-        return False  # no journald, or one that has no room; to stderr it goes all the same
+        return False  # no journald, or its queue is full; then it goes to stderr
     return True
 
 
 def show(text: str) -> None:
     """Write one line to the console, as StandardError=journal+console does with what goes to stderr."""
     try:
-        # Without waiting: a serial line may stand still for ever.
+        # Without waiting: a serial line may block for ever.
         fd = posix.open(_CONSOLE, posix.O_WRONLY | posix.O_NOCTTY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError:
         return  # a machine without one; the journal has it
     try:
         posix.write(fd, f"{_NAME}: {text}\r\n".encode("utf-8", "backslashreplace"))
     except OSError:
-        pass  # likewise
+        pass  # as above
     finally:
         posix.close(fd)
 
@@ -78,13 +78,13 @@ def spell(pairs: "dict[str, str]") -> bytes:
 
 
 def _cut(body: bytes) -> bytes:
-    # Not in the middle of a character: the journal would have it as a blob, which nobody can read.
+    # Not in the middle of a character: journalctl would show it as a blob, which nobody can read.
     return body if len(body) <= _LONGEST else body[: _LONGEST - 3].decode("utf-8", "ignore").encode() + b"..."
 
 
 def _is_heard() -> bool:
-    """True if what this process writes to stderr goes to the journal: who runs it by hand wants to read it there."""
-    # Device and inode of what systemd has given it (systemd.exec(5)).
+    """True if what this process writes to stderr goes to the journal: a person who runs it reads stderr."""
+    # The device and inode of the stream that systemd has given it (systemd.exec(5)).
     stream = gather.read_environ().get("JOURNAL_STREAM", "")
     try:
         found = posix.fstat(2)
@@ -94,7 +94,7 @@ def _is_heard() -> bool:
 
 
 def _find_unit() -> str:
-    """The unit that this process belongs to, "" where that can't be told (cgroups(7))."""
+    """The unit that this process belongs to, "" if that is not known (cgroups(7))."""
     try:
         lines = gather.read_file("/proc/self/cgroup").decode("utf-8", "replace").split("\n")
     except OSError:
@@ -102,7 +102,7 @@ def _find_unit() -> str:
     for line in lines:
         number, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
-        # That of systemd: the unified hierarchy, or the one by its name.
+        # systemd's hierarchy: the unified one, or the one with its name.
         if (number == "0" and not names) or names == "name=systemd":
             unit = path.rpartition("/")[2]
             if unit.endswith(".service"):

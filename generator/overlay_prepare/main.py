@@ -12,7 +12,8 @@ from overlay_generator.names import failure_mark
 from overlay_prepare import fitness, labels
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers, open_backing
-from overlay_prepare.report import ERROR, WARNING, Unusable, describe, fail, leave, leave_behind, note, say, tell
+from overlay_prepare.patience import Patience
+from overlay_prepare.report import ERROR, WARNING, describe, fail, leave, leave_behind, note, say, tell
 from overlay_prepare.request import Request, parse
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ def prepare(request: Request) -> str:
 
     Where memory was planned, the bind mount is made too, and so is the overlay if a disk is in its place, see adapt.py.
 
-    Raises Unusable or OSError if the owner of the image wants no fallback, Refused if a fallback would be no help.
+    Raises what went wrong if the owner of the image wants no fallback, Refused if a fallback would be no help.
     """
     if request.mounter:
         labels.verify_mounter(request.mounter, request.where)
@@ -79,29 +80,36 @@ def prepare(request: Request) -> str:
 
         return adapt.prepare(request)
     try:
-        mounted = fitness.find_mounted(request.mount)
-        if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
-            # The fallback unit has run: systemd could not mount the disk.
-            _make_in_memory(request)
-            return f"{request.mount} could not be mounted"
-        fitness.verify(mounted, request.wanted)
-        labels.warn_of_one_label(mounted)
-        if mounted.fstype == "tmpfs":
-            _make_in_memory(request)
-        else:
-            from overlay_prepare.persistent import make_persistent
-
-            with open_backing(request) as backing:
-                make_persistent(request, backing)
-                fitness.warn_of_projects(mounted, backing, request.where)
-        return ""
-    except (Unusable, OSError) as error:
+        with Patience():
+            return _prepare(request)
+    except Exception as error:
+        # Any exception: what is on the disk may trigger a bug of ours as well, and nofail means that the boot goes on.
         if not request.fallback:
             raise
         reason = describe(error)
     _mount_fallback(request)
     _make_in_memory(request)
     return reason
+
+
+def _prepare(request: Request) -> str:
+    """Make the layers on what is mounted; "" or, where that is memory in place of a disk, why. Raises OSError."""
+    mounted = fitness.find_mounted(request.mount)
+    if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
+        # The fallback unit has been here: systemd could not mount the disk.
+        _make_in_memory(request)
+        return f"{request.mount} could not be mounted"
+    fitness.verify(mounted, request.wanted)
+    labels.warn_of_one_label(mounted)
+    if mounted.fstype == "tmpfs":
+        _make_in_memory(request)
+    else:
+        from overlay_prepare.persistent import make_persistent
+
+        with open_backing(request) as backing:
+            make_persistent(request, backing)
+            fitness.warn_of_projects(mounted, backing, request.where)
+    return ""
 
 
 def _make_in_memory(request: Request) -> None:
@@ -117,7 +125,7 @@ def _mount_fallback(request: Request) -> None:
 
 
 def _leave_alone(request: Request, reason: str) -> None:
-    """Say that the image's own directory stays as it is, and have the unit fail that tells it."""
+    """Report that the image's own directory stays as it is, and let the unit fail that shows it."""
     from overlay_prepare.events import NOT_OVERLAID
 
     text = f"{request.where} stays as the image has it: {reason}"

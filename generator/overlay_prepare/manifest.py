@@ -17,10 +17,14 @@ from overlay_prepare.folder import NEW, WrongKind, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from overlay_prepare.folder import Folder
 
 NAME = "contents"
 MOST = 64 << 20  # bytes
+_LONGEST_FIRST = 1 << 18  # bytes of the first line
+_MOST_LINES = 1 << 19  # short lines take many times their size in memory
 
 
 def describe(path: str, other: str = "") -> str:
@@ -62,12 +66,27 @@ def read(backing: "Folder") -> "dict[str, str] | None":
 
 def parse(data: bytes, identity: str) -> "dict[str, str] | None":
     """The descriptions in `data`, the content of the file, None if they are not of the image of `identity`. Pure."""
-    image = _name_image(identity)
-    lines = data.decode("utf-8", "surrogateescape").split("\n")
-    if lines[0] != image:
+    lines = _split_lines(data)
+    if next(lines, None) != _name_image(identity).encode("utf-8", "surrogateescape"):
         return None
-    pairs = (line.rpartition("\t") for line in lines[1:])
-    return {unescape_line(path): text for path, tab, text in pairs if tab}
+    found: dict[str, str] = {}
+    for line in lines:
+        path, tab, text = line.decode("utf-8", "surrogateescape").rpartition("\t")
+        if tab:
+            found[unescape_line(path)] = text
+        if len(found) > _MOST_LINES:
+            return None  # it is not ours, which write() has not begun then
+    return found
+
+
+def _split_lines(data: bytes) -> "Iterator[bytes]":
+    """The lines of `data`, one after the other: all at once would take many times its size."""
+    start = 0
+    while start <= len(data):
+        end = data.find(b"\n", start)
+        end = end if end >= 0 else len(data)
+        yield data[start:end]
+        start = end + 1
 
 
 def is_current(backing: "Folder", identity: str) -> bool:
@@ -96,6 +115,7 @@ def write(backing: "Folder", identity: str) -> None:
     fd = backing.create(NAME + NEW)
     try:
         write_all(fd, f"{_name_image(identity)}\n".encode("utf-8", "surrogateescape"))
+        lines = size = 0
         device = find_device(".")
         pending = ["."]
         while pending:
@@ -104,8 +124,11 @@ def write(backing: "Folder", identity: str) -> None:
                 for entry in entries:
                     text = describe(entry.path)
                     if text:
-                        line = f"{escape_line(entry.path[2:])}\t{text}\n"
-                        write_all(fd, line.encode("utf-8", "surrogateescape"))
+                        line = f"{escape_line(entry.path[2:])}\t{text}\n".encode("utf-8", "surrogateescape")
+                        write_all(fd, line)
+                        lines, size = lines + 1, size + len(line)
+                        if lines > _MOST_LINES or size > MOST - _LONGEST_FIRST:
+                            raise OSError(errno.EFBIG, posix.strerror(errno.EFBIG), backing.spell(NAME))
                     if entry.is_dir(follow_symlinks=False) and is_on(entry, device):
                         pending.append(entry.path)
         posix.fsync(fd)

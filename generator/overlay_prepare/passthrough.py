@@ -19,7 +19,7 @@ import posix
 
 from overlay_generator.names import backing_name, unflatten
 from overlay_prepare.files import MARKS, find_kind
-from overlay_prepare.folder import Folder
+from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.imagecopy import copy_missing, move_below
 from overlay_prepare.normalise import is_whiteout
 from overlay_prepare.tree import Level, remove, walk
@@ -27,6 +27,7 @@ from overlay_prepare.tree import Level, remove, walk
 TOP = "direct"
 # A flat name has no "~". A name with a dot could be another path's; version 0.1.0 has these.
 _FILLING, _FILLED, _FULL = "~filling", "~filled", ".full"
+_MOST = 1000  # directories; nobody makes more of them with this program
 _TAKEN = ".taken"  # made by 0.1.0 only: the user's files and some of the image's
 
 
@@ -58,14 +59,16 @@ def link(name: str, backing: str, state: str) -> None:
 
 def list_kept(backing: Folder) -> "list[tuple[str, str]]":
     """The directories that are passed through: their paths for the user and their names in TOP. Raises OSError."""
-    found = []
+    found: list[tuple[str, str]] = []
     top = backing.descend(TOP)
-    for entry in top.list() if top else ():
+    for entry in top.scan() if top else ():
         if "~" not in entry.name and entry.is_dir(follow_symlinks=False):
             try:
                 found.append((unflatten(entry.name), entry.name))
             except ValueError:
                 pass  # somebody else made it
+        if len(found) > _MOST:
+            raise WrongKind(f"has more than {_MOST} directories", backing.spell(TOP))
     return found
 
 

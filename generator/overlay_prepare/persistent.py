@@ -33,6 +33,7 @@ _FOLLOWS_NO_ZEROS = (5, 10)  # Linux, see identity.find_uuid(); a long-term vers
 # What a power cut leaves half written. Each is made again when it is needed, but perhaps not by the image booted now.
 _LITTER = ("probe", "image.new", "uuids.new", "names.new", "contents.new", "reset.new", "upper" + SCRATCH)
 _DIRECTORIES = ("upper", "work", "lower", "trash", "direct")
+_MOST_ASIDE = 100  # entries of `direct`; each costs a rename and a message
 _MOST_UUIDS = 64  # images; with more, all references are taken out once
 
 
@@ -69,21 +70,21 @@ def _expect_directories(backing: Folder) -> None:
         backing.expect(name, "d")
     if backing.find_kind("direct"):
         with backing.open("direct") as top:
-            for entry in top.list():
-                if not entry.is_dir(follow_symlinks=False) and ASIDE not in entry.name:
-                    top.expect(entry.name, "d")
+            others = (e.name for e in top.scan() if not e.is_dir(follow_symlinks=False) and ASIDE not in e.name)
+            # What is beyond that is in nobody's way, as what is passed through is looked at by its name.
+            for name in [name for _, name in zip(range(_MOST_ASIDE), others)]:
+                top.expect(name, "d")
 
 
 def _sweep(request: Request, backing: Folder) -> None:
     """Remove what a power cut has left, once in a boot: later, such files may be those of the background process."""
     if find_kind(f"{STATE}/{request.name}.json"):
         return
-    for entry in backing.list():
-        if entry.name in _LITTER:
-            try:
-                remove(backing, entry.name)
-            except OSError:
-                pass  # in nobody's way, and the next boot tries again
+    for name in [entry.name for entry in backing.scan() if entry.name in _LITTER]:
+        try:
+            remove(backing, name)
+        except OSError:
+            pass  # in nobody's way, and the next boot tries again
 
 
 def _tell_others(request: Request, backing: Folder) -> None:
@@ -229,7 +230,7 @@ def _find_previous(request: Request, backing: Folder) -> str:
 
 
 def _tell_not_done(request: Request, level: int, text: str, reason: str) -> None:
-    """Say that what the owner wants of an update was not done."""
+    """Report that what the owner wants of an update was not done."""
     from overlay_prepare.events import POLICY_NOT_DONE
 
     tell(POLICY_NOT_DONE, level, text, {"where": request.where, "policy": request.policy, "reason": reason})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG = "dropped"
+_MOST = 256 << 20  # bytes of a log of ours, which one update may make that long: two million lines
 _LONGEST = 1 << 20  # bytes of the log before it is rotated; one old log is kept
 DEEPEST = 400  # directories; what lies deeper is kept, as nothing here may end in a RecursionError
 
@@ -91,7 +92,9 @@ def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:
 def _mend_log(backing: Folder) -> None:
     """Rotate a long log, and cut off what a power cut has left after the last whole line: none of that was dropped."""
     info = look_at(lambda: backing.stat(_LOG)) if backing.find_kind(_LOG) == "f" else None
-    if info and info.st_size > _LONGEST:
+    if info and info.st_size > _MOST:
+        backing.put_aside(_LOG, f"has {info.st_size} bytes, and at most {_MOST} are allowed")
+    elif info and info.st_size > _LONGEST:
         backing.expect(_LOG + ".old", "f")
         backing.rename(_LOG, _LOG + ".old")
     data = backing.recover(_LOG, _LONGEST) or b""

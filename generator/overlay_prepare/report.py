@@ -5,6 +5,7 @@
 import sys
 
 from overlay_prepare.files import make_directory, remove_file, write_whole
+from overlay_prepare.patience import Late
 
 ERROR, WARNING, NOTICE = 3, 4, 5
 
@@ -27,7 +28,7 @@ def say(level: int, text: str) -> None:
     """
     from overlay_generator.log import is_null, log
 
-    # What systemd gives to a service whose stderr journald does not take (247 to 262).
+    # systemd gives /dev/null to a service whose stderr journald does not take (247 to 262).
     if is_null(2):
         log(level, text)
         return
@@ -38,9 +39,9 @@ def say(level: int, text: str) -> None:
 
 
 def tell(event: str, level: int, text: str, fields: "dict[str, str]", console: bool = True) -> None:
-    """say() for what somebody alerts on: `event` is one of events.py, `fields` come with it as OVERLAY_NAME=.
+    """say() for what is worth an alert: `event` is one of events.py, `fields` become OVERLAY_NAME= in the journal.
 
-    In a unit it is one entry of the journal, and on the `console` what stderr would bring there; elsewhere a line.
+    In a unit this is one entry of the journal, and a line on the `console`, as for stderr; elsewhere it is a line.
     """
     from overlay_prepare.journal import send, show
 
@@ -121,4 +122,4 @@ def describe(error: Exception) -> str:
     """`error` as a sentence for a person; one that nobody expected has its type before it."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    return str(error) if isinstance(error, (Unusable, Refused)) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, (Unusable, Refused, Late)) else f"{type(error).__name__}: {error}"

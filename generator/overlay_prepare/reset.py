@@ -40,8 +40,9 @@ def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "
         count = bin_.put(backing, "upper") + (bin_.put(backing, passthrough.TOP) if passed else 0)
     else:
         count = 0
+        restorer = _Restorer(bin_, where, staged.keep, staged.paths)
         for path in staged.paths:
-            done, problem = _restore(bin_, where, path, staged.keep)
+            done, problem = restorer.restore(path)
             count += done
             problems += [problem] if problem else []
     if count:
@@ -150,35 +151,92 @@ def _clear_direct(bin_: _Bin, keep: "tuple[str, ...]") -> int:
     return count
 
 
-def _restore(bin_: _Bin, where: str, path: str, keep: "tuple[str, ...]") -> "tuple[int, str]":
-    """Make the image's `path` visible again; how much was put aside for that, and why it can't be done, or ""."""
-    if not is_below(path, where):
-        return 0, f"{path} is not below {where}"
-    if is_kept(path, keep):
-        return 0, ""
-    for top, name in passthrough.list_kept(bin_.backing):
-        if path == top:
-            # It is made anew from the image then, as it was when it was first passed through.
-            with bin_.backing.open(passthrough.TOP) as direct:
-                return _put_but_kept(bin_, direct, name, path, keep, marks=False), ""
-        if is_below(path, top):
-            return 0, f"{path} lies in {top}, which is passed through; that can only be restored whole"
-    image, inside = where.rstrip("/"), ""
-    parts = path[len(image) + 1 :].split("/")
-    upper = bin_.backing.open("upper")
-    for part in parts[:-1]:
+class _Restorer:
+    """Makes single paths of the image's `where` visible again, with `keep` and all `paths` of the request known."""
+
+    def __init__(self, bin_: _Bin, where: str, keep: "tuple[str, ...]", paths: "tuple[str, ...]") -> None:
+        self.bin = bin_
+        self.where = where.rstrip("/")
+        self.keep = keep
+        # Both once for all paths: a request may have many, and the lists of a disk may be as long as they can be.
+        self.passed = passthrough.list_kept(bin_.backing)
+        self.hidden = self._read_hidden(paths)
+
+    def restore(self, path: str) -> "tuple[int, str]":
+        """Make `path` visible; how much was put aside for that, and why it can't be done, or ""."""
+        if not is_below(path, self.where or "/"):
+            return 0, f"{path} is not below {self.where}"
+        if is_kept(path, self.keep):
+            return 0, ""
+        for top, name in self.passed:
+            if path == top:
+                # Made anew from the image, as at the first time.
+                with self.bin.backing.open(passthrough.TOP) as direct:
+                    return _put_but_kept(self.bin, direct, name, path, self.keep, marks=False), ""
+            if is_below(path, top):
+                return 0, f"{path} lies in {top}, which is passed through; that can only be restored whole"
+        image, inside = self.where, ""
+        parts = path[len(image) + 1 :].split("/")
+        upper = self.bin.backing.open("upper")
+        for part in parts[:-1]:
+            if is_opaque(upper.fd):
+                self._open_for(upper, inside, image, part)
+            inside, image = _join(inside, part), f"{image}/{part}"
+            kind = upper.find_kind(part)
+            if not kind:
+                return 0, ""  # as the image has it, all below as well
+            if kind != "d":
+                return 0, f"{path}: {image} was removed or replaced; restore that"
+            upper = upper.open(part)
         if is_opaque(upper.fd):
-            _open_for(bin_, upper, inside, image, part)
-        inside, image = f"{inside}/{part}", f"{image}/{part}"
-        kind = upper.find_kind(part)
-        if not kind:
-            return 0, ""  # this and all below it is as the image has it
-        if kind != "d":
-            return 0, f"{path}: {image} was removed or replaced; restore that"
-        upper = upper.open(part)
-    if is_opaque(upper.fd):
-        _open_for(bin_, upper, inside, image, parts[-1], last=True)
-    return _put_but_kept(bin_, upper, parts[-1], path, keep, marks=True), ""
+            self._open_for(upper, inside, image, parts[-1], last=True)
+        return _put_but_kept(self.bin, upper, parts[-1], path, self.keep, marks=True), ""
+
+    def _open_for(self, upper: Folder, inside: str, image: str, part: str, last: bool = False) -> None:
+        """Let the image's `part` show through the opaque directory `upper`, which is at `inside` of the upper layer,
+        and nothing else that it hides.
+        """
+        if find_kind(image) != "d":
+            return  # nothing to show, and what it hides of other images stays hidden
+        hidden = self._list_hidden(inside, image)
+        # Directories of its own would show what the image has in them.
+        for name in [entry.name for entry in upper.scan() if entry.is_dir(follow_symlinks=False)]:
+            if not (last and name == part):
+                with upper.open(name) as inner:
+                    posix.setxattr(inner.fd, OPAQUE, b"y")
+        if not last and part in hidden and find_kind(f"{image}/{part}") == "d" and not upper.find_kind(part):
+            # It was hidden with the rest, and is to hide what is in it.
+            self.bin.make_like(f"{image}/{part}", upper, part)
+        add_whiteouts(upper, sorted(name for name in hidden if name != part))
+        posix.removexattr(upper.fd, OPAQUE)
+
+    def _list_hidden(self, inside: str, image: str) -> "set[str]":
+        """The names that the opaque directory at `inside` of the upper layer hides: those of all images so far. One
+        that this image is the first to have was never removed. Where no list was kept, all that the image has.
+        """
+        if self.hidden is not None:
+            return {name.rstrip("/") for name in self.hidden.get(inside, ())}
+        return {entry.name for entry in list_entries(image)}
+
+    def _read_hidden(self, paths: "tuple[str, ...]") -> "dict[str, set[str]] | None":
+        """The names noted in the directories on the way to `paths` that hide the image's, or will once those above
+        them are opened; None where no list was kept.
+        """
+        found: dict[str, set[str]] = {}
+        for path in paths:
+            folder, inside, hides = self.bin.backing.descend("upper"), "", False
+            for part in path[len(self.where) + 1 :].split("/") if is_below(path, self.where or "/") else ():
+                if folder is None:
+                    break
+                hides = hides or is_opaque(folder.fd)
+                if hides:
+                    found[inside] = set()
+                folder, inside = folder.descend(part), _join(inside, part)
+        return found if imagenames.read(self.bin.backing, found) else None
+
+
+def _join(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
 
 
 def _put_but_kept(bin_: _Bin, folder: Folder, name: str, path: str, keep: "tuple[str, ...]", marks: bool) -> int:
@@ -186,32 +244,3 @@ def _put_but_kept(bin_: _Bin, folder: Folder, name: str, path: str, keep: "tuple
         with folder.open(name) as inner:
             return _clear(bin_, inner, path, keep, marks)
     return bin_.put(folder, name)
-
-
-def _open_for(bin_: _Bin, upper: Folder, inside: str, image: str, part: str, last: bool = False) -> None:
-    """Let the image's `part` show through the opaque directory `upper`, which is at `inside` of the upper layer, but
-    nothing else of what it hides.
-    """
-    if find_kind(image) != "d":
-        return  # nothing to show, and what it hides of other images stays hidden
-    hidden = _list_hidden(bin_.backing, inside.lstrip("/"), image)
-    # The directories in it would be merged with the image's, and show what that has in them.
-    for entry in upper.list():
-        if entry.is_dir(follow_symlinks=False) and not (last and entry.name == part):
-            with upper.open(entry.name) as inner:
-                posix.setxattr(inner.fd, OPAQUE, b"y")
-    if not last and part in hidden and find_kind(f"{image}/{part}") == "d" and not upper.find_kind(part):
-        # It was hidden with the rest, and has to hide in turn what the image has in it.
-        bin_.make_like(f"{image}/{part}", upper, part)
-    add_whiteouts(upper, sorted(name for name in hidden if name != part))
-    posix.removexattr(upper.fd, OPAQUE)
-
-
-def _list_hidden(backing: Folder, inside: str, image: str) -> "set[str]":
-    """The names that the opaque directory at `inside` of the upper layer hides: those of all images so far. A name that
-    this image is the first to have is not among them, as nobody removed it. Without a list, all that the image has.
-    """
-    known: dict[str, set[str]] = {inside: set()}
-    if imagenames.read(backing, known):
-        return {name.rstrip("/") for name in known[inside]}
-    return {entry.name for entry in list_entries(image)}

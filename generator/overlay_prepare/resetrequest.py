@@ -9,7 +9,11 @@ break and a backslash. It is read before the overlay is mounted and deleted when
 from overlay_generator.names import escape_line, unescape_line
 
 NAME = "reset"
-MOST_KEPT = 100  # globs: each is matched against each name, and anybody may have written the disk
+# Each path is looked up, each glob is matched against each name, and anybody may have written the disk.
+MOST_PATHS = 10_000
+MOST_KEPT = 100
+MOST_PARTS = 1000  # components of all globs
+LONGEST = 4095  # characters, see path_resolution(7)
 _END = -1
 
 
@@ -23,7 +27,9 @@ class Staged:
 
 
 def parse(text: str) -> Staged:
-    """The request in `text`. Raises ValueError if a line of it is not understood: then nothing is to be reset."""
+    """The request in `text`. Raises ValueError if a line of it is not understood, or it is endless: then nothing is
+    to be reset.
+    """
     whole = False
     paths: list[str] = []
     keep: list[str] = []
@@ -32,11 +38,18 @@ def parse(text: str) -> Staged:
         if line == "all":
             whole = True
         elif verb in ("path", "keep") and _is_absolute(value):
-            (paths if verb == "path" else keep).append(unescape_line(value).rstrip("/") or "/")
+            path = unescape_line(value).rstrip("/") or "/"
+            if len(path) > LONGEST:
+                raise ValueError(f"{path[:60]} has more than {LONGEST} characters, and can be no path")
+            (paths if verb == "path" else keep).append(path)
         elif line:
             raise ValueError(f'"{line}" is not a request to reset something')
     if len(keep) > MOST_KEPT:
         raise ValueError(f"more than {MOST_KEPT} globs of what to keep")
+    if sum(glob.count("/") for glob in keep) > MOST_PARTS:
+        raise ValueError(f"more than {MOST_PARTS} components in the globs of what to keep")
+    if len(paths) > MOST_PATHS:
+        raise ValueError(f"more than {MOST_PATHS} paths; reset a directory above them")
     return Staged(whole, tuple(paths), tuple(keep))
 
 

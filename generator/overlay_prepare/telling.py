@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Tells what the generator has found and only the kernel log has heard of: run by overlay-events.service.
+"""Reports to the journal what the generator has found and could only write to the kernel log: run by
+overlay-events.service.
 
 A generator runs before journald does, and what it writes to the kernel log has no fields.
 """
@@ -12,7 +13,7 @@ _LEVELS = {"error": ERROR, "warning": 4, "notice": 5}
 
 
 def tell_all(words: "list[str]") -> int:
-    """Tell events: EVENT LEVEL WHERE TEXT REASON of each, one after the other; 0, or 1 where that is not understood."""
+    """Report events, EVENT LEVEL WHERE TEXT REASON of each, one after the other; 0, or 1 if that is not understood."""
     if len(words) % 5 or not {*words[::5]} <= BY_NAME.keys() or not {*words[1::5]} <= _LEVELS.keys():
         say(ERROR, "prepare: --tell: not known; it is run by its unit alone")
         return 1

@@ -33,7 +33,8 @@ VERBS = {
 _MODULES = {"restore": "overlayctl.stage.restore", "reset": "overlayctl.stage.reset"}
 PAGED = ("diff", "preview", "check")
 
-_INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
+_SIGNALLED = 128  # and the number of the signal, as shells have it
+_INTERRUPTED = 130
 _PIPE_CLOSED = 141
 _TRUE = ("1", "yes", "true", "on")
 
@@ -52,8 +53,23 @@ See overlayctl VERB --help for the rest. Exit status 3: it could not be done, an
 """
 
 
+class Ended(BaseException):
+    """A signal ends the process; `args[0]` is its number."""
+
+
 def run() -> NoReturn:
     """main() as the whole life of a process."""
+    import signal
+
+    def end(number: int, _frame: object) -> None:
+        for other in ends:
+            signal.signal(other, signal.SIG_IGN)
+        raise Ended(number)
+
+    # As an exception, like Ctrl-C: what is half written goes. What is ignored, as by nohup(1), stays so.
+    ends = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ends:
+        signal.signal(number, end)
     sys.exit(main(sys.argv[1:]))
 
 
@@ -154,6 +170,8 @@ def _fail(error: BaseException, output: "list[Output]") -> int:
             _forget_output()
     if isinstance(error, KeyboardInterrupt):
         return _INTERRUPTED
+    if isinstance(error, Ended):
+        return _SIGNALLED + int(error.args[0])
     _say(_describe(error))
     return FAILED
 

@@ -91,7 +91,7 @@ def parse(text: str) -> Table:
     for line in text.split("\n"):
         head, separator, tail = line.partition(" - ")
         fields, rest = head.split(" "), tail.split(" ")
-        if not separator or len(fields) < 6 or len(rest) < 3 or not (fields[0] + fields[1]).isdigit():
+        if not separator or len(fields) < 6 or len(rest) < 3 or not (fields[0].isdecimal() and fields[1].isdecimal()):
             continue
         flags, options = tuple(fields[5].split(",")), tuple(rest[2].split(","))
         where, source = unescape(fields[4]), unescape(rest[1])

@@ -87,11 +87,12 @@ def _replace(directory: int, path: str) -> "Iterator[OutFile]":
     # that the user has open and goes on reading.
     scratch = f".overlayctl-{os.urandom(12).hex()}"
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(scratch, flags, _MODE, dir_fd=directory)
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}") from error
-    try:
+        # In here, as a signal may end it as soon as the file is there.
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(scratch, flags, _MODE, dir_fd=directory)
+        except OSError as error:
+            raise Failure(f"{path}: {error.strerror}") from error
         try:
             out = OutFile(fd, path)
             yield out

@@ -92,6 +92,7 @@ complete -c overlayctl -n '__overlayctl_is export' -l where -x -a '(__fish_compl
 complete -c overlayctl -n '__overlayctl_is check' -l root -x -a '(__fish_complete_directories)' -d 'the tree of an image (default: this machine)'
 complete -c overlayctl -n '__overlayctl_is check' -l kernel -r -F -d 'the kernel\'s configuration, plain or gzipped'
 complete -c overlayctl -n '__overlayctl_is check' -l cmdline -x -d 'the kernel command line that the image will be booted with'
+complete -c overlayctl -n '__overlayctl_is check' -l hardening -d 'also what a stranger with the disk could make of it; as root'
 complete -c overlayctl -n '__overlayctl_is check' -l json -d 'everything as one JSON object, see overlayctl(1)'
 
 complete -c overlayctl -n '__overlayctl_is render' -l root -x -a '(__fish_complete_directories)' -d 'the tree of the image'

@@ -173,7 +173,7 @@ def slow_verb(top: Path, body: str) -> "list[str]":
         "    def add_arguments(self, parser): pass\n"
         f"    def run(self, options):\n{lines}        return 0\n"
         "sys.modules['overlayctl.status.verb'] = Verb('overlayctl.status.verb')\n"
-        "sys.exit(main.main(sys.argv[1:]))\n"
+        "main.run()\n"
     )
     return [SYSTEM_PYTHON, str(program), "status"]
 
@@ -200,6 +200,33 @@ def test_ctrl_c_is_quiet(library: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_signal_leaves_nothing_half_written(
+    number: signal.Signals, again: bool, library: Path, tmp_path: Path
+) -> None:
+    body = (
+        "from overlayctl.outfile import whole\n"
+        "with whole('out') as out:\n"
+        "    out.write(b'x' * 10**6)\n"
+        "    options.output.write('x\\n'); sys.stdout.flush()\n"
+        "    time.sleep(60)\n"
+    )
+    command, environ = slow_verb(tmp_path, body), {**ENVIRON, "PYTHONPATH": str(library)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environ)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    before = set(os.listdir(tmp_path))
+    assert any(name.startswith(".overlayctl-") for name in before)
+    process.send_signal(number)
+    if again and number != signal.SIGINT:
+        process.send_signal(number)
+    assert process.wait(timeout=60) == 128 + number
+    assert process.stderr.read() == b""
+    assert not [name for name in os.listdir(tmp_path) if name.startswith((".overlayctl-", "out"))]
 
 
 COLOURS = [

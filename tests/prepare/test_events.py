@@ -207,6 +207,6 @@ def test_a_full_run_costs_no_writable_directory(
     device.boot()
     assert journald.read_events() == ["IMAGE_CHANGED"]
     assert capfd.readouterr().err == (
-        f"<4>{device.where}: migrations are not told of another image: /run/x: No space left on device\n"
+        f"<4>{device.where}: migrations don't learn of another image: /run/x: No space left on device\n"
     )
     assert (device.backing / "image").read_text() == Device.identity

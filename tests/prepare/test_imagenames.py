@@ -55,6 +55,29 @@ def test_any_name_comes_back(image: Path, backing: Path) -> None:
     assert all(found[f"dirs/{name}"] == {"x"} for name in ODD)
 
 
+@pytest.mark.parametrize("line", [b"..", b"../x", b"lib/../x", b"/etc/x", b".", b"", b"lib//x", b"a\0b", b"lib/x//"])
+def test_a_list_with_what_is_no_name_is_nobodys(line: bytes, image: Path, backing: Path) -> None:
+    """Whiteouts are made under the names that it has, and the disk may be anybody's."""
+    assert imagenames.write(str(image), hold(backing))
+    with (backing / "names").open("ab") as stream:
+        stream.write(line + b"\n")
+    assert not imagenames.read(hold(backing), {"": set()})
+    assert imagenames.read_below(hold(backing), {""}) is None
+
+
+def test_a_list_is_bounded_by_its_lines_too(image: Path, backing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short ones take forty times their size in memory."""
+    monkeypatch.setattr(imagenames, "MOST_NAMES", 7)
+    assert imagenames.write(str(image), hold(backing))
+    assert imagenames.read(hold(backing), {"": set()})
+    with (backing / "names").open("a") as stream:
+        stream.write("x\n")
+    assert not imagenames.read(hold(backing), {"": set()})
+    monkeypatch.setattr(imagenames, "MOST_NAMES", 6)
+    assert not imagenames.write(str(image), hold(backing))
+    assert not (backing / "names").exists()
+
+
 def test_what_earlier_images_had_is_listed_too(image: Path, backing: Path) -> None:
     assert imagenames.write(str(image), hold(backing), ["lib/gone", "lib/app/", "lib/new\nline"])
     assert read(backing, "lib")["lib"] == {"app/", "link", "out", "gone", "new\nline"}

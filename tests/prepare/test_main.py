@@ -4,13 +4,27 @@
 
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from hold import hold
+from overlay_generator import confine
 from overlay_generator.model import Mounted
-from overlay_prepare import factoryreset, fitness, identity, imagechange, layers, main, persistent, report, stamp
+from overlay_prepare import (
+    factoryreset,
+    fitness,
+    identity,
+    imagechange,
+    layers,
+    main,
+    patience,
+    persistent,
+    report,
+    stamp,
+)  # fmt: skip
 from overlay_prepare.report import Unusable
 from overlay_prepare.request import Request
 from product import wait_for
@@ -222,6 +236,42 @@ def test_a_fault_of_ours_is_one_line(
     assert machine.run() == 1
     error = f"<3>{machine.where} stays as the image has it: ZeroDivisionError: division by zero\n"
     assert capsys.readouterr() == ("", error)
+
+
+def test_a_fault_that_a_disk_calls_forth_costs_no_boot_with_nofail(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on the disk may be anybody's, and reach what nobody thought of."""
+    monkeypatch.setattr(persistent, "make_persistent", lambda *_arguments: int("x"))
+    assert machine.run("--type=ext4", "--fallback=size=25%") == 0
+    assert machine.fallbacks == 1
+    assert "ValueError" in json.loads((machine.state / "var.json").read_text())["fallen_back"]
+
+
+@pytest.mark.parametrize("words", [["--fallback=size=25%"], []])
+def test_what_takes_too_long_costs_no_boot_with_nofail(
+    words: "list[str]",
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    in_time: None,  # noqa: ARG001
+) -> None:
+    """systemd would end it and nobody would make the fallback, nor keep PID 1 from trying it for each service."""
+    marks: list[str] = []
+    monkeypatch.setattr(patience, "SECONDS", 1)
+    monkeypatch.setattr(persistent, "make_persistent", lambda *_arguments: time.sleep(200))
+    monkeypatch.setattr(main, "_mark_failed", lambda request: marks.append(request.where))
+    assert machine.run("--type=ext4", *words) == (0 if words else 1)
+    assert machine.fallbacks == len(words)
+    assert "it is not done after 0 minutes" in capsys.readouterr().err
+    assert len(marks) == 1 - len(words)
+
+
+def test_time_is_limited_for_the_disk_alone(machine: Machine) -> None:
+    assert machine.run("--type=ext4") == 0
+    assert signal.alarm(0) == 0
+    text = confine.confine()
+    assert int(text.partition("TimeoutStartSec=")[2].partition("min")[0]) * 60 == patience.SECONDS + 60
 
 
 def test_a_reset_happens_once_in_a_boot(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

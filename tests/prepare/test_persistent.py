@@ -261,6 +261,26 @@ def test_a_file_that_can_not_be_changed_costs_no_boot(device: Device) -> None:
         subprocess.run(["chattr", "-i", path], check=True)
 
 
+NOTES = {
+    "image": "IMAGE_VERSION=" + "9" * 5000 + "\n",
+    "image ": "IMAGE_VERSION=\u00b2a\n",
+    "names": "../../x\n",
+    "names ": "o/a\0b\n",
+    "uuids": "\0\n/\n",
+}
+
+
+@pytest.mark.parametrize("fallback", ["", "size=25%"])
+@pytest.mark.parametrize("note", NOTES)
+def test_no_note_that_somebody_else_has_written_costs_a_boot(note: str, fallback: str, device: Device) -> None:
+    (device.backing / note.strip()).write_text(NOTES[note])
+    device.update()
+    device.boot(fallback=fallback)
+    assert read_tree(device.upper)["o/own"]
+    device.boot(fallback=fallback)
+    assert (device.backing / "image").read_text() == NEW
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_tree_deeper_than_any_path_costs_no_boot(policy: str, device: Device) -> None:
     fill(device.upper, "tmp/")

@@ -259,6 +259,16 @@ def test_a_file_that_can_not_be_removed_hinders_no_other(update: Update, monkeyp
     assert update.kinds() == {"b": "file"}
 
 
+def test_a_log_that_is_nobody_s_is_put_aside_and_reported(update: Update) -> None:
+    (update.backing / "dropped").touch()
+    os.truncate(update.backing / "dropped", 1 << 40)
+    told: list[str] = []
+    policy._mend_log(hold(update.backing, told))
+    reason = f"has {1 << 40} bytes, and at most {256 << 20} are allowed"
+    assert told == [f"{update.backing}/dropped {reason}: put aside as dropped.refused"]
+    assert not (update.backing / "dropped.old").exists()
+
+
 @pytest.mark.parametrize("left", ["", "\0\0\0", "/var/half", "/var/a\0\0\n/var/b\n"])
 def test_what_a_power_cut_has_left_in_the_log_goes(left: str, update: Update) -> None:
     fill(update.where, "conf=2")

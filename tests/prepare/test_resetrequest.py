@@ -107,3 +107,17 @@ def test_what_is_to_be_kept_is_bounded() -> None:
     assert len(parse(most).keep) == 100
     with pytest.raises(ValueError, match="more than 100 globs"):
         parse(most + "keep /var/one/more\n")
+    for glob in ("/**/*" * 251, "/*" * 501):
+        with pytest.raises(ValueError, match="more than 1000 components"):
+            parse(f"keep {glob}\nkeep {glob}\n")
+
+
+def test_the_paths_of_a_request_are_bounded() -> None:
+    most = "".join(f"path /var/{number}\n" for number in range(10_000))
+    assert len(parse(most).paths) == 10_000
+    with pytest.raises(ValueError, match="more than 10000 paths"):
+        parse(most + "path /var/one/more\n")
+    assert parse("path /" + "a" * 4094).paths
+    for line in ("path /" + "a" * 4095, "keep /" + "\u00e4" * 4095):
+        with pytest.raises(ValueError, match="more than 4095 characters"):
+            parse(line)

@@ -168,6 +168,56 @@ RULES = {
     ),
     "command-missing": (ERROR, "{name} is missing; {unit} runs it", "install {package}"),
     "systemd-too-old": (ERROR, "systemd {version} is older than 247", "update it"),
+    # With --hardening: what a stranger with the disk, or a user of the machine, could make of an overlay.
+    "backing-flags": (
+        WARNING,
+        "{where} is mounted without {flags}: on the disk itself, and in what is passed through, setuid programs and "
+        "devices of whoever has written it work",
+        "add {flags} to its options, unless Passthrough= lists the storage of a container engine",
+    ),
+    "backing-noexec": (
+        NOTE,
+        "{where} is mounted without noexec: programs on the disk itself can be run",
+        "add noexec to its options; nothing of ours is run from there",
+    ),
+    "backing-label": (
+        WARNING,
+        "{where} is whatever disk has {what}: also a stick that somebody plugs in",
+        "write UUID= or PARTUUID=, or unlock it with a key (LUKS); only that keeps out a disk made on purpose",
+    ),
+    "backing-removable": (
+        WARNING,
+        "{what}, mounted at {where}, can be taken out of the machine, and be written elsewhere",
+        "encrypt it, with a key that stays in the machine",
+    ),
+    "overlay-flags": (
+        WARNING,
+        "{where} is mounted without {flags}: what root leaves there with setuid, or as a device, works",
+        "set Flags={value} for it{note}",
+    ),
+    "upper-unread": (NOTE, "was not looked at: {what}", "all else was looked at"),
+    "upper-more": (NOTE, "has {count} more of {name}", "overlayctl diff shows all of the upper layer"),
+    "upper-setuid": (
+        WARNING,
+        "is a program with {what}, and not so in the image",
+        "overlayctl restore gives back the image's; else chmod ug-s",
+    ),
+    "upper-capability": (
+        WARNING,
+        "is a program with file capabilities, and not so in the image",
+        "overlayctl restore gives back the image's; else setcap -r",
+    ),
+    "upper-device": (WARNING, "is a device node ({what})", "remove it; /dev is the place for devices"),
+    "upper-program": (
+        WARNING,
+        "is a program of the image that was changed: updates of the image don't reach it",
+        "overlayctl restore gives back the image's",
+    ),
+    "upper-started": (
+        WARNING,
+        "was changed, and is read by {what}",
+        "look at it with overlayctl diff --content; overlayctl restore gives back the image's",
+    ),
     # Files that are larger than any image has them.
     "too-large": (NOTE, "has more than {size}, and was not read", "see what it is"),
     # Units that start early.

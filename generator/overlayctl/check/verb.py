@@ -12,6 +12,7 @@ from overlay_generator.model import FstabEntry, Plan
 from overlayctl.check import acls as checkacls
 from overlayctl.check import cmdline as checkcmdline
 from overlayctl.check import fstab as checkfstab
+from overlayctl.check import hardening as checkhardening
 from overlayctl.check import kernel as checkkernel
 from overlayctl.check import python as checkpython
 from overlayctl.check import system as checksystem
@@ -38,6 +39,8 @@ EXAMPLES = """\
 examples:
   overlayctl check
   overlayctl check --root build/target --kernel build/linux/.config --cmdline 'quiet overlayfs.mounts=/var'
+  sudo overlayctl check --hardening
+      also mount flags, and setuid programs and the like in the upper layers
   overlayctl check --root build/target --json | jq -r '.findings[].rule'
 
 exit status: 0 nothing found (notes don't count), 1 something was found, 3 it could not be checked
@@ -55,6 +58,9 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
     parser.add_argument("--root", metavar="DIR", help="the tree of an image (default: this machine)")
     parser.add_argument("--kernel", metavar="CONFIG", help="the kernel's configuration, plain or gzipped")
     parser.add_argument("--cmdline", metavar="WORDS", help="the kernel command line that the image will be booted with")
+    parser.add_argument(
+        "--hardening", action="store_true", help="also what a stranger with the disk could make of it; as root"
+    )
     parser.add_argument("--json", action="store_true", help="everything as one JSON object, see overlayctl(1)")
 
 
@@ -66,7 +72,7 @@ def run(options: "argparse.Namespace") -> int:
             raise Failure(f"--root {options.root}: not a directory")
         root = os.path.abspath(options.root)
         root = "" if root == "/" else root
-    findings = sort(find(Image(root), options.cmdline, options.kernel))
+    findings = sort(find(Image(root), options.cmdline, options.kernel, options.hardening))
     if options.json:
         options.output.write(_spell_json(findings))
     else:
@@ -74,7 +80,9 @@ def run(options: "argparse.Namespace") -> int:
     return int(any(finding.level != NOTE for finding in findings))
 
 
-def find(image: Image, cmdline: "str | None" = None, kernel: "str | None" = None) -> "list[Finding]":
+def find(
+    image: Image, cmdline: "str | None" = None, kernel: "str | None" = None, hardening: bool = False
+) -> "list[Finding]":
     """All findings for `image`. Raises Failure."""
     lines = checkcmdline.find(image, cmdline)
     findings = checkcmdline.check(lines)
@@ -97,6 +105,8 @@ def find(image: Image, cmdline: "str | None" = None, kernel: "str | None" = None
     entries = tuple(entry for entry in read_entries(image.root, environ, request)[0] if entry.where)
     findings += _check_around(image, plan, entries, kernel)
     findings += checksystem.check_machine_id(image, text)
+    if hardening:
+        findings += checkhardening.check(plan, entries, running=not image.root)
     return findings + [make("too-large", path, size=spell_size(size)) for path, size in image.too_large.items()]
 
 

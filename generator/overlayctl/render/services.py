@@ -91,7 +91,7 @@ def fail_by(mount: "OverlayMount", note: str) -> "list[str]":
 
 
 def name_event(event: str, reason: str) -> str:
-    """The line by which all that a service says is that event, with the `reason` (LogExtraFields= of systemd.exec(5)).
+    """The setting that makes all that a service says that event, with the `reason` (LogExtraFields=, systemd.exec(5)).
 
     From systemd 252 on what PID 1 says of the service has it too: to count, match SYSLOG_IDENTIFIER= as well.
     """
