@@ -57,6 +57,8 @@ complete -c overlayctl -n '__overlayctl_is diff' -l name-only -d 'write paths al
 complete -c overlayctl -n '__overlayctl_is diff' -l content -d 'add unified diffs of text files'
 complete -c overlayctl -n '__overlayctl_is diff' -s z -l null -d 'with --name-only: end each path with a NUL byte'
 complete -c overlayctl -n '__overlayctl_is diff' -l stale -d 'only what may hide a newer version of the image'
+complete -c overlayctl -n '__overlayctl_is diff' -l against -r -F -d 'another image: a directory, a file, a disk or a device'
+complete -c overlayctl -n '__overlayctl_is diff' -l partition -x -d 'of a disk, with --against'
 complete -c overlayctl -n '__overlayctl_is diff' -l upper -x -a '(__fish_complete_directories)' -d 'the upper layer'
 complete -c overlayctl -n '__overlayctl_is diff' -l lower -x -a '(__fish_complete_directories)' -d 'the image\'s directory'
 complete -c overlayctl -n '__overlayctl_is diff' -l work -x -a '(__fish_complete_directories)' -d 'the work directory, if the overlay was mounted with index=on'

@@ -5,6 +5,7 @@
 import argparse
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ from overlayctl.diff.content import differ
 from overlayctl.diff.tally import Tally
 from overlayctl.diff.text import COLOURS, describe, spell_line
 from overlayctl.errors import Failure
-from overlayctl.layers.change import KINDS, Change
+from overlayctl.image.source import opened
+from overlayctl.layers.change import ADDED, EQUAL, KINDS, Change
 from overlayctl.layers.links import Links
 from overlayctl.layers.locate import Target, find_targets
 from overlayctl.layers.locate import add_arguments as add_layer_arguments
@@ -35,6 +37,9 @@ Times of directories are not compared. Of files in a moved directory only those 
 What the image before had, nobody knows any more. --stale lists what was last touched before the present image came,
 and hides something of another content in it: as newer if the image's is younger than what hides it, and as perhaps
 if times don't tell, as where all files of an image have the same.
+
+--against compares with another image, such as the next one: with what that has at the paths of the upper layer, line
+by line if no other form is asked for. What an update does to them is what overlayctl preview tells.
 """
 EXAMPLES = """\
 examples:
@@ -48,6 +53,8 @@ examples:
       for programs: an object in each line
   overlayctl diff --stale
       after an update of the image: what may hide a newer version of it
+  overlayctl diff --against new.squashfs /var/lib/app
+      before an update: line by line, what the device's files hide of the new image's
   overlayctl diff --upper /mnt/data/upper --lower /mnt/image/var --where /var
       layers that are not mounted, say of a disk in another machine
 
@@ -69,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--content", action="store_true", help="add unified diffs of text files")
     parser.add_argument("-z", "--null", action="store_true", help="with --name-only: end each path with a NUL byte")
     parser.add_argument("--stale", action="store_true", help="only what may hide a newer version of the image")
+    parser.add_argument("--against", metavar="NEW", help="another image: a directory, a file, a disk or a device")
+    parser.add_argument("--partition", metavar="NUMBER", type=int, default=0, help="of a disk, with --against")
     add_layer_arguments(parser)
 
 
@@ -76,7 +85,27 @@ def run(options: argparse.Namespace) -> int:
     """The exit status: 0, or 3 if something could not be read. Raises Failure, OSError."""
     if options.null and not options.name_only:
         raise Failure("--null goes with --name-only")
-    targets = find_targets(options, options.paths)
+    if options.partition and not options.against:
+        raise Failure("--partition goes with --against")
+    if not options.against:
+        return _compare(options, find_targets(options, options.paths))
+    for name in ("stale", "lower"):
+        if getattr(options, name):
+            raise Failure(f"--{name} does not go with --against")
+    options.content = not (options.json or options.stat or options.name_only)
+    with opened(options.against, options.partition) as new:
+        for note in new.notes:
+            sys.stderr.write(f"overlayctl: {printable(note)}\n")
+        if options.upper:
+            options.lower = os.fsdecode(new.find(os.path.normpath(options.where)))
+        targets = find_targets(options, options.paths)
+        # The index leads into the other image.
+        layers = (target.layers._replace(lower=new.find(target.where), links=b"") for target in targets)
+        return _compare(options, [target._replace(layers=one) for target, one in zip(targets, layers)])
+
+
+def _compare(options: argparse.Namespace, targets: "list[Target]") -> int:
+    """The exit status after all of `targets` are written."""
     unread = 0
     for target in targets:
         arrival = _find_arrival(target) if options.stale else None
@@ -131,6 +160,8 @@ def _write_tally(
     tally = Tally(Links(target.layers.links))
     for change in walk(target.layers, target.start, report=report):
         progress.advance(1)
+        if options.against and change.kind in (ADDED, EQUAL):
+            continue
         if arrival is None or stale.judge(change, arrival):
             tally.add(change)
     progress.end()
@@ -140,7 +171,14 @@ def _write_tally(
 def _make_spell(target: Target, options: argparse.Namespace, arrival: "int | None") -> "Callable[[Change], str]":
     """What turns each change into its text."""
     where = target.where.rstrip("/") + "/"
-    if options.json or options.name_only or options.content or options.output.colour or arrival is not None:
+    if (
+        options.json
+        or options.name_only
+        or options.content
+        or options.output.colour
+        or arrival is not None
+        or options.against
+    ):
         return functools.partial(_spell, target, options, arrival)
 
     def spell(change: Change) -> str:
@@ -153,6 +191,8 @@ def _make_spell(target: Target, options: argparse.Namespace, arrival: "int | Non
 
 def _spell(target: Target, options: argparse.Namespace, arrival: "int | None", change: Change) -> str:
     """The text for `change`, "" if it is not asked for."""
+    if options.against and change.kind in (ADDED, EQUAL):
+        return ""
     verdict = "" if arrival is None else stale.judge(change, arrival)
     if arrival is not None and not verdict:
         return ""
@@ -175,7 +215,8 @@ def _spell_content(change: Change, path: str, target: Target, options: argparse.
     output = options.output
     name = printable(path)
     try:
-        for line in differ(change, target.layers, f"image{name}", f"now{name}"):
+        image = "new image" if options.against else "image"
+        for line in differ(change, target.layers, f"{image}{name}", f"now{name}"):
             # What is in a file must not control the terminal that shows it; a program gets it as it is.
             text = printable(line[:-1].replace("\t", "        ")) + "\n" if output.terminal else line
             yield output.paint(text[:-1], *_colour_line(text)) + "\n" if output.colour else text

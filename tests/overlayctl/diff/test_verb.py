@@ -254,3 +254,39 @@ def test_a_disk_that_is_not_mounted(device: Device) -> None:
     text = boot(device, "umount /var; overlayctl diff 2>&1 || echo $?")
     assert "no overlay is mounted" in text
     assert text.splitlines()[-1] == "3"
+
+
+def test_against_another_image(tree: Tree, tmp_path: Path) -> None:
+    """What the device's files hide of the new image's, and nothing that this has not."""
+    new = tmp_path / "new"
+    tree.put(new, "var/changed", "new\n")
+    tree.put(new, "var/deleted", "new\n")
+    tree.put(new, "var/equal", "image\n")
+    words = ["--upper", str(tree.upper), "--where", "/var", "--against", str(new)]
+    done = run_command("diff", *words)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert (
+        done.stdout
+        == """\
+changed        15 B  /var/changed  (was 4 B)
+--- new image/var/changed
++++ now/var/changed
+@@ -1 +1,2 @@
+-new
++image
++and more
+deleted         4 B  /var/deleted
+--- new image/var/deleted
++++ /dev/null
+@@ -1 +0,0 @@
+-new
+"""
+    )
+    assert run_command("diff", *words, "--name-only").stdout == "/var/changed\n/var/deleted\n"
+    assert run_command("diff", *words, "--stat").stdout.count("\n") == 4
+    assert run_command("diff", *words, "--stale").returncode == 3
+
+
+def test_against_something_that_is_no_image(tree: Tree) -> None:
+    done = run_command("diff", "--upper", str(tree.upper), "--where", "/var", "--against", "/dev/null")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
