@@ -31,7 +31,7 @@ settings := DESTDIR PYTHON COMPILE bindir librarydir generatordir unitdir mandir
 put_or_remove = $(foreach name,$(settings),$(name)='$(subst ','\'',$($(name)))') packaging/install
 
 .PHONY: help install install-generator install-overlayctl uninstall check check-foreign lint crash fuzz fuzz-parsers mutants \
-    bench boots cost demo catalog completions clean
+    bench boots cost demo picture site catalog completions clean
 
 help:
 	@echo 'make install [DESTDIR=…] [PREFIX=/usr] [PYTHON=…]   put it into an image'
@@ -48,7 +48,9 @@ help:
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie] [ARCHITECTURES="arm64 armhf"]   boot virtual machines (root)'
 	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
 	@echo 'make completions                                    write those of the shells anew, after a change of a verb'
+	@echo 'make site                                           the documentation as a site, into build/site/html'
 	@echo 'make demo                                           boot one and show it (root)'
+	@echo 'make picture                                       the same, drawn for the README (root)'
 	@echo 'make catalog                                        write the text of journalctl -x from docs/troubleshooting.md'
 	@echo 'make dist, make pypi, make deb, make rpm            pack the last commit, into dist/, with checksums and an SBOM'
 	@echo 'make builders-check BUILDROOT=… OECORE=…           try the parts for Buildroot and Yocto in their own trees'
@@ -111,6 +113,10 @@ cost:
 demo:
 	tests/demo
 
+# The documentation as files, for a browser or a web server: build/site/html.
+site:
+	$(python) packaging/site/build.py build/site
+
 # After a change of the section Events in docs/troubleshooting.md.
 catalog:
 	packaging/make-catalog >packaging/overlay-generator.catalog.new
@@ -119,6 +125,10 @@ catalog:
 # Of a verb or an option that is new, for all shells.
 completions:
 	python3 packaging/completions/generate.py
+
+# The picture in the README, from a boot (root).
+picture:
+	$(python) tests/boot/demo.py --picture docs/terminal.svg
 
 clean:
 	rm -rf build dist generator/*.egg-info

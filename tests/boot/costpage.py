@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from costplot import Bar, draw
+from costplot import LICENCE, Bar, draw
 from costways import GENERATORS, NO_GENERATOR, WAYS
 
 Rounds = Sequence[Mapping[str, Mapping[str, float]]]
@@ -72,7 +72,7 @@ def write_page(found: Mapping[str, Any], docs: Path) -> None:
     )
     if "side by side" in found:
         text += "\n".join(["", "", *_side_by_side(found["side by side"])])
-    (docs / "boot-cost.md").write_text(text + "\n")
+    (docs / "boot-cost.md").write_text(f"{text}\n\n{LICENCE}")
     bars = [
         Bar(way.title, _median(rounds, way.name, "writable"), _median(rounds, way.name, "multi-user") or 0.0)
         for way in WAYS

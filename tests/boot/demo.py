@@ -3,11 +3,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Boot the test image twice, without the flag and with it, and show what its console says.
 
+With --picture FILE it is also drawn, as SVG, with what overlayctl says; that needs rich, and a larger image.
+
 Exit status: 0 when both machines came to their end, 1 when one did not, 2 when nothing could be booted.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -37,6 +40,9 @@ QUIET = "test.demo systemd.show_status=no loglevel=2"
 
 def main() -> int:
     """Show both boots and return the exit status."""
+    parser = argparse.ArgumentParser(description="Boot without overlayfs.mounts= and with it, and show both.")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write what is shown into this SVG")
+    picture: Path | None = parser.parse_args().picture
     if os.geteuid() != 0:
         return _give_up("the image is built as root, and this is not root")
     if missing := missing_tools([*TOOLS, host_architecture().qemu]):
@@ -45,11 +51,12 @@ def main() -> int:
     try:
         root = cache_root()
         with snapshot(HERE.parents[1]) as product:
-            base = build_base("trixie", root, None)
+            base = build_base("trixie", root, None, "full" if picture else "small")
             image = build_image(base, product, Image(fstab=""), root)
     except StepFailed as error:
         return _give_up(str(error))
     machine = choose_machine(base)
+    told = []
     for title, cmdline in BOOTS:
         print(f"\n=== {title} ({machine.accelerator}, half a minute where it is emulated) ===", flush=True)
         with tempfile.TemporaryDirectory() as name:
@@ -62,16 +69,20 @@ def main() -> int:
 
             thread = threading.Thread(target=run)
             thread.start()
-            _follow(results / "console.log", thread)
+            told.append(_follow(results / "console.log", thread))
             thread.join()
         if not ended or ended[0].timed_out:
             print("demo: the machine did not come to its end", file=sys.stderr)
             return 1
+    if picture:
+        from terminal import draw
+
+        picture.write_text(draw([title for title, _ in BOOTS], told))
     return 0
 
 
-def _follow(console: Path, thread: threading.Thread) -> None:
-    """Print the console as it grows, line by line, until the machine has ended."""
+def _follow(console: Path, thread: threading.Thread) -> str:
+    """Print the console as it grows, line by line, until the machine has ended; all of it."""
     shown = 0
     while True:
         over = not thread.is_alive()
@@ -80,7 +91,7 @@ def _follow(console: Path, thread: threading.Thread) -> None:
         print(make_plain(text[shown:end]), end="", flush=True)
         shown = max(shown, end)
         if over:
-            return
+            return make_plain(text)
         time.sleep(0.2)
 
 

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The RPMs, built by Debian's rpm: what is in which, twice the same, and that they run from where they lie.
 
-Whether Fedora's and SUSE's own macros give the same is not shown here: their trees are out of reach.
+Fedora's and openSUSE's own trees are out of reach; their macros are set here as their documentation has them.
 """
 
+import fnmatch
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,6 +22,24 @@ pytestmark = pytest.mark.skipif(not os.environ.get("PACKAGES"), reason="takes mi
 
 # The database of this machine's RPMs is empty; the tests that a build runs are run by the Debian package's.
 RPMBUILD = "RPMBUILD=rpmbuild --nodeps --nocheck"
+
+
+# Packaging Guidelines of Fedora (Dist Tag, Python, Shell Completions) and openSUSE, and macros.systemd of systemd.
+_SYSTEMD = {
+    "_unitdir": "/usr/lib/systemd/system",
+    "_systemdgeneratordir": "/usr/lib/systemd/system-generators",
+    "_journalcatalogdir": "/usr/lib/systemd/catalog",
+    **{f"systemd_{when}()": f"systemctl-{when} %{{?*}}" for when in ("post", "preun", "postun")},
+}
+DISTRIBUTIONS = {
+    "fedora": {
+        **_SYSTEMD, "fedora": "42", "dist": ".fc42", "python3": "/usr/bin/python3", "python3_version": "3.13",
+        "bash_completions_dir": "%{_datadir}/bash-completion/completions",
+        "fish_completions_dir": "%{_datadir}/fish/vendor_completions.d",
+        "zsh_completions_dir": "%{_datadir}/zsh/site-functions",
+    },
+    "opensuse": {**_SYSTEMD, "suse_version": "1600", "python3_version": "3.13"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +104,25 @@ def test_what_was_packed_runs(dist: Path, tmp_path: Path) -> None:
         command = ["unshare", "--mount", "sh", "-c", overlay, str(tmp_path), str(tmp_path / script), "--version"]
         done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False)
         assert done.stdout == f"{Path(script).name} {__version__}\n", done.stderr
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_the_spec_with_documented_macros(name: str, tmp_path: Path) -> None:
+    spec = REPOSITORY / "packaging/rpm/overlay-generator.spec"
+    macros = [word for key, value in DISTRIBUTIONS[name].items() for word in ("--define", f"{key} {value}")]
+    text = ran("rpmspec", *macros, "-P", spec, cwd=tmp_path)
+    # Nothing is left that only another distribution would know.
+    assert not re.findall(r"%\{\??\w+|^%(?:systemd|python|py3)\w*", text, re.MULTILINE), text
+    assert "systemctl-preun overlay-boot-check.service" in text
+    assert "systemctl-preun overlay-metrics.timer" in text
+    assert "python(abi) = 3.13" in text
+    wanted = {"fedora": "python3-rpm-macros", "opensuse": "python-rpm-macros"}
+    assert {other for other in wanted.values() if re.search(rf"^BuildRequires: +{other}$", text, re.MULTILINE)} == {
+        wanted[name]
+    }
+    # What is listed is what make install puts there.
+    ran("make", "-s", "-C", REPOSITORY, "install", f"DESTDIR={tmp_path / 'tree'}", cwd=tmp_path)
+    installed = {f"/{path.relative_to(tmp_path / 'tree')}" for path in (tmp_path / "tree").rglob("*")}
+    for line in text.partition("\n%files")[2].partition("\n%changelog")[0].splitlines():
+        path = line.split()[-1] if line.startswith(("/", "%dir ")) else ""
+        assert not path or fnmatch.filter(installed, path.rstrip("/")), path
