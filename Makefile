@@ -83,7 +83,7 @@ crash:
 	python3 tests/crash/crash.py $(CRASH)
 
 fuzz:
-	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py
+	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py tests/prepare/test_rollback_history.py
 	HISTORIES=2000 $(pytest) tests/overlayctl/layers/test_walk.py -k mounted_view
 
 fuzz-parsers:

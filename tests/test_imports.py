@@ -42,7 +42,7 @@ FLOORS = {
     "overlayctl.check": LAYERS,
     "overlayctl.image": (*FRAME, "overlayctl"),
     "overlayctl.diff": IMAGES,
-    "overlayctl.export": LAYERS,
+    "overlayctl.export": (*LAYERS, "overlayctl.stage"),
     "overlayctl.metrics": LAYERS,
     "overlayctl.preview": IMAGES,
     "overlayctl.render": LAYERS,
@@ -51,7 +51,9 @@ FLOORS = {
 }
 # Never loaded at a boot where nothing has changed, see test_prepare_loads_little_where_nothing_has_changed().
 ALLOWED = {
+    "overlay_prepare.frozen": {"time"},
     "overlay_prepare.journal": {"_socket"},
+    "overlay_prepare.rollback": {"time"},
     "overlay_prepare.manifest": {"hashlib"},
     "overlay_prepare.projects": {"fcntl"},
     "overlay_prepare.resetrequest": {"fnmatch"},
@@ -124,7 +126,9 @@ sys.exit(generate(sys.argv[2], {"SYSTEMD_IN_INITRD": "0"}, {"normal": sys.argv[3
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
-@pytest.mark.parametrize("words", [[], ["--policy=prune"], ["--policy=refresh"], ["--policy=reset"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--policy=prune"], ["--policy=refresh"], ["--policy=reset"], ["--rollback=yes", "--commit=good"]]
+)
 def test_prepare_loads_little_where_nothing_has_changed(words: "list[str]", prefix: Path, tmp_path: Path) -> None:
     where, backing = tmp_path / "var", tmp_path / "backing"
     (where / "lib").mkdir(parents=True)
@@ -136,6 +140,7 @@ def test_prepare_loads_little_where_nothing_has_changed(words: "list[str]", pref
     done = run_prepare(prefix, where, backing, *words, options=("-X", "importtime"))
     assert done.returncode == 0
     more = _own("overlay_prepare", "manifest") if "--policy=refresh" in words else set()
+    more |= _own("overlay_prepare", "rollback", "frozen") if "--rollback=yes" in words else set()
     # Built in, so no file of it is looked for.
     assert _names(done.stderr) - _bare() - {"errno"} == PERSISTENT | more
 

@@ -24,6 +24,7 @@ GENERATOR = """\
 644 usr/lib/overlay-generator/overlay_prepare/*.py
 644 usr/lib/overlay-generator/overlay_prepare/__pycache__/*.TAG.pyc
 644 usr/lib/systemd/system/overlay-boot-check.service
+644 usr/lib/systemd/system/overlay-commit.service
 644 usr/lib/systemd/system/overlay-generator-factory-reset.service
 644 usr/lib/systemd/system/overlay-not-persistent@.service
 777 usr/lib/systemd/system/factory-reset.target.wants/overlay-generator-factory-reset.service
@@ -43,6 +44,7 @@ OVERLAYCTL = """\
 644 usr/share/zsh/site-functions/_overlayctl
 644 usr/share/overlay-generator/schemas/check.json
 644 usr/share/overlay-generator/schemas/diff.json
+644 usr/share/overlay-generator/schemas/preview.json
 644 usr/share/overlay-generator/schemas/status.json
 """
 LIBRARY = "usr/lib/overlay-generator"

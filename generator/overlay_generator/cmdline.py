@@ -69,8 +69,10 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
     entries: list[FstabEntry] = []
     in_memory = False
     reset: tuple[str, ...] = ()
+    keep_newer = False
     wrong_upper: list[Problem] = []
     wrong_reset: list[Problem] = []
+    wrong_rollback: list[Problem] = []
     listing = ""
     for word in words:
         key, equals, value = word.partition("=")
@@ -100,10 +102,14 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
             wrong_upper = [] if in_memory else [Problem(text, source)]
         elif key.replace("-", "_") == "overlayfs.reset":
             reset, wrong_reset = _read_reset(value if equals else "yes", source)
+        elif key.replace("-", "_") == "overlayfs.rollback":
+            keep_newer, wrong_rollback = _read_rollback(value if equals else "yes", source)
         elif key.startswith("overlayfs."):
             unknown.append(Problem(f"{key} is not a key of this version, and was ignored", source))
-    problems = (*wrong, *wrong_upper, *wrong_reset, *unknown)
-    return Request(source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory, reset)
+    problems = (*wrong, *wrong_upper, *wrong_reset, *wrong_rollback, *unknown)
+    return Request(
+        source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory, reset, keep_newer
+    )
 
 
 def _read_mounts(value: str, source: str, default: "tuple[str, ...]") -> "tuple[tuple[str, ...], list[Problem]]":
@@ -136,6 +142,16 @@ def _read_reset(value: str, source: str) -> "tuple[tuple[str, ...], list[Problem
         # What can't be undone is done only where there is no doubt.
         return (), [Problem(f"overlayfs.reset={value}: neither yes, no, nor absolute paths; nothing is reset", source)]
     return tuple(normalise(part) for part in parts), []
+
+
+def _read_rollback(value: str, source: str) -> "tuple[bool, list[Problem]]":
+    """True if the newer data are to be kept in this boot, and what is wrong with `value`."""
+    wanted = parse_boolean(value)
+    if wanted is None:
+        # What nobody has asked for is not done: the configuration's word stands.
+        text = f"overlayfs.rollback={value}: neither yes nor no; what the configuration says is done"
+        return False, [Problem(text, source)]
+    return not wanted, []
 
 
 def _read_volatile(value: str, before: str) -> str:

@@ -9,12 +9,14 @@
 Bad lines are reported and ignored; the good ones beside them count.
 """
 
-from overlay_generator.cmdline import split_words
+from overlay_generator.cmdline import parse_boolean, split_words
 from overlay_generator.model import Problem, Settings, Word
 from overlay_generator.names import find_fault, is_below, normalise
 
 POLICIES = ("keep", "refresh", "prune", "reset")
 _NOTIFY = ("fail", "notice")
+_COMMITS = ("good", "next-update", "manual")
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 # The first two are the default: a dead data disk must not make a device go back and forth between its images.
 REQUIRED = ("writable", "current-image", "persistent")
 _FLAGS = ("nosuid", "nodev", "noexec", "noatime", "nodiratime")
@@ -108,6 +110,8 @@ def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
         if value and value not in _NOTIFY:
             return [f"Notify={value}: not one of {', '.join(_NOTIFY)}; ignored"]
         settings.notify = value or "fail"
+    elif key in ("Rollback", "Commit"):
+        return _assign_rollback(settings, key, value)
     elif key in ("Size", "Inodes"):
         if value and not _is_limit(value, percent=key == "Size"):
             return [f"{key}={value}: not a number with K, M or G{' or %' if key == 'Size' else ''}; ignored"]
@@ -125,6 +129,25 @@ def _assign(settings: Settings, where: str, key: str, word: Word) -> "list[str]"
         return _extend(settings, where, key, word)
     else:
         return [f"{_shorten(key)}= is not known; ignored"]
+    return []
+
+
+def _assign_rollback(settings: Settings, key: str, value: str) -> "list[str]":
+    if key == "Rollback":
+        wanted = parse_boolean(value or "no")
+        if wanted is None:
+            return [f"Rollback={value}: neither yes nor no; ignored"]
+        settings.rollback = "yes" if wanted else "no"
+        return []
+    commit = value or "good"
+    if commit not in _COMMITS:
+        number = commit.rstrip("abcdefghijklmnopqrstuvwxyz")
+        unit = _SECONDS.get(commit[len(number) :], 0)
+        if not (len(number) < 9 and number.isascii() and number.isdigit() and unit):
+            words = ", ".join(_COMMITS)
+            return [f"Commit={value}: not one of {words}, nor a time such as 12h or 7d; ignored"]
+        commit = str(int(number) * unit)
+    settings.commit = commit
     return []
 
 

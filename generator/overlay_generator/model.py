@@ -77,22 +77,21 @@ class Request(Value):
     `mounts` are normalised absolute paths, without duplicates, in the order given. `volatile` is
     the value of systemd.volatile= ("" where it is off), `masked` the unit names of systemd.mask=.
     `in_memory`: overlayfs.upper=volatile. `reset`: the paths of overlayfs.reset=, `/` where it means all.
+    `keep_newer`: overlayfs.rollback=no.
     """
 
-    __slots__ = ("entries", "in_memory", "masked", "mounts", "problems", "read_fstab", "reset", "source", "volatile")
+    __slots__ = (
+        "entries", "in_memory", "keep_newer", "masked", "mounts", "problems", "read_fstab", "reset", "source",
+        "volatile",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        source: str,
-        mounts: "tuple[str, ...]" = (),
-        problems: "tuple[Problem, ...]" = (),
-        masked: "tuple[str, ...]" = (),
-        volatile: str = "",
-        read_fstab: bool = True,
-        entries: "tuple[FstabEntry, ...]" = (),
-        in_memory: bool = False,
-        reset: "tuple[str, ...]" = (),
-    ) -> None:
+        self, source: str, mounts: "tuple[str, ...]" = (), problems: "tuple[Problem, ...]" = (),
+        masked: "tuple[str, ...]" = (), volatile: str = "", read_fstab: bool = True,
+        entries: "tuple[FstabEntry, ...]" = (), in_memory: bool = False, reset: "tuple[str, ...]" = (),
+        keep_newer: bool = False,
+    ) -> None:  # fmt: skip
+        self.keep_newer = keep_newer
         self.source = source
         self.mounts = mounts
         self.in_memory = in_memory
@@ -173,22 +172,21 @@ class Settings(Value):
 
     `policy` is keep, refresh, prune or reset, `notify` fail or notice, `require` what makes a boot good. `size` and
     `inodes` are the limits of a tmpfs as tmpfs(5) takes them, "" where nothing is said; `flags` are the overlay's mount
-    flags, `options` its options, `passthrough` paths.
+    flags, `options` its options, `passthrough` paths. `rollback` is no, yes, or hold where this boot neither freezes
+    nor steps back; `commit` is good, next-update, manual, or a time in seconds.
     """
 
-    __slots__ = ("flags", "inodes", "notify", "options", "passthrough", "policy", "require", "size")
+    __slots__ = (
+        "commit", "flags", "inodes", "notify", "options", "passthrough", "policy", "require", "rollback", "size",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        policy: str = "keep",
-        size: str = "",
-        inodes: str = "",
-        flags: "tuple[str, ...]" = (),
-        options: "tuple[Word, ...]" = (),
-        passthrough: "tuple[Word, ...]" = (),
-        notify: str = "fail",
-        require: "tuple[str, ...]" = ("writable", "current-image"),
-    ) -> None:
+        self, policy: str = "keep", size: str = "", inodes: str = "", flags: "tuple[str, ...]" = (),
+        options: "tuple[Word, ...]" = (), passthrough: "tuple[Word, ...]" = (), notify: str = "fail",
+        require: "tuple[str, ...]" = ("writable", "current-image"), rollback: str = "no", commit: str = "good",
+    ) -> None:  # fmt: skip
+        self.rollback = rollback
+        self.commit = commit
         self.policy = policy
         self.require = require
         self.notify = notify

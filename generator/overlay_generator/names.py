@@ -20,6 +20,7 @@ EARLY_UNITS = ("systemd-oomd.service", "systemd-resolved.service")
 # systemd's VALID_CHARS without "-" and "\" (src/basic/unit-name.c); ":" is not ours: overlayfs splits at it.
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
 _LONGEST_NAME = 255
+LONGEST_OPTION = 255  # bytes of one option's value in fsconfig(2), which mount(8) uses from util-linux 2.39 on
 
 
 def normalise(path: str) -> str:
@@ -94,6 +95,13 @@ def backing_name(path: str) -> str:
 def backing_path(path: str, root: str = BACKING_ROOT) -> str:
     """The backing directory of `path`, below BACKING_ROOT or VOLATILE_ROOT."""
     return f"{root}/{backing_name(path)}"
+
+
+def spell_lower(path: str, rollback: str) -> str:
+    """The value of lowerdir= for the backing directory `path`: with Rollback= there is a layer above the image's, which
+    prepare makes, and which is empty unless an update has frozen one.
+    """
+    return f"{path}/lower" if rollback == "no" else f"{path}/frozen/upper:{path}/lower"
 
 
 def unflatten(name: str) -> str:

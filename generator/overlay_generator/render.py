@@ -19,6 +19,7 @@ from overlay_generator.names import (
     quote_paths,
     quote_value,
     quote_word,
+    spell_lower,
     verify_unit,
 )
 
@@ -53,8 +54,7 @@ def render(plan: Plan) -> "list[UnitFile | UnitLink]":
         if mount.backing.growfs:
             # fstab's unit, which is started again once something is mounted there, would fail on a tmpfs.
             path = f"systemd-growfs@{escape_path(where)}.service.d/50-overlay-generator.conf"
-            text = f"{_HEADER}ConditionPathExists=!{_marker(where)}\n"
-            files.append(UnitFile("normal", path, text, where))
+            files.append(UnitFile("normal", path, f"{_HEADER}ConditionPathExists=!{_marker(where)}\n", where))
     for path, where in plan.swaps:
         # Required or not, it would only fail.
         name = f"{escape_path(path)}.swap.d/50-overlay-generator.conf"
@@ -251,8 +251,7 @@ def _layer_commands(mount: OverlayMount) -> "list[str]":
         commands.append(f"/bin/mkdir -p -m {directory.mode:04o} {upper}")
     if (directory.uid, directory.gid) != (0, 0):
         # chown(2) drops the set-group-ID bit, so the mode comes again after it.
-        commands.append(f"/bin/chown {directory.uid}:{directory.gid} {upper}")
-        commands.append(f"/bin/chmod {directory.mode:04o} {upper}")
+        commands += [f"/bin/chown {directory.uid}:{directory.gid} {upper}", f"/bin/chmod {directory.mode:04o} {upper}"]
     return commands
 
 
@@ -273,6 +272,8 @@ def _prepare_words(plan: Plan, mount: OverlayMount, *first: str) -> "list[str]":
         words.append("--reset=yes")
     if mount.settings.policy != "keep" and not backing.volatile:
         words.append(f"--policy={mount.settings.policy}")
+    if mount.settings.rollback != "no":
+        words += [f"--rollback={mount.settings.rollback}", f"--commit={mount.settings.commit}"]
     words += [f"--direct={word.text}" for word in mount.settings.passthrough]
     words += [f"--mounter={plan.mounter.context}"] if plan.mounter and plan.mounter.context else []
     return [*words, mount.where, backing.path]
@@ -306,7 +307,7 @@ ConditionPathIsMountPoint={path}/lower
 What=overlay
 Where={quote_value(mount.where)}
 Type=overlay
-Options={flags}lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work,{options}
+Options={flags}lowerdir={spell_lower(path, mount.settings.rollback)},upperdir={path}/upper,workdir={path}/work,{options}
 Nice={_NICE}
 {_spell_context(plan)}"""
     )

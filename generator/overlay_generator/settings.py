@@ -3,7 +3,7 @@
 """Sorts out which settings of a directory can be applied at this boot, and why the others can't. Pure."""
 
 from overlay_generator.model import Backing, Directory, Inputs, Problem, Settings, Word
-from overlay_generator.names import is_below, mount_unit
+from overlay_generator.names import LONGEST_OPTION, is_below, mount_unit, spell_lower
 
 # All other options tie a persistent upper layer to the inodes of one image, and an update makes it unusable; with
 # `volatile` the kernel refuses it after a power cut (kernel's Documentation/filesystems/overlayfs.rst).
@@ -45,7 +45,26 @@ def settle(
         tuple(passthrough),
         asked.notify,
         asked.require,
+        _settle_rollback(inputs, where, accepted[where], problems),
+        asked.commit,
     )
+
+
+def _settle_rollback(inputs: Inputs, where: str, backing: Backing, problems: "list[Problem]") -> str:
+    """no, yes, or hold where the kernel command line has the newer data kept."""
+    if inputs.settings[where].rollback != "yes":
+        return "no"
+    reason = ""
+    # Where the kernel command line has left the disk alone for this boot, nobody has to be told.
+    if backing.volatile and not inputs.request.in_memory:
+        reason = f"{where} is in memory, where no image finds anything of another one"
+    elif not backing.volatile and len(spell_lower(backing.path, "yes")) > LONGEST_OPTION:
+        reason = f"the path is too long: mount(8) takes {LONGEST_OPTION} bytes for the layers below the upper one"
+    if reason:
+        problems.append(Problem(f"[{where}] Rollback=yes: {reason}; ignored"))
+    if backing.volatile or reason:
+        return "no"
+    return "hold" if inputs.request.keep_newer else "yes"
 
 
 def _drop_contradictions(options: "list[Word]", problems: "list[Problem]") -> None:

@@ -37,11 +37,14 @@ def forget_updated(where: str, backing: Folder) -> None:
         say(WARNING, f"{where}: {text}: {describe(error)}")
 
 
-def announce(request: Request, old: str, new: str, references: int) -> None:
-    """Report the step from the image of `old` to that of `new`, texts of identify(), and write NAME.changed."""
+def announce(request: Request, old: str, new: str, references: int, data: str = "") -> None:
+    """Report the step from the image of `old` to that of `new`, texts of identify(), and write NAME.changed.
+
+    `data` says with Rollback=yes what became of the data: frozen, stepped-back or kept.
+    """
     step = describe_step(old, new)
     try:
-        leave(request.name, step)
+        leave(request.name, {**step, "DATA": data} if data else step)
     except OSError as error:
         # /run is full, which is no reason to go without a writable directory.
         text = f"migrations don't learn of another image: {describe(error)}"
@@ -102,6 +105,11 @@ def _rank(run: str) -> "tuple[int, int, str]":
 def _read_names(identity: str) -> "dict[str, str]":
     pairs = (line.partition("=") for line in identity.split("\n"))
     return {key: value.strip("\"'") for key, equals, value in pairs if equals}
+
+
+def read_version(identity: str) -> str:
+    """The version of the image of `identity`, a text of identify(), as one word without controls; "" for none. Pure."""
+    return _quote(_find_version(_read_names(identity))).strip('"')
 
 
 def _find_version(names: "dict[str, str]") -> str:

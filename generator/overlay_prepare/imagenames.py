@@ -26,7 +26,7 @@ _LONGEST_LINE = 16 << 10  # bytes: a path of PATH_MAX with every character escap
 
 def write(where: str, backing: "Folder", more: "Iterable[str]" = ()) -> bool:
     """Note all names below `where`, and the paths `more`; False where they don't fit. Raises OSError."""
-    names = dict.fromkeys(_walk(where))
+    names = dict.fromkeys(walk(where))
     names.update(dict.fromkeys(more))
     data = "".join(f"{escape_line(name)}\n" for name in names).encode("utf-8", "surrogateescape")
     try:
@@ -53,6 +53,16 @@ def read(backing: "Folder", directories: "dict[str, set[str]]") -> bool:
             directories[parent].add(name)
 
     return _read_lines(backing, take)
+
+
+def read_all(backing: "Folder") -> "list[str] | None":
+    """All names, as paths, a directory's with a slash at its end; None if there is no list. Raises OSError."""
+    found: list[str] = []
+
+    def take(parent: str, name: str) -> None:
+        found.append(f"{parent}/{name}" if parent else name)
+
+    return found if _read_lines(backing, take) else None
 
 
 def read_below(backing: "Folder", tops: "set[str]") -> "dict[str, set[str]] | None":
@@ -110,7 +120,11 @@ def _read_all(fd: int, take: "Callable[[str, str], object]") -> bool:
             return True
 
 
-def _walk(top: str) -> "Iterator[str]":
+def walk(top: str) -> "Iterator[str]":
+    """All names below `top` but for those on other file systems, as paths, a directory's with a slash at its end.
+
+    Raises OSError.
+    """
     device = find_device(top)
     pending = [""]
     while pending:

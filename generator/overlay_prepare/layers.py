@@ -26,6 +26,11 @@ def make_layers(request: Request, backing: Folder) -> None:
         with backing.make(name, 0o700) as folder:
             # With the label that new files in /run get, nobody may mount on lower, nor copy up through work.
             labels.follow(request.where, folder)
+    if request.rollback != "no":
+        # For the mount, whose unit has it as a layer; in memory as well.
+        with backing.make("frozen") as frozen, frozen.make("upper") as layer:
+            labels.follow(request.where, frozen)
+            labels.follow(request.where, layer)
     for warning in make_upper(request.where, backing):
         say(WARNING, warning)
     for path in request.direct:

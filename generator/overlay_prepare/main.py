@@ -27,13 +27,15 @@ def run(argv: "list[str]") -> None:
 
 
 def main(argv: "list[str]") -> int:
-    """The exit status, 0 or 1, of `prepare ARGUMENT...` (request.py), `prepare --stage`, `prepare --boot-check` or
-    `prepare --tell ARGUMENT...` (telling.py).
-    """
+    """The exit status, 0 or 1, of `prepare ARGUMENT...` (request.py) or one of its words alone, such as `--stage`."""
     if argv[1:] == ["--stage"]:
         from overlay_prepare.factoryreset import stage_all
 
         return stage_all()
+    if argv[1:] == ["--boot-good"]:
+        from overlay_prepare.commit import mark_all
+
+        return mark_all()
     if argv[1:] == ["--boot-check"]:
         from overlay_prepare.bootcheck import check_all
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def reveal(where: str, backing: Folder, opaque: "list[str]") -> "list[str]":
+def reveal(where: str, backing: Folder, opaque: "list[str]", notes: "Folder | None" = None) -> "list[str]":
     """Show what is new in the image at `where` in the directories `opaque`, given by their paths in the upper layer.
 
     Returns the paths that have to be noted along with the names of the new image: what directories that stay opaque
-    hide of earlier images. Raises OSError.
+    hide of earlier images. `notes` has the names of earlier images if `backing` has not. Raises OSError.
     """
     carried: list[str] = []
     if not opaque:
@@ -31,7 +31,7 @@ def reveal(where: str, backing: Folder, opaque: "list[str]") -> "list[str]":
     with backing.open("upper") as upper:
         # A policy may have changed them in the meantime.
         opaque = [top for top in opaque if _hides(upper, top)]
-        known = imagenames.read_below(backing, set(opaque))
+        known = imagenames.read_below(notes or backing, set(opaque))
         if known is None:
             # What the user removed can't be told from what is new: they go on hiding all of it.
             return carried

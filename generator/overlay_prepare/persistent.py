@@ -31,7 +31,8 @@ _STAGED = "reset"
 _MOST_STAGED = 1 << 20  # bytes of a request
 _FOLLOWS_NO_ZEROS = (5, 10)  # Linux, see identity.find_uuid(); a long-term version, to be on the safe side
 # What a power cut leaves half written. Each is made again when it is needed, but perhaps not by the image booted now.
-_LITTER = ("probe", "image.new", "uuids.new", "names.new", "contents.new", "reset.new", "upper" + SCRATCH)
+_LITTER = ("probe", "image.new", "uuids.new", "names.new", "contents.new", "reset.new", "upper" + SCRATCH,
+           "rollback.new", "good.new", "commit.new")  # fmt: skip
 _DIRECTORIES = ("upper", "work", "lower", "trash", "direct")
 _MOST_ASIDE = 100  # entries of `direct`; each costs a rename and a message
 _MOST_UUIDS = 64  # images; with more, all references are taken out once
@@ -45,9 +46,18 @@ def make_persistent(request: Request, backing: Folder) -> None:
     _sweep(request, backing)
     if request.reset or find_kind(_FACTORY_RESET):
         _reset_once(request, backing)
-    if backing.find_kind(_STAGED):
-        _reset_as_staged(request, backing)
     remove_file(f"{STATE}/{request.name}.changed")  # from before a soft reboot
+    staged = bool(backing.find_kind(_STAGED))
+    settled = True
+    if request.rollback != "no" or backing.find_kind("frozen"):
+        from overlay_prepare import rollback
+
+        remove_file(f"{STATE}/{request.name}.{rollback.EVENT}")  # of the system before a soft reboot
+        settled = rollback.settle(request, backing, image, staged)
+    if staged and not settled:
+        _refuse(request, backing, "what an update has frozen can't be folded; nothing is reset")
+    elif staged:
+        _reset_as_staged(request, backing)
     if stamp.is_current(backing, image):
         make_layers(request, backing)
     else:
@@ -56,6 +66,8 @@ def make_persistent(request: Request, backing: Folder) -> None:
             # overlayfs does not copy up a file whose ACL it can't keep (EOPNOTSUPP, Linux 6.12).
             say(WARNING, f"{request.where}: its disk keeps no ACLs: what has one in the image can't be changed")
         _follow_image(request, backing, image)
+    if request.rollback != "no":
+        _mark_capable(request, backing, image)
     _tell_others(request, backing)
     _check_work(request, backing)
     try:
@@ -170,6 +182,12 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
     # Nothing is dropped either if the image is the same as before: then a change to another one was interrupted, or
     # that one's policy failed.
     policy = _choose_policy(request, previous, image) if previous != image else "keep"
+    if request.rollback != "no":
+        from overlay_prepare import rollback
+
+        policy = rollback.follow(request, backing, previous, image, policy)
+        if not policy:
+            return
     if policy == "reset":
         from overlay_prepare.resetrequest import Staged
 
@@ -213,6 +231,15 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
     if previous and labels.is_on():
         text = f"restorecon -nrv {where} shows what the new policy labels differently, and -rv corrects that"
         say(NOTICE, f"{where}: another image; the upper layer keeps its SELinux labels: {text}")
+
+
+def _mark_capable(request: Request, backing: Folder, image: str) -> None:
+    from overlay_prepare import frozen
+
+    try:
+        frozen.mark_capable(backing, image)
+    except OSError as error:
+        say(WARNING, f"{request.where}: the next update will not be frozen: {describe(error)}")
 
 
 def _find_previous(request: Request, backing: Folder) -> str:

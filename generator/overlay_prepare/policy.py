@@ -49,23 +49,26 @@ class Change(Value):
         return self.log >= 0
 
 
-def apply(policy: str, where: str, backing: Folder, title: str) -> "tuple[int, str, bool]":
+def apply(
+    policy: str, where: str, backing: Folder, title: str, frozen: "Folder | None" = None, at: "Folder | None" = None
+) -> "tuple[int, str, bool]":
     """Carry out `policy`, prune or refresh. Returns the number of entries dropped, what could not be done, or "", and
     True if everything was kept because of that.
 
-    Doing it twice, or again after an interruption, has the same result. `title` heads the list in the log. Raises
+    Doing it twice, or again after an interruption, has the same result. `title` heads the list in the log. If an
+    update has frozen the upper layer, `frozen` has the notes on the image before, and `at` the layer to change. Raises
     OSError.
     """
     old: dict[str, str] = {}
     if policy == "refresh":
-        found = manifest.read(backing)
+        found = manifest.read(frozen or backing)
         if found is None:
             kept = "the list of what the image before had was not finished, so all of the upper layer was kept"
             return 0, kept, True
         old = found
     drop = _prune if policy == "prune" else _refresh
     reason = ""
-    with backing.open("upper") as upper:
+    with (at or backing).open("upper") as upper:
         try:
             _list(backing, f"# {policy}: {title}\n", lambda log: drop(Change(where, old, log), upper, ""))
         except OSError as error:

@@ -4,7 +4,7 @@
 
 _KEYS = (
     "--mount", "--type", "--fallback", "--reset", "--policy", "--direct", "--verify", "--adapt", "--flags",
-    "--mounter", "--notify",
+    "--mounter", "--notify", "--rollback", "--commit",
 )  # fmt: skip
 
 
@@ -15,7 +15,8 @@ class Request:
     passed through. `verify`: only report that the overlay came up read-only. `adapt`: memory was planned, and what is
     mounted decides; `flags` are then the mount flags of the overlay, each with a comma after it. `mounter` is the
     SELinux context that the overlay will be mounted in, "" for the usual one. `notify`: a unit fails if memory takes
-    the place of a disk that only prepare has seen.
+    the place of a disk that only prepare has seen. `rollback` is no, yes, or hold: neither freeze nor step back at this
+    boot; `commit` is good, next-update, manual, or a time in seconds.
     """
 
     def __init__(
@@ -33,6 +34,8 @@ class Request:
         flags: str = "",
         mounter: str = "",
         notify: bool = True,
+        rollback: str = "no",
+        commit: str = "good",
     ) -> None:
         self.where = where
         self.backing = backing
@@ -47,6 +50,8 @@ class Request:
         self.flags = flags
         self.mounter = mounter
         self.notify = notify
+        self.rollback = rollback
+        self.commit = commit
 
     @property
     def name(self) -> str:
@@ -57,6 +62,7 @@ class Request:
 def parse(arguments: "list[str]") -> Request:
     """The request in `--mount=POINT [--type=TYPE] [--fallback=OPTIONS] [--reset=yes] [--policy=WORD]
     [--direct=PATH]... [--verify=yes] [--adapt=yes] [--flags=FLAGS] [--mounter=CONTEXT] [--notify=notice]
+    [--rollback=yes|hold] [--commit=WORD]
     DIRECTORY BACKING`. Raises ValueError.
     """
     if len(arguments) < 3:
@@ -86,4 +92,6 @@ def parse(arguments: "list[str]") -> Request:
         options.get("--flags", ""),
         options.get("--mounter", ""),
         options.get("--notify", "fail") == "fail",
+        options.get("--rollback", "no"),
+        options.get("--commit", "good"),
     )

@@ -9,7 +9,7 @@ same result. All of it is on the disk before it is noted as done.
 import posix
 
 from overlay_generator.names import is_below
-from overlay_prepare import imagenames, passthrough, stamp
+from overlay_prepare import frozen, imagenames, passthrough, stamp
 from overlay_prepare.files import NO_SPACE, find_kind, list_entries
 from overlay_prepare.folder import Folder
 from overlay_prepare.normalise import OPAQUE
@@ -28,7 +28,7 @@ def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "
 
     Passed-through directories are reset like the rest if `passed`.
     """
-    bin_ = _Bin(backing)
+    bin_ = Bin(backing)
     problems: list[str] = []
     if staged.whole and staged.keep:
         upper = backing.descend("upper")
@@ -45,6 +45,10 @@ def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "
             done, problem = restorer.restore(path)
             count += done
             problems += [problem] if problem else []
+    if staged.whole and passed:
+        # What an update has frozen, and what a step back has left, are the owner's data as well.
+        for name in (frozen.NAME, frozen.UNDONE):
+            count += bin_.put(backing, name)
     if count:
         bin_.put(backing, "work")
     # Everything: syncing one directory does not bring renames and changed attributes in others to the disk (btrfs).
@@ -54,7 +58,7 @@ def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "
 
 def put_aside(backing: Folder, name: str) -> None:
     """Put `name` of the backing directory aside. Raises OSError."""
-    _Bin(backing).put(backing, name)
+    Bin(backing).put(backing, name)
     backing.sync()
 
 
@@ -63,7 +67,7 @@ def empty_trash(backing: Folder) -> None:
     remove(backing, TRASH)
 
 
-class _Bin:
+class Bin:
     """A directory of this reset's own in the trash, made when the first thing goes there."""
 
     def __init__(self, backing: Folder) -> None:
@@ -111,7 +115,7 @@ class _Bin:
                     number += 1
 
 
-def _clear(bin_: _Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks: bool, depth: int = 0) -> int:
+def _clear(bin_: Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks: bool, depth: int = 0) -> int:
     """Put aside all that is in `folder`, which the user knows as `path`, except what matches `keep`; its number.
 
     `marks`: it is of an upper layer. What is kept of an opaque directory becomes opaque itself.
@@ -141,7 +145,7 @@ def _clear(bin_: _Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks
     return count
 
 
-def _clear_direct(bin_: _Bin, keep: "tuple[str, ...]") -> int:
+def _clear_direct(bin_: Bin, keep: "tuple[str, ...]") -> int:
     """The same for the directories that are passed through, by their paths."""
     count = 0
     top = bin_.backing.descend(passthrough.TOP)
@@ -154,7 +158,7 @@ def _clear_direct(bin_: _Bin, keep: "tuple[str, ...]") -> int:
 class _Restorer:
     """Makes single paths of the image's `where` visible again, with `keep` and all `paths` of the request known."""
 
-    def __init__(self, bin_: _Bin, where: str, keep: "tuple[str, ...]", paths: "tuple[str, ...]") -> None:
+    def __init__(self, bin_: Bin, where: str, keep: "tuple[str, ...]", paths: "tuple[str, ...]") -> None:
         self.bin = bin_
         self.where = where.rstrip("/")
         self.keep = keep
@@ -239,7 +243,7 @@ def _join(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
 
 
-def _put_but_kept(bin_: _Bin, folder: Folder, name: str, path: str, keep: "tuple[str, ...]", marks: bool) -> int:
+def _put_but_kept(bin_: Bin, folder: Folder, name: str, path: str, keep: "tuple[str, ...]", marks: bool) -> int:
     if folder.find_kind(name) == "d" and may_hold_kept(path, keep):
         with folder.open(name) as inner:
             return _clear(bin_, inner, path, keep, marks)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from overlay_prepare.folder import Folder
 
 NAME = "image"
-_HISTORY = "uuids"
+HISTORY = "uuids"
 _CHANGING = "changing\n"
 _LONGEST = 65536  # bytes
 
@@ -51,7 +51,7 @@ def write(backing: "Folder", identity: str) -> None:
 def read_uuids(backing: "Folder") -> "list[str] | None":
     """The UUIDs that references in the upper layer may carry, None where that was not noted."""
     try:
-        data = backing.recover(_HISTORY, _LONGEST)
+        data = backing.recover(HISTORY, _LONGEST)
     except OSError:
         return None  # then every file is looked at
     return None if data is None else data.decode("ascii", "replace").split()
@@ -63,11 +63,11 @@ def write_uuids(backing: "Folder", uuids: "list[str]") -> None:
     If one of them were missing, files would show what others have, so an old note must not stay.
     """
     try:
-        done = _write(backing, _HISTORY, "".join(f"{uuid}\n" for uuid in uuids))
+        done = _write(backing, HISTORY, "".join(f"{uuid}\n" for uuid in uuids))
     except OSError:
         done = False
     if not done:
-        backing.remove_file(_HISTORY)
+        backing.remove_file(HISTORY)
         backing.sync()
 
 

@@ -24,13 +24,15 @@ VERBS = {
     "preview": "show what an update of the image will do, before it is made",
     "restore": "give files of the image back at the next boot",
     "reset": "empty upper layers at the next boot",
+    "commit": "keep the data written since an update for good",
+    "rollback": "show what would go back with the image before an update",
     "export": "write the changes into a tar for the next build of the image",
     "check": "look for mistakes in a machine or in the tree of an image",
     "render": "write static units for an image without Python",
     "save": "pack what the generator reads, for a bug report",
 }
 # A verb is the module `verb` in the folder of its name, except for those that share one.
-_MODULES = {"restore": "overlayctl.stage.restore", "reset": "overlayctl.stage.reset"}
+_MODULES = {verb: f"overlayctl.stage.{verb}" for verb in ("restore", "reset", "commit", "rollback")}
 PAGED = ("diff", "preview", "check")
 
 _SIGNALLED = 128  # and the number of the signal, as shells have it

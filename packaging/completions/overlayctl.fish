@@ -40,6 +40,8 @@ complete -c overlayctl -n 'not __overlayctl_verb' -a diff -d 'show what has been
 complete -c overlayctl -n 'not __overlayctl_verb' -a preview -d 'show what an update of the image will do, before it is made'
 complete -c overlayctl -n 'not __overlayctl_verb' -a restore -d 'give files of the image back at the next boot'
 complete -c overlayctl -n 'not __overlayctl_verb' -a reset -d 'empty upper layers at the next boot'
+complete -c overlayctl -n 'not __overlayctl_verb' -a commit -d 'keep the data written since an update for good'
+complete -c overlayctl -n 'not __overlayctl_verb' -a rollback -d 'show what would go back with the image before an update'
 complete -c overlayctl -n 'not __overlayctl_verb' -a export -d 'write the changes into a tar for the next build of the image'
 complete -c overlayctl -n 'not __overlayctl_verb' -a check -d 'look for mistakes in a machine or in the tree of an image'
 complete -c overlayctl -n 'not __overlayctl_verb' -a render -d 'write static units for an image without Python'
@@ -83,8 +85,16 @@ complete -c overlayctl -n '__overlayctl_is reset' -l backup -r -F -d 'write the 
 complete -c overlayctl -n '__overlayctl_is reset' -l dry-run -d 'say what would go and what would stay, and stage nothing'
 complete -c overlayctl -n '__overlayctl_is reset' -l cancel -d 'take back what is staged'
 
+complete -c overlayctl -n '__overlayctl_is commit' -a '(__fish_complete_directories)'
+complete -c overlayctl -n '__overlayctl_is commit' -l dry-run -d 'say what would be staged, and stage nothing'
+complete -c overlayctl -n '__overlayctl_is commit' -l cancel -d 'take it back'
+
+complete -c overlayctl -n '__overlayctl_is rollback' -a '(__fish_complete_directories)'
+complete -c overlayctl -n '__overlayctl_is rollback' -l dry-run -d 'required, as nothing else can be done here'
+
 complete -c overlayctl -n '__overlayctl_is export' -F
 complete -c overlayctl -n '__overlayctl_is export' -l deletions -r -F -d 'the file to be written with the list of deletions'
+complete -c overlayctl -n '__overlayctl_is export' -l undone -d 'what a step back has put aside instead, as it lies in the layer'
 complete -c overlayctl -n '__overlayctl_is export' -s z -l null -d 'end the paths in the list with NUL bytes'
 complete -c overlayctl -n '__overlayctl_is export' -l upper -x -a '(__fish_complete_directories)' -d 'the upper layer'
 complete -c overlayctl -n '__overlayctl_is export' -l lower -x -a '(__fish_complete_directories)' -d 'the image\'s directory'

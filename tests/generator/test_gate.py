@@ -24,7 +24,7 @@ from overlay_generator.render import render
 # Keys that we write, and no others.
 KEYS = (
     "Description|Documentation|SourcePath|DefaultDependencies|Conflicts|Before|After|Wants|RequiresMountsFor|What|Where"
-    "|Type|Options|Nice|RemainAfterExit|SyslogIdentifier|StandardError|ExecStart|ExecStop|Condition[A-Za-z]+"
+    "|Type|Options|Nice|RemainAfterExit|SyslogIdentifier|LogExtraFields|StandardError|ExecStart|ExecStop|Condition[A-Za-z]+"
     "|TimeoutStartSec|StartLimit[A-Za-z]+|NotifyAccess|SELinuxContext|NoNewPrivileges|CapabilityBoundingSet"
     "|ReadWritePaths|MemoryDenyWriteExecute|(Protect|Private|Restrict|SystemCall)[A-Za-z]+"
 )

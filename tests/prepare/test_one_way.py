@@ -36,7 +36,12 @@ TRUSTED = {
 # (file, function): single calls, and whose path it is.
 SINGLE = {
     ("factoryreset.py", "stage_all"): "/run/overlay-generator",
+    ("commit.py", "mark_all"): "/run/overlay-generator",
+    ("freeze.py", "finish"): "the image",
+    ("shadow.py", "_link_files"): "names in two directories that are open",
     ("fitness.py", "find_mounted"): "mountinfo",
+    ("imagechange.py", "forget_updated"): "the image",
+    ("journal.py", "show"): "/dev/console",
     ("main.py", "_work_behind"): "the image",
     ("main.py", "_mark_failed"): "what systemd has made in /run",
     ("storage.py", "_label"): "the image",
@@ -98,6 +103,7 @@ def _find_calls(file: str, function: ast.FunctionDef) -> "list[str]":
 OPENED = {
     ("layers.py", "open_backing"): "the mount point, which lies in /run",
     ("factoryreset.py", "stage_all"): "the backing directory by its name in /run, which prepare has made or found",
+    ("commit.py", "mark_all"): "the same",
     ("bootcheck.py", "find_unmet"): "the backing directory that is in use",
     ("fitness.py", "_probe_overlay"): "an overlay that was mounted a moment ago on a directory that was looked at",
 }

@@ -62,12 +62,18 @@ def test_an_update_does_what_the_policy_says(policy: str, device: Device, capsys
     assert files == LEFT[policy]
     assert not [path for path in device.upper.rglob("*") if path.is_file() and ORIGIN in os.listxattr(path)]
     assert stamp.is_current(hold(device.backing), NEW)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith(f"<5>{device.where}: another image; ")
+    said = capsys.readouterr().err.splitlines()
+    assert all(line.startswith(f"<5>{device.where}: ") for line in said)
+    lines = [line[len(f"<5>{device.where}: ") :] for line in said]
+    # Each of these is an event of its own.
+    reset = ["another image; the upper layer is empty"] if policy == "reset" else []
+    what = "nothing in the upper layer refers to the old one" if reset else " taken out of the upper layer"
     count = DROPPED.get(policy)
-    assert ("dropped" in said) is (count is not None)
-    assert count is None or f", {count} dropped by Policy={policy}, see {device.backing}/dropped\n" in said
+    dropped = [f"{count} dropped by Policy={policy}, see {device.backing}/dropped"] if count else []
+    changed = lines[len(reset)]
+    assert lines == [*reset, changed, *dropped]
+    assert changed.startswith("another image; ")
+    assert changed.endswith(what)
     assert (device.backing / "dropped").exists() is (policy in ("refresh", "prune"))
     before = read_tree(device.upper)
     device.boot(policy)

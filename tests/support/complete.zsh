@@ -23,13 +23,13 @@ zpty shell zsh -f -i
     zle -C offer complete-word _main_complete
     bindkey '^I' offer
     stty -echo
-    print -r -- do''ne"
+    print -r -- answ''ered"
     # Not before the prompt is there: until then ^U would be the terminal's.
-    zpty -r -m shell text '*done*:ready:*' || exit 1
+    zpty -r -m shell text '*answered*:ready:*' || exit 1
     while IFS= read -r line; do
         # Tab, then ^U: the line is not run.
-        zpty -w -n shell "$line"$'\t'$'\x15'"print -r -- do''ne"$'\n'
-        zpty -r -m shell text '*done*:ready:*' || exit 1
+        zpty -w -n shell "$line"$'\t'$'\x15'"print -r -- answ''ered"$'\n'
+        zpty -r -m shell text '*answered*:ready:*' || exit 1
         while [[ $text == (#b)[^\<]#'<'([^\>]#)'>'(*) ]]; do
             print -r -- $match[1]
             text=$match[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_prepare import fitness, identity, imagechange, layers, manifest, persistent, report, stamp
+from overlay_prepare import fitness, identity, imagechange, layers, manifest, persistent, report, rollback, stamp
 from overlay_prepare.layers import open_backing
 from overlay_prepare.persistent import make_persistent
 from overlay_prepare.request import Request
@@ -30,11 +30,19 @@ class Device:
         fill(self.where, "conf=1", "lib/app/one=1", "lib/app/two=1", "lib/docker/base=1", "o/x=1")
 
     def boot(
-        self, policy: str = "keep", direct: "tuple[str, ...]" = (), reset: bool = False, fallback: str = ""
+        self,
+        policy: str = "keep",
+        direct: "tuple[str, ...]" = (),
+        reset: bool = False,
+        fallback: str = "",
+        rollback: str = "no",
+        commit: str = "manual",
     ) -> None:
         paths = tuple(f"{self.where}/{path}" for path in direct)
         where, backing = str(self.where), str(self.backing)
-        request = Request(where, backing, backing, "ext4", fallback, reset, policy, paths)
+        request = Request(
+            where, backing, backing, "ext4", fallback, reset, policy, paths, rollback=rollback, commit=commit
+        )
         with open_backing(request) as folder:
             make_persistent(request, folder)
 
@@ -87,7 +95,7 @@ def pretend(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Device.identity = OLD
     monkeypatch.setattr(identity, "identify", lambda _where: Device.identity)
     monkeypatch.setattr(fitness, "probe", lambda *_arguments: None)
-    for module in (report, layers, persistent, imagechange):
+    for module in (report, layers, persistent, imagechange, rollback):
         monkeypatch.setattr(module, "STATE", str(top / "state"))
     monkeypatch.setattr("posix.sync", lambda: None)
     monkeypatch.setattr("posix.fsync", lambda _fd: None)

@@ -105,6 +105,17 @@ RULES = {
         "build the kernel with CONFIG_{option}={value}",
     ),
     # What tells one image from the next.
+    "rollback-limits": (
+        NOTE,
+        "{where} goes back with the image (Rollback=yes): until an update is confirmed, a file from before it is "
+        "copied whole at its first write, and a directory from before it can't be renamed",
+        "pass large databases through (Passthrough=), if they need not go back; those directories are shared",
+    ),
+    "rollback-unmarked": (
+        WARNING,
+        "Commit= of {where} waits for a good boot, and nothing marks one: its data are confirmed by the next update",
+        "enable overlay-commit.service, or write Commit=next-update",
+    ),
     "image-unnamed": (
         WARNING,
         "has neither IMAGE_VERSION nor BUILD_ID: a persistent upper layer can tell a new image by its file system "

@@ -112,6 +112,20 @@ def check_updated(image: Image, plan: Plan) -> "list[Finding]":
     return [make("updates-each-boot", path, reason=reason, root=image.root or "/")] if reason else []
 
 
+def check_rollback(image: Image, plan: Plan) -> "list[Finding]":
+    """What data that go back with the image cost, and whether anything ends that."""
+    found = []
+    units = "/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"
+    marked = any(image.exists(f"{path}/boot-complete.target.wants/overlay-commit.service") for path in units)
+    for mount in plan.mounts:
+        if mount.settings.rollback == "no":
+            continue
+        found.append(make("rollback-limits", "", where=mount.where))
+        if not marked and mount.settings.commit not in ("manual", "next-update"):
+            found.append(make("rollback-unmarked", "", where=mount.where))
+    return found
+
+
 def check_identity(image: Image, persistent: bool) -> "list[Finding]":
     """What a persistent upper layer knows an image by: os-release(5), and its file system."""
     if not persistent:

@@ -156,6 +156,7 @@ def _check_around(image: Image, plan: Plan, entries: "tuple[FstabEntry, ...]", k
             findings += checkpython.check(image, library)
     findings += checksystem.check_commands(image, plan)
     findings += checksystem.check_version(image)
+    findings += checksystem.check_rollback(image, plan)
     findings += checksystem.check_identity(image, any(not mount.backing.volatile for mount in plan.mounts))
     # On a running machine /var is the overlay, and the services have run.
     findings += checksystem.check_updated(image, plan) if image.root else []

@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the tar to be written; - for standard output")
     parser.add_argument("paths", metavar="PATH", nargs="*", help="only this and what is below it")
     parser.add_argument("--deletions", metavar="LIST", help="the file to be written with the list of deletions")
+    parser.add_argument(
+        "--undone", action="store_true", help="what a step back has put aside instead, as it lies in the layer"
+    )
     parser.add_argument("-z", "--null", action="store_true", help="end the paths in the list with NUL bytes")
     add_layer_arguments(parser)
 
@@ -61,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         raise Failure("--null goes with --deletions")
     if options.file == "-" and sys.stdout.isatty():
         raise Failure("a tar can't be shown on a terminal; give a file, or - and a pipe")
+    if options.undone:
+        return _export_undone(options)
     targets = find_targets(options, options.paths)
     for name in filter(None, (options.file if options.file != "-" else "", options.deletions)):
         _refuse_inside(name, targets)
@@ -69,6 +74,23 @@ def run(options: argparse.Namespace) -> int:
         exporter.write(targets, out)
     exporter.finish(options.deletions)
     return 3 if exporter.left_out else 0
+
+
+def _export_undone(options: argparse.Namespace) -> int:
+    from overlayctl.frozen import find_undone
+    from overlayctl.stage import request as staging
+    from overlayctl.stage.backup import write
+    from overlayctl.status import machine
+
+    if options.file == "-" or options.deletions or options.upper or options.lower:
+        raise Failure("--undone goes with a file and directories alone")
+    found = staging.read_machine()
+    places = [found.find(path) for path in machine.resolve(options.paths)] or list(found.places.values())
+    places = [place for place in places if find_undone(place.backing)]
+    if not places:
+        raise Failure("no step back has put anything aside")
+    write(options.file, places, "undone")
+    return 0
 
 
 class _Exporter:

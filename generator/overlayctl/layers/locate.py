@@ -9,6 +9,7 @@ from typing import NamedTuple
 from overlay_generator.fstab import unescape
 from overlayctl import mounts
 from overlayctl.errors import Failure
+from overlayctl.frozen import explain_refusal
 from overlayctl.layers.change import Layers
 
 _DEFAULT_OF_INDEX = "/sys/module/overlay/parameters/index"
@@ -102,6 +103,11 @@ def _find_mounted(table: mounts.Table, path: str) -> Target:
     lower = split_lower(unescape(mount.find_option("lowerdir")))
     # In these a colon is not a separator.
     upper, work = (":".join(split_lower(unescape(mount.find_option(name)))) for name in ("upperdir", "workdir"))
+    if len(lower) == 2 and lower[0] == f"{mounts.backing_of(mount)}/frozen/upper":
+        # With Rollback=yes; empty unless an update has frozen something, and that may be something that is all gone.
+        if os.listdir(lower[0]) or os.path.lexists(f"{mounts.backing_of(mount)}/frozen/image"):
+            raise Failure(explain_refusal(mount.where))
+        lower = lower[1:]
     if not upper or len(lower) != 1 or not lower[0]:
         raise Failure(f"the overlay at {mount.where} does not have one lower and one upper layer: it is not ours")
     if "userxattr" in mount.options:

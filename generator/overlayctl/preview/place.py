@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from overlay_generator.names import is_below, normalise
 from overlay_prepare import stamp
-from overlayctl import mounts
+from overlayctl import frozen, mounts
 from overlayctl.errors import Failure
 from overlayctl.layers.locate import find_targets
 
@@ -64,6 +64,8 @@ def _find_given(options: argparse.Namespace) -> "list[Place]":
         raise Failure(f"{options.upper}: there is no such directory here")
     above, name = os.path.split(upper)
     noted = name == _UPPER and os.path.lexists(os.path.join(above, stamp.NAME))
+    if noted and frozen.read(above):
+        raise Failure(frozen.explain_refusal(where))
     places = []
     for path in options.paths or [where]:
         whole = os.path.normpath(os.path.join(where, path))

@@ -49,6 +49,9 @@ def find_unheeded(plan: "Plan") -> "list[str]":
             unheeded.append(
                 f"{mount.where}: Policy={mount.settings.policy} needs the generator; here it is Policy=keep"
             )
+        if mount.settings.rollback != "no":
+            text = "needs the generator; here the data never go back with the image"
+            unheeded.append(f"{mount.where}: Rollback=yes {text}")
         for word in mount.settings.passthrough:
             text = f"{word.text} is not passed through, and lies on the overlay: give it a line in fstab"
             unheeded.append(f"{word}: {text}")

@@ -92,7 +92,7 @@ def run(options: "argparse.Namespace") -> int:
         reasons = "; ".join(str(skipped) for skipped in plan.skipped)
         raise Failure(f"nothing to render: {reasons or 'the words of --cmdline ask for nothing'}")
     in_memory = _own(decide(_gather(tree, f"{options.cmdline} overlayfs.upper=volatile", context)))
-    files = units.render(plan, in_memory, options.always)
+    files = units.render(_without_rollback(plan), in_memory, options.always)
     if options.target is None:
         options.output.write(show(files))
     else:
@@ -162,6 +162,16 @@ def _own(plan: "Plan") -> "Plan":
         mounts.append(mount)
     plan = copy.copy(plan)
     plan.mounts = tuple(mounts)
+    return plan
+
+
+def _without_rollback(plan: "Plan") -> "Plan":
+    """`plan` with one layer below the upper one: the other would be made by prepare."""
+    plan = copy.copy(plan)
+    plan.mounts = tuple(copy.copy(mount) for mount in plan.mounts)
+    for mount in plan.mounts:
+        mount.settings = copy.copy(mount.settings)
+        mount.settings.rollback = "no"
     return plan
 
 

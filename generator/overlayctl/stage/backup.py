@@ -27,7 +27,7 @@ from overlayctl.tar import WRITTEN, Member, Tar, can_hold
 _LEFT_OUT = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.upper")
 
 
-def write(path: str, places: "list[Place]") -> int:
+def write(path: str, places: "list[Place]", layer: str = "upper") -> int:
     """Write all of `places` into the tar `path`, mode 0600 and durable; its size in bytes. Raises Failure."""
     _verify(path, places)
     try:
@@ -35,7 +35,7 @@ def write(path: str, places: "list[Place]") -> int:
         with whole(path) as out:
             tar = Tar(out)
             for place in places:
-                _pack(tar, place)
+                _pack(tar, place, layer)
             tar.close()
     except Failure as error:
         raise Failure(f"the backup could not be made ({error}); nothing is staged") from error
@@ -54,12 +54,12 @@ def _verify(path: str, places: "list[Place]") -> None:
         raise Failure(f"{path} exists already and is not a file")
 
 
-def _pack(tar: Tar, place: Place) -> None:
+def _pack(tar: Tar, place: Place, layer: str) -> None:
     links = Links(b"")
-    top = Directory.open_top(os.fsencode(f"{place.backing}/upper"))
+    top = Directory.open_top(os.fsencode(f"{place.backing}/{layer}"))
     start = os.fsencode(place.where.strip("/"))
     tar.add(Member(start, top.find(), _read_attributes(top.itself)))
-    for directory, name, inside in _walk(top, start):
+    for directory, name, inside in walk(top, start):
         try:
             if name:
                 _add(tar, directory.path + b"/" + name, inside, links)
@@ -93,7 +93,7 @@ def _add(tar: Tar, path: bytes, name: bytes, links: Links) -> None:
             os.close(fd)
 
 
-def _walk(top: Directory, start: bytes) -> "Iterator[tuple[Directory, bytes, bytes]]":
+def walk(top: Directory, start: bytes) -> "Iterator[tuple[Directory, bytes, bytes]]":
     """All below `top`: the directory, the name in it, b"" for itself, and the name in the tar."""
     # Not recursive, and of all paths only the last is kept: users may nest directories to any depth.
     pending = [(top, iter(sorted(top.names())))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from overlay_generator.names import normalise
 from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept
+from overlayctl import frozen
 from overlayctl.errors import Failure
 from overlayctl.layers.directory import Directory
 from overlayctl.output import printable
@@ -81,6 +82,9 @@ def run(options: "argparse.Namespace") -> int:
     if options.backup:
         from overlayctl.stage.backup import write
 
+        for place, _make in makers:
+            if frozen.read(place.backing):
+                raise Failure(f"{frozen.explain_refusal(place.where)}, which --backup can hold; nothing is staged")
         size = write(options.backup, [place for place, _make in makers])
         options.output.write(f"{printable(options.backup)}: {spell_size(size)}\n")
     for place, make in makers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from overlay_generator.names import ancestors, is_below
 from overlay_prepare.resetrequest import Staged, is_kept
+from overlayctl import frozen
 from overlayctl.errors import Failure
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.marks import is_whiteout, read_directory
@@ -56,6 +57,8 @@ def run(options: "argparse.Namespace") -> int:
     for where, paths in chosen.items():
         place = found.places[where]
         makers.append((place, functools.partial(_cancel if options.cancel else _merge, paths)))
+        if not options.cancel and frozen.read(place.backing):
+            raise Failure(f"{frozen.explain_refusal(place.where)}; nothing is staged")
         for path in [] if options.cancel else paths:
             warning = verify(place, path)
             if warning:

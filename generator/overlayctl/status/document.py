@@ -56,6 +56,10 @@ def describe(directory: DirectoryStatus, named: bool = False) -> "dict[str, Any]
         "units": [asdict(unit) for unit in directory.units],
         "staged": _describe_staged(directory),
         "dropped": directory.dropped,
+        "rollback": wanted.settings.rollback if wanted else "",
+        "commit": wanted.settings.commit if wanted else "",
+        "frozen": asdict(directory.frozen) if directory.frozen else None,
+        "undone": directory.undone,
         "next_boot": {"same": not directory.differences, "differences": list(directory.differences)},
     }
 

@@ -14,7 +14,8 @@ from overlay_generator.render import render
 from overlay_prepare import folder, identity, resetrequest, stamp
 from overlay_prepare.report import BEHIND, STATE
 from overlay_prepare.resetrequest import Staged
-from overlayctl import mounts
+from overlayctl import frozen, mounts
+from overlayctl.frozen import Frozen, find_undone
 from overlayctl.mounts import Mount, Table
 from overlayctl.status import devices, holders, nextboot, space, units, volatile
 from overlayctl.status.devices import Device
@@ -41,6 +42,7 @@ class DirectoryStatus:
     sentence in each line. `staged` is what the next boot will reset, `dropped` the log of what updates of the image
     have dropped, if there is one. `volatile` is why a file system that looks like one on a disk is gone after a boot.
     What can't be read is empty.
+    `frozen` is what an update has frozen, `undone` the directory that a step back has put aside, "" for none.
     """
 
     where: str
@@ -62,6 +64,8 @@ class DirectoryStatus:
     units: "tuple[UnitState, ...]" = ()
     staged: "Staged | None" = None
     dropped: str = ""
+    frozen: "Frozen | None" = None
+    undone: str = ""
     differences: "tuple[str, ...]" = ()
 
 
@@ -240,6 +244,8 @@ class Reader:
             units=own,
             staged=self._read_staged(backing_path(where)),
             dropped=_find_log(backing_at),
+            frozen=self._read_frozen(backing_at) if overlay else None,
+            undone=find_undone(backing_at),
             differences=tuple(
                 nextboot.compare_mounted(wanted, overlay, backing, bool(fallen_back))
                 or (nextboot.compare(self.plan, where) if wanted else [])
@@ -313,6 +319,15 @@ class Reader:
             self._note(f"{error.filename} {error.strerror}, and resets nothing; see overlayctl reset --cancel")
         except OSError:
             pass  # readable by root alone, which a note says
+        return None
+
+    def _read_frozen(self, backing: str) -> "Frozen | None":
+        try:
+            return frozen.read(backing, self.thorough)
+        except folder.WrongKind as error:
+            self._note(f"{error.filename} {error.strerror}: what an update has frozen is not known")
+        except OSError:
+            pass  # closed to all but root, which is reported
         return None
 
     def _find_hidden(self, overlay: "Mount | None", backing: "Mount | None") -> "tuple[Mount, ...]":

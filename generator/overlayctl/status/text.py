@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The status as lines for a person, who may read them on a serial line: ASCII alone, except for names."""
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from overlayctl.status.space import FULL, Memory, spell_size
 
 if TYPE_CHECKING:
     from overlay_prepare.resetrequest import Staged
+    from overlayctl.frozen import Frozen
     from overlayctl.output import Output
     from overlayctl.status.units import UnitState
 
@@ -74,6 +76,7 @@ def _tell_overlay(directory: DirectoryStatus, memory: "Memory | None") -> "Itera
         )
     if directory.dropped:
         yield "dropped", f"{directory.dropped} lists what updates of the image have dropped"
+    yield from _tell_frozen(directory)
     space = directory.space
     if space:
         yield "space", f"{_bar(space.percent)}  {spell_size(space.used)} of {spell_size(space.used + space.free)}"
@@ -91,6 +94,33 @@ def _tell_overlay(directory: DirectoryStatus, memory: "Memory | None") -> "Itera
     if len(directory.holders) > _FEW:
         count = len(directory.holders) - _FEW
         yield "held", f"by {count} more {'process' if count == 1 else 'processes'}, see --json"
+
+
+def _tell_frozen(directory: DirectoryStatus) -> "Iterator[tuple[str, str]]":
+    frozen, wanted = directory.frozen, directory.wanted
+    if frozen:
+        day = f"since {time.strftime('%Y-%m-%d %H:%M', time.localtime(frozen.since))}, " if frozen.since else ""
+        name = f"version {frozen.from_version}" if frozen.from_version else "the image before"
+        yield "frozen", f"{day}the data of {name}, which come back with that image"
+        if frozen.files >= 0:
+            yield "", f"{frozen.files:,} files with {spell_size(frozen.size)} were written since, and would not be seen"
+        yield "", f"kept for good {_tell_commit(frozen, wanted.settings.commit if wanted else 'next-update')}"
+        if wanted and wanted.settings.passthrough:
+            yield "", "what is passed through is shared by all images, and never goes back"
+    if directory.undone:
+        yield "undone", f"{directory.undone} has what a step back has put aside, see overlayctl export --undone"
+
+
+def _tell_commit(frozen: "Frozen", commit: str) -> str:
+    """When what is frozen becomes one with what is newer, in words."""
+    if frozen.staged:
+        return "from the next boot on, as overlayctl commit has asked"
+    if commit == "good":
+        return "from the next boot on, as this boot is good" if frozen.good else "once a boot is good (Commit=good)"
+    if commit.isdigit():
+        after = f"{int(commit) // 86400}d" if int(commit) % 86400 == 0 else f"{int(commit)}s"
+        return f"{after} after the first good boot"
+    return "at the next update" if commit == "next-update" else "at the next update, or by overlayctl commit"
 
 
 def _name_image(noted: str) -> str:

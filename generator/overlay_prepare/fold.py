@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Folds the upper layer into the one that an update has frozen: by renames, before the mount, and what the overlay of
+the two shows stays the same at each step. So it can be cut off anywhere and gone on with, or be mounted half done.
+
+| in the upper layer | in the frozen one | what becomes of it |
+|---|---|---|
+| a file | anything | takes its place |
+| a whiteout | anything | that goes; the whiteout stays only where an image has, or had, such a name |
+| a directory | nothing | moves there whole |
+| an opaque one | a directory | takes its place, and goes on hiding the image's |
+| a directory | a file, a whiteout | becomes opaque, as that hid what the image has, and takes its place |
+| a directory | a directory | both become one, with the attributes of the first |
+"""
+
+import errno
+import posix
+
+from overlay_prepare import frozen, imagenames, stamp
+from overlay_prepare.files import MARKS, NO_SPACE
+from overlay_prepare.folder import Folder
+from overlay_prepare.normalise import OPAQUE, is_whiteout
+from overlay_prepare.opaque import is_opaque, mark_whiteouts
+from overlay_prepare.pairs import Pairs
+from overlay_prepare.report import WARNING, say
+from overlay_prepare.reset import Bin, put_aside
+from overlay_prepare.tree import remove
+from overlay_prepare.upper import follow_attributes
+
+# overlayfs shows nobody an attribute with its prefix.
+_TIMES = MARKS + "generator.times"
+
+
+def fold(backing: Folder, folder: Folder) -> None:
+    """Make one upper layer of it and of what is frozen in `folder`; it is fit for no image then. Raises OSError.
+
+    Done again after a half it goes on with the rest.
+    """
+    if not folder.find_kind(frozen.FOLDING):
+        stamp.mark_changing(backing)
+        ours, theirs = stamp.read_uuids(backing), stamp.read_uuids(folder)
+        if ours is None or theirs is None:
+            backing.remove_file(stamp.HISTORY)  # then every file is looked at
+        else:
+            stamp.write_uuids(backing, list(dict.fromkeys([*theirs, *ours])))
+        # From here on nobody steps back. No new file, as there may be no room for one.
+        if folder.find_kind(frozen.SINCE):
+            folder.rename(frozen.SINCE, frozen.FOLDING)
+        else:
+            folder.write(frozen.FOLDING, b"")
+        posix.sync()
+    if folder.find_kind(frozen.LAYER) and folder.find_kind(frozen.KEPT):
+        remove(folder, frozen.MAKING)
+        folder.rename(frozen.KEPT, frozen.MAKING)
+    base = frozen.LAYER if folder.find_kind(frozen.LAYER) else frozen.KEPT
+    if folder.find_kind(base):
+        if backing.find_kind("upper"):
+            with backing.open("upper") as upper, folder.open(base) as layer:
+                _Fold(backing).fold(upper, layer)
+            backing.rmdir("upper")
+        folder.rename(base, "upper", backing)
+    # Before what says that it is done: they are of this update, and must not commit the next one.
+    for name in (frozen.GOOD, frozen.COMMIT):
+        frozen.drop(backing, name)
+    posix.sync()
+    put_aside(backing, frozen.NAME)
+
+
+class _Fold:
+    def __init__(self, backing: Folder) -> None:
+        self.backing = backing
+        self.bin = Bin(backing)
+        self.known: set[str] | None = None  # names of all images so far
+
+    def fold(self, upper: Folder, layer: Folder) -> None:
+        """Move all of `upper` into `layer`, which gets its attributes as well."""
+        pairs = Pairs(upper, layer)
+        pending = [self._move(*pairs.here, "")]
+        while pending:
+            if pending[-1]:
+                pairs.enter(pending[-1].pop())
+                pending.append(self._move(*pairs.here, pairs.path))
+                continue
+            pending.pop()
+            self._follow(*pairs.here)
+            if pending:
+                name = pairs.leave()
+                pairs.here[0].rmdir(name)
+
+    def _move(self, upper: Folder, layer: Folder, path: str) -> "list[str]":
+        """Move what is in one directory, which is at `path`; the names of the directories that both have."""
+        self._note_times(upper)
+        both = []
+        for entry in upper.list():
+            name = entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if self._move_directory(upper, layer, name):
+                    both.append(name)
+            elif is_whiteout(upper, entry):
+                self._move_whiteout(upper, layer, name, f"{path}/{name}" if path else name)
+            else:
+                self._move_file(upper, layer, name)
+        return both
+
+    def _move_file(self, upper: Folder, layer: Folder, name: str) -> None:
+        try:
+            upper.rename(name, name, layer)
+        except IsADirectoryError:
+            self.bin.put(layer, name)
+            upper.rename(name, name, layer)
+
+    def _move_directory(self, upper: Folder, layer: Folder, name: str) -> bool:
+        """True if it is left for later, as both have it."""
+        kind = layer.find_kind(name)
+        if kind:
+            with upper.open(name) as inner:
+                hides = is_opaque(inner.fd)
+                if kind == "d" and not hides:
+                    return True
+                if kind != "d" and not hides:
+                    # What it takes the place of has hidden the image's directory from it.
+                    posix.setxattr(inner.fd, OPAQUE, b"y")
+                    posix.fsync(inner.fd)
+            self.bin.put(layer, name)
+        upper.rename(name, name, layer)
+        return False
+
+    def _move_whiteout(self, upper: Folder, layer: Folder, name: str, path: str) -> None:
+        below = next((entry for entry in layer.scan() if entry.name == name), None) if layer.find_kind(name) else None
+        if below and is_whiteout(layer, below):
+            upper.unlink(name)
+        elif self._is_of_image(path):
+            mark_whiteouts(layer)
+            self._move_file(upper, layer, name)
+        else:
+            # Where no image has such a name, nothing is to be hidden: a later one may have it.
+            if below:
+                self.bin.put(layer, name)
+            upper.unlink(name)
+
+    def _is_of_image(self, path: str) -> bool:
+        # The list has those of the image that the upper layer was over; what the booted one is the first to have was
+        # never removed.
+        if self.known is None:
+            names = imagenames.read_all(self.backing)
+            # Where nobody knows, what was deleted stays so.
+            self.known = {name.rstrip("/") for name in names} if names is not None else {""}
+        return path in self.known or "" in self.known
+
+    def _note_times(self, upper: Folder) -> None:
+        """Keep what the moves change: it is what the overlay shows."""
+        info = upper.stat_self()
+        try:
+            if info:
+                times = f"{info.st_atime_ns} {info.st_mtime_ns}".encode()
+                posix.setxattr(upper.fd, _TIMES, times, posix.XATTR_CREATE)
+        except OSError as error:
+            # There already: it was cut off. Without room for it the directory looks as if it was written to now.
+            if error.errno not in (errno.EEXIST, *NO_SPACE):
+                raise
+
+    def _follow(self, upper: Folder, layer: Folder) -> None:
+        """Give `layer` what `upper` shows of itself."""
+        for warning in follow_attributes(f"/proc/self/fd/{upper.fd}/.", layer.fd, layer.path):
+            say(WARNING, warning)
+        try:
+            accessed, modified = (int(word) for word in posix.getxattr(upper.fd, _TIMES).split())
+            posix.utime(layer.fd, ns=(accessed, modified))
+        except (OSError, ValueError, OverflowError):
+            pass  # somebody else's word, or none as it is after 2038: the present time does

@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Data that go back with the image, `Rollback=yes`: what is due at this boot, and that it is done and told.
+
+| what is frozen belongs to | the boot before was of | booted | what happens |
+|---|---|---|---|
+| image A | B | A | step back, see stepback.py; overlayfs.rollback=no: fold |
+| A | B | B | nothing; once B is committed, fold, see fold.py |
+| A | B | another one | fold, then freeze for that one |
+| nothing | A | B | freeze, see freeze.py |
+| A | A: the freeze was cut off | B | the rest of the freeze |
+
+What an image without Rollback=yes finds frozen is folded, or stepped back to, as its overlay has one layer below.
+"""
+
+from overlay_prepare import frozen, identity, stamp
+from overlay_prepare.folder import Folder
+from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, write
+from overlay_prepare.request import Request
+from overlay_prepare.reserve import is_low
+from overlay_prepare.tree import remove
+
+NOTHING, STEP_BACK, FOLD = "nothing", "step back", "fold"
+EVENT = "rollback"  # NAME.rollback in the state directory: what was done
+_EXPENDABLE = ("trash", "contents.new", "dropped.old", "spare")
+
+
+def choose(rollback: str, owner: str, previous: str, image: str, committed: bool) -> str:
+    """What is due where a layer of the image `owner` is frozen; all three are texts of identify(). Pure.
+
+    `committed`: the newer data are there to stay.
+    """
+    if previous == owner and image != owner:
+        # The freeze itself was cut off, and nothing newer is there.
+        return FOLD if rollback == "no" else NOTHING
+    if committed:
+        return FOLD
+    if image == owner and previous != image:
+        return FOLD if rollback == "hold" else STEP_BACK
+    if rollback == "no":
+        return STEP_BACK if image == owner else FOLD
+    if image == owner:
+        return STEP_BACK
+    if image == previous or not previous:
+        return NOTHING
+    # What can't be undone is not done on a guess.
+    unsure = identity.UNSURE in (identity.compare(previous, image), identity.compare(owner, image))
+    return NOTHING if unsure else FOLD
+
+
+def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
+    """Bring to its end what was cut off, and step back or fold where that is due; False if a fold did not succeed.
+
+    `staged`: a reset is asked for, and acts on one layer. Raises OSError, or Unusable where two layers are left and the
+    overlay has but one.
+    """
+    folder = frozen.open_frozen(backing)
+    if not folder:
+        return True
+    if folder.find_kind(frozen.UNDOING):
+        _resume(request, backing, folder, image)
+        folder = frozen.open_frozen(backing)
+    if not folder or not (frozen.is_frozen(folder) or folder.find_kind(frozen.FOLDING)):
+        if folder:
+            frozen.clear(backing, folder)
+            if request.rollback == "no":
+                from overlay_prepare.reset import put_aside
+
+                put_aside(backing, frozen.NAME)
+        return True
+    owner, previous = frozen.read_image(folder), _read_previous(backing)
+    due = choose(request.rollback, owner, previous, image, _is_committed(request, backing, previous))
+    if due == NOTHING and (staged or _has_to_move(request, backing)):
+        due = FOLD
+    if folder.find_kind(frozen.FOLDING):
+        due = FOLD
+    if due == NOTHING:
+        if not folder.find_kind(frozen.LAYER):
+            # Made again with the rest; with an empty one in its place all would be hidden.
+            stamp.mark_changing(backing)
+        return True
+    if is_low(backing):
+        for name in _EXPENDABLE:
+            remove(backing, name)
+    if due == STEP_BACK:
+        from overlay_prepare import stepback
+
+        stepback.step_back(backing, folder)
+        _tell_step_back(request, previous, image)
+        return True
+    from overlay_prepare import fold
+
+    try:
+        fold.fold(backing, folder)
+    except OSError as error:
+        text = f"what an update has frozen can't be folded: {describe(error)}"
+        if request.rollback == "no":
+            raise Unusable(text) from error
+        say(ERROR, f"{request.where}: {text}; it is tried again at the next boot")
+        tell(request, "refused", previous, image)
+        return False
+    say(NOTICE, f"{request.where}: the data from before the update and those after it are one again")
+    tell(request, "folded", previous, image)
+    return True
+
+
+def follow(request: Request, backing: Folder, previous: str, image: str, policy: str) -> str:
+    """Freeze the upper layer for the step from `previous` to `image`, or make the one on top of what is frozen fit; ""
+    if that is done, else the policy to go on with where nothing is frozen. Raises OSError.
+    """
+    from overlay_prepare import freeze, imagechange, room
+
+    folder = frozen.open_frozen(backing)
+    if folder and frozen.is_frozen(folder):
+        owner = frozen.read_image(folder)
+        # Cut off where it was being frozen, it is to be gone on with.
+        freeze.finish(request, backing, folder, previous, image, policy if owner == previous else request.policy)
+        if previous not in ("", image):
+            imagechange.announce(request, previous, image, 0, "frozen" if owner == previous else "kept")
+        return ""
+    if not previous or previous == image:
+        return policy
+    reason = freeze.find_hindrance(request, backing, previous, image)
+    if reason:
+        _refuse(request, previous, image, reason)
+        return policy
+    try:
+        reason = room.find_lack(backing)
+        made = None if reason else freeze.freeze(backing, previous, image)
+    except OSError as error:
+        reason, made = describe(error), None
+    if not made:
+        # What was to come back is not dropped for good instead.
+        _refuse(request, previous, image, reason)
+        return "keep"
+    freeze.finish(request, backing, made, previous, image, policy)
+    say(NOTICE, f"{request.where}: what was written before this image is frozen, and comes back with its own")
+    imagechange.announce(request, previous, image, 0, "frozen")
+    tell(request, "frozen", previous, image)
+    return ""
+
+
+def _refuse(request: Request, previous: str, image: str, reason: str) -> None:
+    say(NOTICE, f"{request.where}: the data will not go back with the image before this one: {reason}")
+    tell(request, "refused", previous, image)
+
+
+def tell(request: Request, event: str, previous: str, image: str) -> None:
+    """Leave word for this boot of what was done: frozen, folded, stepped-back or refused."""
+    from overlay_prepare import imagechange
+
+    fields = {"EVENT": event, "FROM_VERSION": imagechange.read_version(previous)}
+    fields["TO_VERSION"] = imagechange.read_version(image)
+    try:
+        text = "".join(f'{key}="{value}"\n' for key, value in fields.items())
+        write(STATE, f"{request.name}.{EVENT}", text)
+    except OSError as error:
+        say(WARNING, f"{request.where}: {describe(error)}")
+
+
+def _resume(request: Request, backing: Folder, folder: Folder, image: str) -> None:
+    """Go on with a step back that was cut off."""
+    from overlay_prepare import stepback
+
+    previous = _read_previous(backing)
+    if not frozen.is_frozen(folder):
+        stepback.finish(backing, folder)
+        if previous != image and stamp.is_current(backing, image):
+            _tell_step_back(request, previous, image)
+    elif frozen.read_image(folder) == image:
+        stepback.step_back(backing, folder)
+        _tell_step_back(request, previous, image)
+    elif not backing.find_kind("upper"):
+        stepback.take_back(backing, folder)
+
+
+def _tell_step_back(request: Request, previous: str, image: str) -> None:
+    from overlay_prepare import imagechange
+
+    text = f"back on the image before, with its data; those written since are in {request.backing}/{frozen.UNDONE}"
+    say(NOTICE, f"{request.where}: {text}")
+    imagechange.announce(request, previous, image, 0, "stepped-back")
+    tell(request, "stepped-back", previous, image)
+
+
+def _read_previous(backing: Folder) -> str:
+    try:
+        return stamp.read_previous(backing)
+    except OSError:
+        return ""  # whoever makes the upper layer fit tells it
+
+
+def _is_committed(request: Request, backing: Folder, previous: str) -> bool:
+    """True if the operator has said so, or the mark of a good boot is there for long enough."""
+    if backing.find_kind(frozen.COMMIT) == "f":
+        return True
+    if request.commit in ("manual", "next-update"):
+        return False
+    marked, since = frozen.read_good(backing)
+    if not previous or marked != previous:
+        return False
+    if request.commit == "good":
+        return True
+    from time import time
+
+    return request.commit.isdigit() and time() - since >= int(request.commit)
+
+
+def _has_to_move(request: Request, backing: Folder) -> bool:
+    """True if something that lies in two layers is to be passed through now."""
+    if not request.direct:
+        return False
+    from overlay_prepare import freeze
+
+    layer = f"{frozen.NAME}/{frozen.LAYER}"
+    return bool(freeze.find_moving(request, backing, layer))

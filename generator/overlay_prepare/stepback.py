@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Steps back to what an update has frozen: the upper layer of the image before is its upper layer again, to the byte.
+
+By renames alone, which need no room. The newer upper layer is kept as `undone`; of two of them the older goes.
+"""
+
+import posix
+
+from overlay_prepare import frozen, stamp
+from overlay_prepare.folder import Folder
+from overlay_prepare.report import WARNING, describe, say
+from overlay_prepare.reset import put_aside
+from overlay_prepare.tree import remove, remove_below
+
+
+def step_back(backing: Folder, folder: Folder) -> None:
+    """Make the layer that is frozen in `folder` the upper one again, with its notes. Raises OSError.
+
+    Done again after a half it goes on with the rest.
+    """
+    if not frozen.remove_empty(backing, "upper"):
+        if folder.find_kind(frozen.UNDOING):
+            # Of a step back that another program's boot has come between.
+            _keep_undone(backing, folder)
+        backing.rename("upper", frozen.UNDOING, folder)
+    if folder.find_kind(frozen.KEPT):
+        # As long as it has its name, the rest counts as frozen.
+        remove(folder, frozen.MAKING)
+        if folder.find_kind(frozen.LAYER):
+            folder.rename(frozen.LAYER, frozen.MAKING)
+        folder.rename(frozen.KEPT, "upper", backing)
+    else:
+        folder.rename(frozen.LAYER, "upper", backing)
+    # In this order also on a disk: without the layer its notes would be another one's.
+    posix.sync()
+    finish(backing, folder)
+    if backing.find_kind("work"):
+        with backing.open("work") as work:
+            remove_below(work)
+    put_aside(backing, frozen.NAME)
+
+
+def finish(backing: Folder, folder: Folder) -> None:
+    """Bring the notes of the layer that is the upper one again to it. Raises OSError."""
+    notes = frozen.read_fields(folder, frozen.SINCE).get("NOTES", "").split()
+    for name in frozen.NOTES:
+        if folder.find_kind(name) == "f":
+            backing.expect(name, "f")
+            folder.rename(name, name, backing)
+        elif name not in (*notes, frozen.IMAGE):
+            frozen.drop(backing, name)
+    for name in (frozen.GOOD, frozen.COMMIT):
+        frozen.drop(backing, name)
+    try:
+        # It was frozen as its image would step back. Where another image boots next, it has to be frozen again.
+        frozen.mark_capable(backing, stamp.read_previous(backing))
+    except OSError as error:
+        say(WARNING, f"{backing.path}: the next update will not be frozen: {describe(error)}")
+    posix.sync()
+    _keep_undone(backing, folder)
+
+
+def take_back(backing: Folder, folder: Folder) -> None:
+    """Undo the beginning of a step back that another image has come after. Raises OSError."""
+    folder.rename(frozen.UNDOING, "upper", backing)
+    backing.sync()
+
+
+def _keep_undone(backing: Folder, folder: Folder) -> None:
+    if not folder.find_kind(frozen.UNDOING):
+        return
+    put_aside(backing, frozen.UNDONE)
+    folder.rename(frozen.UNDOING, frozen.UNDONE, backing)
+    if folder.find_kind(frozen.SINCE) == "f":
+        backing.expect(frozen.UNDONE_SINCE, "f")
+        folder.rename(frozen.SINCE, frozen.UNDONE_SINCE, backing)
+    posix.sync()
