@@ -3,6 +3,7 @@
 """What pytest gives to all tests: the installed product, and a way to run it as PID 1 or a person does."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -16,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has put us into the background; what tests start and interrupt would ignore it, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--regold") and os.environ.get("CI"):
         raise pytest.UsageError("--regold makes every case pass, so not in CI")
 

@@ -23,7 +23,8 @@ GENERATOR = REPOSITORY / "generator"
 PURE = (
     "overlay_generator.model", "overlay_generator.names", "overlay_generator.cmdline", "overlay_generator.fstab",
     "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config", "overlay_generator.settings",
-    "overlay_generator.ordering", "overlay_generator.confine", "overlay_generator.found", "overlay_generator.failure",
+    "overlay_generator.ordering", "overlay_generator.dropins",
+    "overlay_generator.direct", "overlay_generator.found", "overlay_generator.failure",
     "overlay_generator.events", "overlay_prepare.request", "overlay_prepare.resetrequest", "overlay_prepare.events",
 )  # fmt: skip
 # For people, never at boot.
@@ -65,12 +66,11 @@ def _own(package: str, *names: str) -> "set[str]":
 
 
 OFF = _own("overlay_generator", "boot", "gather")
-ON = OFF | _own(
-    "overlay_generator", "model", "names", "cmdline", "fstab", "look", "decide", "confine", "render", "write"
-)
+ON = OFF | _own("overlay_generator", "model", "names", "cmdline", "fstab", "look", "decide", "render", "write")
 # Built in: no file is looked for.
 ON |= {"errno"}
 CONFIGURED = ON | _own("overlay_generator", "config", "settings")
+PASSED = CONFIGURED | _own("overlay_generator", "direct")
 PERSISTENT = _own("overlay_generator", "fstab", "gather", "look", "model", "names") | _own(
     "overlay_prepare", "main", "request", "fitness", "files", "folder", "identity", "labels", "layers", "report",
     "patience", "tree", "upper", "persistent", "reserve", "stamp",
@@ -102,7 +102,9 @@ def test_a_boot_loads_nothing_but_our_own_modules(
     assert _loaded(executable, cmdline, tmp_path) == allowed
 
 
-@pytest.mark.parametrize(("text", "allowed"), [("", ON), ("[/var]\nSize=1M\nPassthrough=/var/lib/x\n", CONFIGURED)])
+@pytest.mark.parametrize(
+    ("text", "allowed"), [("", ON), ("[/var]\nSize=1M\n", CONFIGURED), ("[/var]\nPassthrough=/var/lib/x\n", PASSED)]
+)
 def test_a_configuration_costs_two_modules_and_none_costs_nothing(
     text: str, allowed: "set[str]", prefix: Path, tmp_path: Path
 ) -> None:

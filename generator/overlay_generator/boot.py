@@ -90,7 +90,8 @@ def make_files(plan: "Plan") -> "list[UnitFile | UnitLink]":
         from overlay_generator.failure import render_failures
 
         files += render_failures(plan)
-    if plan.skipped or plan.storage or any(mount.backing.lost for mount in plan.mounts):
+    unmet = any(skipped.level == "error" for skipped in plan.skipped)
+    if unmet or plan.storage or any(mount.backing.lost for mount in plan.mounts):
         from overlay_generator.events import render_events
 
         files += render_events(plan)

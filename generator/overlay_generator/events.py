@@ -5,10 +5,9 @@
 Written only if there is something to report. It waits until the boot is over, and no boot waits for it.
 """
 
-from overlay_generator.confine import ONLY_TELLS
 from overlay_generator.model import Plan, UnitFile, UnitLink
-from overlay_generator.names import quote_word
-from overlay_generator.render import PYTHON, write_head
+from overlay_generator.names import quote_word, write_head
+from overlay_generator.render import ONLY_TELLS, PYTHON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

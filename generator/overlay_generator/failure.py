@@ -7,7 +7,6 @@ stop nothing and delay nothing: without default dependencies no target waits for
 units that they report on. Their status text is the reason (StatusText of systemctl show, by systemd-notify(1)).
 """
 
-from overlay_generator.confine import name_log
 from overlay_generator.model import OverlayMount, Plan, Skipped, UnitFile, UnitLink
 from overlay_generator.names import (
     find_fault,
@@ -17,8 +16,9 @@ from overlay_generator.names import (
     quote_word,
     unkept_unit,
     verify_unit,
+    write_head,
 )
-from overlay_generator.render import write_head
+from overlay_generator.render import name_log
 
 # Seen on systemd 247 and 257: systemd-notify ends only when PID 1 has taken the text, so its process is still known.
 _SERVICE = "Type=oneshot\nNotifyAccess=all\n"

@@ -8,8 +8,9 @@ fstab, the upper layer is in memory; either is reported, and neither stops the b
 
 import posix
 
-from overlay_generator.names import failure_mark
+from overlay_generator.names import failure_mark, fallback_mark
 from overlay_prepare import fitness, labels
+from overlay_prepare.files import find_kind
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers, open_backing
 from overlay_prepare.patience import Patience
@@ -97,7 +98,7 @@ def prepare(request: Request) -> str:
 def _prepare(request: Request) -> str:
     """Make the layers on what is mounted; "" or, where that is memory in place of a disk, why. Raises OSError."""
     mounted = fitness.find_mounted(request.mount)
-    if request.fallback and mounted.fstype == "tmpfs" and request.wanted != "tmpfs":
+    if request.fallback and mounted.fstype == "tmpfs" and _is_fallback(request):
         # The fallback unit has been here: systemd could not mount the disk.
         _make_in_memory(request)
         return f"{request.mount} could not be mounted"
@@ -119,8 +120,16 @@ def _make_in_memory(request: Request) -> None:
         make_layers(request, backing)
 
 
+def _is_fallback(request: Request) -> bool:
+    """True if the tmpfs at the backing directory is there in place of a disk, and not by the owner's own unit."""
+    # Only fstab tells which type is wanted; a mount unit that nothing requires may be for a tmpfs as well.
+    return request.wanted != "tmpfs" and bool(request.wanted or find_kind(fallback_mark(request.mount)))
+
+
 def _mount_fallback(request: Request) -> None:
     """Mount a tmpfs in place of what is mounted, which nothing uses yet and which stays unchanged. Raises OSError."""
+    # If prepare is started again, it finds out by this. Without /run there would be no tmpfs either.
+    fitness.run("/bin/mkdir", "-p", fallback_mark(request.mount))
     # Not mounted on top of the disk: with a device below the tmpfs, the shutdown hangs (systemd 257).
     fitness.run("/bin/umount", request.mount)
     fitness.run("/bin/mount", "-n", "-t", "tmpfs", "-o", request.fallback, "tmpfs", request.mount)

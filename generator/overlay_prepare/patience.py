@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How long prepare may take with a disk, however much somebody has put on it.
 
-systemd ends what takes longer than TimeoutStartSec= says (confine.py), and whoever is ended by that leaves no word, and
+systemd ends what takes longer than TimeoutStartSec= says (render.py), and whoever is ended by that leaves no word, and
 makes no fallback.
 """
 

@@ -51,7 +51,7 @@ def main() -> int:
         if shutil.which("strace"):
             _empty(out)
             opened = _files_opened(ours, scratch) - _files_opened(BARE, scratch)
-            _row("files opened over a bare interpreter", opened, 20)
+            _row("files opened over a bare interpreter", opened, 19)
         _show_persistent(f"{prefix}/lib/overlay-generator", Path(scratch, "persistent"))
     return 0
 

@@ -14,6 +14,7 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
 WIDTH = 104  # characters
+LEFT_OUT = ("$ find ", "$ systemctl ")
 # That of rich without its fonts, which a browser would fetch from elsewhere.
 FORMAT = f"""\
 <svg class="terminal" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{width}} {{height}}">
@@ -43,13 +44,20 @@ FORMAT = f"""\
 def draw(titles: Sequence[str], consoles: Sequence[str]) -> str:
     """Return the SVG of what was shown: each console below its title."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    for title, text in zip(titles, consoles):
+    for title, shown in zip(titles, consoles):
+        text = _shorten(shown)
         console.print(Text(f"# {title}", style="bold cyan"))
         for line in text.strip().splitlines():
             style = "bold" if line.startswith("$ ") else ""
             console.print(Text(line, style=style), soft_wrap=False, overflow="crop", no_wrap=True)
         console.print()
     drawn = console.export_svg(
-        title="sudo tests/demo", theme=DIMMED_MONOKAI, code_format=FORMAT, unique_id="terminal", clear=True
+        title="overlay-generator", theme=DIMMED_MONOKAI, code_format=FORMAT, unique_id="terminal", clear=True
     )
     return re.sub(r"[ \t]+$", "", drawn, flags=re.MULTILINE)
+
+
+def _shorten(text: str) -> str:
+    """Return what was shown without the commands whose output is long and says little."""
+    parts = re.split(r"^(?=\$ )", text, flags=re.MULTILINE)
+    return "".join(part for part in parts if not part.startswith(LEFT_OUT))

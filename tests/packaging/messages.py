@@ -9,9 +9,9 @@ from pathlib import Path
 # What is put in at run time.
 BLANK = "…"
 
-# render, failure and events write units; dryrun talks to somebody who has just typed a command, and whose usage it
-# explains.
-_SILENT = ("render", "failure", "events", "dryrun")
+# render, dropins, direct, failure and events write units; dryrun talks to somebody who has just typed a command, and
+# whose usage it explains.
+_SILENT = ("render", "dropins", "direct", "failure", "events", "dryrun")
 
 
 def collect(*packages: Path) -> "dict[str, str]":
@@ -34,7 +34,8 @@ def _find(path: Path) -> "Iterator[tuple[str, int]]":
     for node in ast.walk(tree):
         if id(node) not in unsaid and isinstance(node, (ast.Constant, ast.JoinedStr)):
             text = _spell(node)
-            if _is_sentence(text):
+            # A comment is the beginning of a file that is written.
+            if _is_sentence(text) and not text.startswith("# "):
                 yield text, node.lineno
 
 

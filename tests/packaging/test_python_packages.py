@@ -33,7 +33,7 @@ BUILT_IN = {"_signal", "builtins", "errno", "gc", "itertools", "marshal", "posix
 OPENEMBEDDED = {
     "python3-core": {
         "argparse", "ast", "collections", "contextlib", "copy", "dataclasses", "fnmatch", "functools", "importlib",
-        "io", "os", "pathlib", "re", "shutil", "stat", "struct", "subprocess", "traceback", "types", "typing",
+        "io", "os", "pathlib", "re", "shutil", "signal", "stat", "struct", "subprocess", "traceback", "types", "typing",
         "weakref", "zlib",
     },
     "python3-compression": {"gzip", "tarfile"},

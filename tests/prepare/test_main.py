@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_generator import confine
+from overlay_generator import render
 from overlay_generator.model import Mounted
 from overlay_prepare import (
     factoryreset,
@@ -49,6 +49,8 @@ class Machine:
         monkeypatch.setattr("posix.sync", lambda: None)  # of no use to these tests, and slow
         monkeypatch.setattr(fitness, "find_mounted", lambda _mount: self.mounted)
         monkeypatch.setattr(main, "_mount_fallback", self._mount_fallback)
+        self.mark = top / "fallback"  # of the fallback unit
+        monkeypatch.setattr(main, "fallback_mark", lambda _mount: str(self.mark))
 
     def _mount_fallback(self, _request: Request) -> None:
         self.fallbacks += 1
@@ -185,6 +187,7 @@ def test_a_missing_disk_is_told_loudly(
     words: "list[str]", machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.mounted = Mounted(str(machine.backing), "tmpfs", "rw")
+    machine.mark.mkdir()
     assert machine.run(*words, "--fallback=size=25%") == 0
     warning = f"{machine.where}: NOT persistent: {machine.backing} could not be mounted; all that is written is lost"
     assert capsys.readouterr().err == f"<4>{warning} at the next boot\n"
@@ -206,7 +209,10 @@ def test_a_disk_without_nofail_that_is_not_there_fills_no_memory(
     assert os.listdir(machine.backing) == []
 
 
-@pytest.mark.parametrize("words", [["--type=tmpfs"], ["--type=tmpfs", "--fallback=size=25%"], []])
+# The last two: a mount unit of the owner's, whose type nobody knows beforehand, is one for a tmpfs.
+@pytest.mark.parametrize(
+    "words", [["--type=tmpfs"], ["--type=tmpfs", "--fallback=size=25%"], [], ["--fallback=size=25%"]]
+)
 def test_memory_that_was_asked_for_is_no_fault(
     words: "list[str]", machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,7 +276,7 @@ def test_what_takes_too_long_costs_no_boot_with_nofail(
 def test_time_is_limited_for_the_disk_alone(machine: Machine) -> None:
     assert machine.run("--type=ext4") == 0
     assert signal.alarm(0) == 0
-    text = confine.confine()
+    text = render.confine()
     assert int(text.partition("TimeoutStartSec=")[2].partition("min")[0]) * 60 == patience.SECONDS + 60
 
 

@@ -165,3 +165,21 @@ def test_cut_off_at_any_call_they_are_the_old_ones_or_the_new(tmp_path: Path, ba
         after += 1
     assert after >= 5
     assert set(manifest.read(hold(backing)) or {}) == {"a", "b", "c", "c/d"}
+
+
+def test_a_list_that_could_not_be_read_again_is_not_written(
+    tmp_path: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is bounded by its lines: short ones take many times their size in memory."""
+    fill(tmp_path / "image", "a", "b", "c")
+    monkeypatch.setattr(manifest, "_MOST_LINES", 3)
+    write(tmp_path / "image", backing)
+    found = manifest.read(hold(backing))
+    assert found is not None
+    assert set(found) == {"a", "b", "c"}
+    monkeypatch.setattr(manifest, "_MOST_LINES", 2)
+    assert manifest.read(hold(backing)) is None
+    (backing / "contents").unlink()
+    with pytest.raises(OSError, match="too large"):
+        write(tmp_path / "image", backing)
+    assert not (backing / "contents").exists()

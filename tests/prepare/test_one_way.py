@@ -43,6 +43,7 @@ SINGLE = {
     ("imagechange.py", "forget_updated"): "the image",
     ("journal.py", "show"): "/dev/console",
     ("main.py", "_work_behind"): "the image",
+    ("main.py", "_is_fallback"): "/run/overlay-generator",
     ("main.py", "_mark_failed"): "what systemd has made in /run",
     ("storage.py", "_label"): "the image",
     ("layers.py", "_make_direct"): "/run/overlay-generator",

@@ -363,3 +363,21 @@ def test_cut_off_on_a_full_disk_nothing_is_lost(device: Device) -> None:
     assert not cut_off(device.make, 12)
     device.make()
     assert (device.made / "changed").read_text() == "mine"
+
+
+def test_a_link_with_two_names_stays_one_link(device: Device) -> None:
+    fill(device.path, "one>/etc/passwd", "dir/")
+    os.link(device.path / "one", device.path / "dir/two", follow_symlinks=False)
+    device.make()
+    assert (device.made / "dir/two").readlink() == Path("/etc/passwd")
+    assert (device.made / "one").lstat().st_ino == (device.made / "dir/two").lstat().st_ino
+
+
+def test_marks_go_from_a_link_and_not_from_what_it_leads_to(device: Device) -> None:
+    outside = fill(device.backing / "upper", "file=x") / "file"
+    fill(device.upper, f"link>{outside}")
+    os.setxattr(device.upper / "link", ORIGIN, b"x", follow_symlinks=False)
+    os.setxattr(outside, ORIGIN, b"x")
+    device.make()
+    assert ORIGIN not in os.listxattr(device.made / "link", follow_symlinks=False)
+    assert os.getxattr(outside, ORIGIN) == b"x"

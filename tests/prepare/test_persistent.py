@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An upper layer that outlives the boot: a whole update, also interrupted at each call and done again."""
 
+import errno
+import gc
 import os
 import shutil
 import subprocess
@@ -13,7 +15,8 @@ import pytest
 from hold import hold
 from lossydisk import WAYS, cut_off_lossy
 from overlay_generator.names import backing_name
-from overlay_prepare import fitness, stamp
+from overlay_prepare import fitness, identity, persistent, stamp
+from overlay_prepare.folder import Folder
 from overlay_prepare.report import Unusable
 from persistentdevice import NEW, OLD, Device, pretend
 from powercut import cut_everywhere, cut_off
@@ -251,6 +254,84 @@ def test_a_work_directory_that_can_not_be_used(
     else:
         device.boot()
         assert capsys.readouterr().err == f"<3>{device.where}: work can't be used\n"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_work_directory_that_can_be_replaced(
+    full: bool, device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a full disk a new one could not be used either, and the old one stays."""
+    error = Unusable("work can't be used")
+    error.__cause__ = OSError(errno.ENOSPC if full else errno.EIO, "")
+    real = fitness.check_work
+    before = (device.backing / "work").stat().st_ino
+
+    def refuse(backing: Folder) -> None:
+        if (device.backing / "work").stat().st_ino == before:
+            raise error
+        real(backing)
+
+    monkeypatch.setattr(fitness, "check_work", refuse)
+    device.boot()
+    said = capsys.readouterr().err
+    assert ((device.backing / "work").stat().st_ino == before) is full
+    assert (device.backing / "work").stat().st_mode & 0o777 == 0o700
+    note = f"<3>{device.where}: work can't be used\n"
+    assert said == (note if full else f"<4>{device.where}: work can't be used; a new one takes its place\n")
+
+
+@pytest.mark.parametrize("case", [*POLICIES, "direct", "all\n", "path /VAR/o/x\n", "all\nkeep /VAR/lib/app/one\n"])
+def test_nothing_stays_open(case: str, device: Device) -> None:
+    """A disk can't be unmounted as long as something on it is open, and prepare leaves a process behind."""
+    if "\n" in case:
+        device.stage(case)
+    device.update()
+    before = _list_open()
+    device.boot(case if case in POLICIES else "keep", direct=("lib/docker",) if case == "direct" else ())
+    assert _list_open() == before
+
+
+def _list_open() -> "list[str]":
+    gc.collect()
+    return sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd))
+
+
+def _is_open(fd: str) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{fd}") and not os.readlink(f"/proc/self/fd/{fd}").startswith("/proc/")
+
+
+UUIDS: "list[tuple[list[str | None], str]]" = [
+    (["a", "b"], "a\nb\n"),  # references to both may be there
+    (["a", "b", "a"], "a\n"),  # the third finds those of the first, and all were taken out
+    (["a", "a"], "a\n"),
+    ([None, "b"], "b\n"),
+    (["a", ""], "a\n"),
+]
+
+
+@pytest.mark.parametrize(("images", "noted"), UUIDS)
+def test_what_references_may_carry_is_noted(
+    images: "list[str | None]", noted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(tmp_path / "another")
+    monkeypatch.setattr("posix.uname", lambda: os.uname_result(("Linux", "", "5.10.0-1", "", "")))
+    for number, uuid in enumerate(images):
+        monkeypatch.setattr(identity, "find_uuid", lambda _where, uuid=uuid: uuid)
+        Device.identity = f"IMAGE_VERSION={number}\n"
+        device.boot()
+    assert (device.backing / "uuids").read_text() == noted
+
+
+@pytest.mark.parametrize(("release", "every"), [("5.9.16", True), ("5.10.0", False), ("6.1.0-1", False), ("x", True)])
+def test_an_old_kernel_follows_references_without_a_uuid(
+    release: str, every: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posix.uname", lambda: os.uname_result(("Linux", "", release, "", "")))
+    assert persistent._may_be_followed(["a"], "") is every
+    assert persistent._may_be_followed(["a"], "b") is False
+    assert persistent._may_be_followed(["a"] * 64, "b") is False
+    assert persistent._may_be_followed(["a"] * 65, "b") is True
+    assert persistent._may_be_followed(["a"], "a") is True
 
 
 def test_a_file_that_can_not_be_changed_costs_no_boot(device: Device) -> None:

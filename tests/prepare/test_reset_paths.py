@@ -9,6 +9,7 @@ import pytest
 
 from hold import hold
 from overlay_prepare import imagenames, stamp
+from overlay_prepare.folder import Folder
 from overlay_prepare.reset import reset
 from overlay_prepare.resetrequest import Staged
 from resetdevice import IMAGE, Device
@@ -197,3 +198,34 @@ def test_odd_names(name: str, device: Device) -> None:
     device.reset(f"{name}/conf")
     assert device.view()[f"{name}/conf"] == "image"
     assert device.view()[f"{name}/mine"] == "mine"
+
+
+def test_several_paths_in_one_directory_that_hides_the_image_s(device: Device) -> None:
+    """The first one opens it, and makes those in it hide what it hid: the list of names is read once for all."""
+    assert imagenames.write(str(device.where), hold(device.backing))
+    fill(device.upper, "lib/ opaque", "lib/app/mine=mine", "lib/other/own=mine")
+    fill(device.where, "lib/third/file")
+    assert device.reset("lib/app/conf", "lib/other/file", "lib/third/file")[1] == []
+    shown = device.view("lib")
+    assert shown == {
+        "app/conf": "lib/app/conf", "app/mine": "mine", "other/file": "lib/other/file", "other/own": "mine",
+        "third/file": "lib/third/file",
+    }  # fmt: skip
+
+
+def test_the_lists_are_read_once_for_many_paths(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert imagenames.write(str(device.where), hold(device.backing))
+    fill(device.upper, *(f"{number}/ opaque" for number in range(10)))
+    fill(device.where, *(f"{number}/x" for number in range(10)))
+    count = 0
+    real = imagenames.read
+
+    def read(backing: Folder, directories: "dict[str, set[str]]") -> bool:
+        nonlocal count
+        count += 1
+        return real(backing, directories)
+
+    monkeypatch.setattr(imagenames, "read", read)
+    assert device.reset(*(f"{number}/x" for number in range(10)))[1] == []
+    assert count == 1
+    assert {name for name in device.view() if "/" in name} >= {f"{number}/x" for number in range(10)}

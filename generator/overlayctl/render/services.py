@@ -8,9 +8,9 @@ not either.
 
 import json
 
-from overlay_generator.confine import confine, name_log
 from overlay_generator.model import UnitFile
 from overlay_generator.names import backing_name, mount_unit, prepare_unit, quote_paths
+from overlay_generator.render import confine, name_log
 from overlay_prepare.events import FELL_BACK, RESET_DONE
 from overlayctl.render import flags
 from overlayctl.render.text import say, value

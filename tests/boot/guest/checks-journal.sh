@@ -29,6 +29,6 @@ check_said_by() {
 # explained:ID, by the catalog that is installed
 check_explained() {
     journalctl --update-catalog
-    journalctl --boot --catalog --no-pager "MESSAGE_ID=$1" | grep -q '^-- Defined-By: overlay-generator' ||
+    journalctl --boot --catalog --no-pager "MESSAGE_ID=$1" | grep -q 'Defined-By: overlay-generator' ||
         die "journalctl -x does not explain $1: $(journalctl --boot --catalog --no-pager "MESSAGE_ID=$1" | tail -n 8)"
 }
