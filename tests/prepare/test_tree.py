@@ -4,7 +4,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from hold import hold
 from overlay_prepare import tree
 from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.tree import Level, remove, remove_below, walk
-from product import REPOSITORY
+from product import SYSTEM_PYTHON
 from tree import dig, fill
 
 pytestmark = [
@@ -170,7 +169,7 @@ print(count, before, most_memory())
 @pytest.mark.parametrize(
     ("width", "depth", "length"), [(5000, 1, 240), (25, 200, 240), (1, 5000, 3)], ids=["wide", "both", "deep"]
 )
-def test_many_directories_need_little_memory(width: int, depth: int, length: int, tmp_path: Path) -> None:
+def test_many_directories_need_little_memory(width: int, depth: int, length: int, prefix: Path, tmp_path: Path) -> None:
     """5000 of each shape; TIMES=20 in the environment is 100,000."""
     times = int(os.environ.get("TIMES", "1"))
     width, depth = (width, depth * times) if width == 1 else (width * times, depth)
@@ -181,11 +180,12 @@ def test_many_directories_need_little_memory(width: int, depth: int, length: int
     small = tmp_path.parent / f"{tmp_path.name}-small"
     small.mkdir()
     dig(small, 5, "d" * length)
-    command = [sys.executable, "-ISB", "-c", _MEASURE, REPOSITORY / "generator", small, tmp_path]
+    command = [SYSTEM_PYTHON, "-ISB", "-c", _MEASURE, prefix / "lib/overlay-generator", small, tmp_path]
     count, base, memory = _measure(*command)
     assert count == 1 + width * depth
-    # What 5000 long names or paths take is a multiple of it.
-    assert memory - base < 1100 * times
+    # What 5000 long names or paths take is a multiple of it. Each level of a deep one is an object, 180 or 270 bytes as
+    # the interpreter's arenas happen to fall (seen on 3.11, either in the same tree); its paths would take 50 MB.
+    assert memory - base < (1400 if width == 1 else 1100) * times
     assert times == 1 or memory < 32 << 10
     assert os.listdir(tmp_path) == []
 
