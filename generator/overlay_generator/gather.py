@@ -222,7 +222,7 @@ def _read_into(texts: "list[tuple[str, str]]", unread: "list[tuple[str, str]]", 
     try:
         texts.append((path, _decode(_read(root, path))))
     except FileNotFoundError:
-        pass
+        pass  # as good as an empty one, also for systemd
     except OSError as error:
         unread.append((path, str(error.strerror)))
 

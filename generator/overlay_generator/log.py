@@ -21,7 +21,7 @@ def log(level: int, text: str) -> None:
             line = f"{_NAME}: {_WORDS[level]}: {flatten(text)}\n"
             posix.write(2, line.encode("utf-8", "backslashreplace"))
     except OSError:
-        pass
+        pass  # there is nobody left to tell
 
 
 def is_null(fd: int) -> bool:

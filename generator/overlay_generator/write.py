@@ -59,7 +59,7 @@ def _write_one(file: "UnitFile | UnitLink", path: str, written: "list[str]") -> 
         try:
             _make(written, parent, posix.mkdir, parent, 0o755)
         except FileExistsError:
-            pass
+            pass  # another unit of ours is in it, or another generator's
     if isinstance(file, UnitFile):
         _write_file(path, file.text.encode("utf-8", "surrogateescape"), written)
         return

@@ -83,7 +83,7 @@ def check_work(backing: Folder) -> None:
             try:
                 work.rmdir("work")
             except FileNotFoundError:
-                pass
+                pass  # a new disk: the kernel has made none yet
             except OSError as error:
                 if error.errno not in (errno.ENOTDIR, errno.ENOTEMPTY):
                     raise

@@ -297,7 +297,7 @@ class Folder:
         try:
             self.unlink(name)
         except FileNotFoundError:
-            pass
+            pass  # which is all that is wanted
 
     def sync(self) -> None:
         """Flush its entries to the disk."""

@@ -54,7 +54,7 @@ def link(name: str, backing: str, state: str) -> None:
     try:
         posix.symlink(f"{backing}/{TOP}", path)
     except FileExistsError:
-        pass
+        pass  # ours, of an earlier run in this boot: only root writes there
 
 
 def list_kept(backing: Folder) -> "list[tuple[str, str]]":

@@ -35,7 +35,7 @@ def say(level: int, text: str) -> None:
     try:
         sys.stderr.write(f"<{level}>{_flatten(text)}\n")
     except OSError:
-        pass
+        pass  # there is nobody left to tell
 
 
 def tell(event: str, level: int, text: str, fields: "dict[str, str]", console: bool = True) -> None:

@@ -24,7 +24,7 @@ def make_upper(where: str, backing: Folder) -> "list[str]":
         backing.open("upper").close()
         return []
     except FileNotFoundError:
-        pass
+        pass  # a new one is made now
     warnings = make_like(where, backing, "upper")
     backing.sync()
     return warnings
