@@ -2,32 +2,22 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Asks for a reset of every persistent overlay at the next boot: run by overlay-generator-factory-reset.service."""
 
-from overlay_generator.names import BACKING_ROOT
 from overlay_prepare import stamp
 from overlay_prepare.events import RESET_REFUSED
-from overlay_prepare.files import list_entries
-from overlay_prepare.folder import Folder, open_top
-from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say, tell
+from overlay_prepare.folder import Folder
+from overlay_prepare.overlays import do_for_each
+from overlay_prepare.report import ERROR, NOTICE, describe, say, tell
 from overlay_prepare.resetrequest import NAME, Staged, spell
 
 
 def stage_all() -> int:
     """The exit status: 0, or 1 if one of the resets could not be requested."""
-    status = 0
-    for entry in list_entries(STATE):
-        if not entry.name.endswith(".json"):
-            continue
-        path = f"{BACKING_ROOT}/{entry.name[:-5]}"
-        try:
-            with open_top(path, lambda text: say(WARNING, text)) as backing:
-                _stage(backing)
-        except FileNotFoundError:
-            pass  # its backing is in memory at another place, and empty at the next boot anyway
-        except OSError as error:
-            text = f"{path} will not be reset: {describe(error)}"
-            tell(RESET_REFUSED, ERROR, text, {"backing": path, "reason": describe(error)}, console=False)
-            status = 1
-    return status
+    return do_for_each(_stage, _tell)
+
+
+def _tell(path: str, error: OSError) -> None:
+    text = f"{path} will not be reset: {describe(error)}"
+    tell(RESET_REFUSED, ERROR, text, {"backing": path, "reason": describe(error)}, console=False)
 
 
 def _stage(backing: Folder) -> None:

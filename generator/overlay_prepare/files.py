@@ -11,6 +11,8 @@ import posix
 
 from overlay_prepare.folder import open_top
 
+_CHUNK = 1 << 20  # bytes
+
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # The prefix of overlayfs's own extended attributes, which have a meaning only in the layer that they are found in.
 MARKS = "trusted.overlay."
@@ -105,7 +107,7 @@ def make_directory(path: str, mode: int) -> None:
     try:
         posix.mkdir(path, mode)
     except FileExistsError:
-        pass
+        pass  # which is all that is wanted
 
 
 def list_attributes(path: "str | int") -> "list[str]":
@@ -128,7 +130,13 @@ def remove_file(path: str) -> None:
     try:
         posix.unlink(path)
     except FileNotFoundError:
-        pass
+        pass  # which is all that is wanted
+
+
+def send_all(source: int, target: int) -> None:
+    """Copy the rest of the file that `source` has open to `target`. Raises OSError."""
+    while posix.sendfile(target, source, None, _CHUNK):
+        continue
 
 
 def write_whole(path: str, text: str, mode: int, durable: bool = False) -> None:

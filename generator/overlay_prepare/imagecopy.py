@@ -7,12 +7,10 @@ The copy is a tree of its own, which nobody sees before all of it is on the disk
 
 import posix
 
-from overlay_prepare.files import list_attributes
+from overlay_prepare.files import list_attributes, send_all
 from overlay_prepare.folder import Folder
 from overlay_prepare.opaque import is_opaque
 from overlay_prepare.upper import copy_attributes
-
-_CHUNK = 1 << 20  # bytes
 
 
 def copy_missing(source: str, target: Folder, mine: "Folder | None") -> None:
@@ -110,8 +108,7 @@ def _copy_content(source: str, writer: int) -> None:
     try:
         reader = posix.open(source, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            while posix.sendfile(writer, reader, None, _CHUNK):
-                pass
+            send_all(reader, writer)
         finally:
             posix.close(reader)
     finally:

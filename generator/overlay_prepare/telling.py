@@ -7,9 +7,9 @@ A generator runs before journald does, and what it writes to the kernel log has 
 """
 
 from overlay_prepare.events import BY_NAME
-from overlay_prepare.report import ERROR, say, tell
+from overlay_prepare.report import ERROR, NOTICE, WARNING, say, tell
 
-_LEVELS = {"error": ERROR, "warning": 4, "notice": 5}
+_LEVELS = {"error": ERROR, "warning": WARNING, "notice": NOTICE}
 
 
 def tell_all(words: "list[str]") -> int:

@@ -37,7 +37,7 @@ def read(backing: str, count: bool = False) -> "Frozen | None":
         try:
             good = frozen.read_good(opened)[1]
         except OSError:
-            good = 0
+            good = 0  # nothing is confirmed by it, and prepare reports it
         since = fields.get("TIME", "")
         return Frozen(
             int(since) if since.isdecimal() and len(since) < 16 else 0,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from journald import Journald
-from overlay_prepare import events, factoryreset, identity, imagechange, main, policy, report
+from overlay_prepare import events, factoryreset, identity, imagechange, main, overlays, policy, report
 from overlay_prepare.report import NOTICE
 from overlay_prepare.request import Request
 from persistentdevice import Device, pretend
@@ -121,8 +121,8 @@ def test_a_factory_reset_that_can_t_be_asked_for(
     for path in ("state", "mounts/var/image"):
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "state/var.json").touch()
-    monkeypatch.setattr(factoryreset, "STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(factoryreset, "BACKING_ROOT", str(tmp_path / "mounts"))
+    monkeypatch.setattr(overlays, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(overlays, "BACKING_ROOT", str(tmp_path / "mounts"))
 
     def fail(_backing: object) -> None:
         raise OSError(30, "Read-only file system")

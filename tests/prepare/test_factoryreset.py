@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from overlay_prepare import factoryreset, main
+from overlay_prepare import main, overlays
 from overlay_prepare.resetrequest import parse
 from product import REPOSITORY
 
@@ -18,8 +18,8 @@ class Machine:
     def __init__(self, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.state, self.mounts = top / "state", top / "mounts"
         self.mounts.mkdir()
-        monkeypatch.setattr(factoryreset, "STATE", str(self.state))
-        monkeypatch.setattr(factoryreset, "BACKING_ROOT", str(self.mounts))
+        monkeypatch.setattr(overlays, "STATE", str(self.state))
+        monkeypatch.setattr(overlays, "BACKING_ROOT", str(self.mounts))
 
     def add(self, name: str, persistent: bool = True) -> Path:
         backing = self.mounts / name

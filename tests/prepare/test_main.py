@@ -14,12 +14,12 @@ from hold import hold
 from overlay_generator import render
 from overlay_generator.model import Mounted
 from overlay_prepare import (
-    factoryreset,
     fitness,
     identity,
     imagechange,
     layers,
     main,
+    overlays,
     patience,
     persistent,
     report,
@@ -42,10 +42,10 @@ class Machine:
         self.state, self.messages = top / "state", top / "motd"
         self.mounted = Mounted(str(self.backing), "ext4", "rw")
         self.fallbacks = 0
-        for module in (report, layers, persistent, factoryreset, imagechange):
+        for module in (report, layers, persistent, imagechange, overlays):
             monkeypatch.setattr(module, "STATE", str(self.state))
         monkeypatch.setattr(report, "_MESSAGES", str(self.messages))
-        monkeypatch.setattr(factoryreset, "BACKING_ROOT", str(self.backing.parent))
+        monkeypatch.setattr(overlays, "BACKING_ROOT", str(self.backing.parent))
         monkeypatch.setattr("posix.sync", lambda: None)  # of no use to these tests, and slow
         monkeypatch.setattr(fitness, "find_mounted", lambda _mount: self.mounted)
         monkeypatch.setattr(main, "_mount_fallback", self._mount_fallback)

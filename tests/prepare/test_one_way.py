@@ -35,8 +35,7 @@ TRUSTED = {
 }
 # (file, function): single calls, and whose path it is.
 SINGLE = {
-    ("factoryreset.py", "stage_all"): "/run/overlay-generator",
-    ("commit.py", "mark_all"): "/run/overlay-generator",
+    ("overlays.py", "do_for_each"): "/run/overlay-generator",
     ("freeze.py", "finish"): "the image",
     ("shadow.py", "_link_files"): "names in two directories that are open",
     ("fitness.py", "find_mounted"): "mountinfo",
@@ -103,8 +102,7 @@ def _find_calls(file: str, function: ast.FunctionDef) -> "list[str]":
 # Functions that open a directory by its path: which one, and why nobody can make that path lead elsewhere.
 OPENED = {
     ("layers.py", "open_backing"): "the mount point, which lies in /run",
-    ("factoryreset.py", "stage_all"): "the backing directory by its name in /run, which prepare has made or found",
-    ("commit.py", "mark_all"): "the same",
+    ("overlays.py", "do_for_each"): "the backing directory by its name in /run, which prepare has made or found",
     ("bootcheck.py", "find_unmet"): "the backing directory that is in use",
     ("fitness.py", "_probe_overlay"): "an overlay that was mounted a moment ago on a directory that was looked at",
 }

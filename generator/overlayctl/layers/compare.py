@@ -3,6 +3,7 @@
 """Compares one entry of the upper layer with what the image has in its place."""
 
 import os
+from collections.abc import Callable
 from os import getxattr
 
 from overlayctl.layers.directory import Directory
@@ -53,16 +54,17 @@ def _is_same_content(data: bytes, real: bytes, info: os.stat_result, old: bytes,
         # Empty files are equal, and an inode equals itself.
         if not info.st_size or (info.st_ino == old_info.st_ino and info.st_dev == old_info.st_dev):
             return True
-        return _has_equal_bytes(data, old, info.st_size)
+        return has_equal_bytes(data, old, info.st_size)
     if kind == _LINK:
         return os.readlink(real) == os.readlink(old)
     return kind == _DIRECTORY or info.st_rdev == old_info.st_rdev
 
 
-def _has_equal_bytes(one: bytes, other: bytes, size: int) -> bool:
-    first = open_regular(one)
+def has_equal_bytes(one: bytes, other: bytes, size: int, opener: "Callable[[bytes], int]" = open_regular) -> bool:
+    """True if the first `size` bytes of both files are the same; `opener` gives a descriptor. Raises OSError."""
+    first = opener(one)
     try:
-        second = open_regular(other)
+        second = opener(other)
         try:
             while size > 0:
                 data = os.read(first, _CHUNK)

@@ -7,14 +7,13 @@ import stat
 from typing import Optional
 
 from overlay_prepare import manifest
-from overlayctl.layers.compare import find_differences
+from overlayctl.layers.compare import find_differences, has_equal_bytes
 from overlayctl.layers.directory import Directory, open_quietly
 from overlayctl.layers.marks import list_attributes, read_attributes
 
 Entry = tuple[bytes, os.stat_result]
 _NOTHING: "frozenset[bytes]" = frozenset()
 _TIMES, _CONTENT = "times", "content"
-_CHUNK = 1 << 18
 # What is opened is on a mount with nodev, if the kernel can make one.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
 _UNKNOWN, _NEW, _BELOW = ("unknown",), ("new",), ("below",)
@@ -84,7 +83,7 @@ def tell_apart(one: Entry, other: Entry) -> "tuple[str, ...]":
         found.append(_CONTENT)
     elif (first.st_ino, first.st_dev) == (second.st_ino, second.st_dev):
         return ()
-    elif size and not _is_same_content(one[0], other[0], size):
+    elif size and not has_equal_bytes(one[0], other[0], size, _open):
         found.append(_CONTENT)
     if first.st_mode != second.st_mode:
         found.append("mode")
@@ -101,22 +100,8 @@ def read_shown(path: bytes) -> "dict[str, bytes] | None":
     return (read_attributes(path) or None) if names else None
 
 
-def _is_same_content(one: bytes, other: bytes, size: int) -> bool:
-    first = open_quietly(one, _FLAGS)
-    try:
-        second = open_quietly(other, _FLAGS)
-        try:
-            while size > 0:
-                data = os.read(first, _CHUNK)
-                if data != os.read(second, _CHUNK):
-                    return False
-                # A file that is truncated meanwhile ends early.
-                size -= len(data) or size
-            return True
-        finally:
-            os.close(second)
-    finally:
-        os.close(first)
+def _open(path: bytes) -> int:
+    return open_quietly(path, _FLAGS)
 
 
 def find_news(old: Old, path: bytes, was: "Entry | None", new: Entry) -> "tuple[str, ...]":

@@ -9,7 +9,7 @@ not either.
 import json
 
 from overlay_generator.model import UnitFile
-from overlay_generator.names import backing_name, mount_unit, prepare_unit, quote_paths
+from overlay_generator.names import fallback_mark, mount_unit, prepare_unit, quote_paths
 from overlay_generator.render import confine, name_log
 from overlay_prepare.events import FELL_BACK, RESET_DONE
 from overlayctl.render import flags
@@ -32,11 +32,6 @@ _STALE = ("image", "uuids", "names", "reset")
 def name_service(mount: "OverlayMount", kind: str) -> str:
     """The name of one of the services: upper, reset, trash, warn, volatile or mount."""
     return f"{kind}-{mount.name}-overlay.service"
-
-
-def name_mark(mount: str) -> str:
-    """The mark that the generator's fallback service makes once it has mounted memory at `mount`."""
-    return f"{_STATE}/{backing_name(mount)}.fallback"
 
 
 def needs_owner(mount: "OverlayMount") -> bool:
@@ -165,7 +160,7 @@ def make_warning(mount: "OverlayMount", prepare: "Sections") -> "Sections":
     unit = _run_after(
         mount, prepare, f"Report that {mount.where} is not persistent", f"{mount_unit(mount.where)} umount.target"
     )
-    unit.append(f"ConditionPathExists={name_mark(mount.backing.mount)}")
+    unit.append(f"ConditionPathExists={fallback_mark(mount.backing.mount)}")
     unit.append(f"ConditionPathIsMountPoint={mount.backing.path}/lower")
     sections = _oneshot(
         mount,

@@ -65,11 +65,11 @@ def find_places(paths: "list[str]") -> "list[Place]":
 
 def _stage(place: "Place", wanted: bool) -> None:
     try:
-        with folder.open_top(place.backing, lambda _text: None) as opened:
+        with folder.open_top(place.backing, lambda text: staging.note(place, text)) as opened:
             if wanted:
                 opened.write(frozen.COMMIT, b"")
             else:
-                opened.remove_file(frozen.COMMIT)
+                frozen.drop(opened, frozen.COMMIT)
                 opened.sync()
     except OSError as error:
         raise Failure(f"{place.backing}/{frozen.COMMIT}: {error.strerror}; nothing is staged") from error

@@ -113,7 +113,7 @@ def write(place: Place, make: "Callable[[Place], Staged | None]") -> "Staged | N
     """
     path = f"{place.backing}/{resetrequest.NAME}"
     try:
-        with folder.open_top(place.backing, lambda text: _note(place, text)) as opened:
+        with folder.open_top(place.backing, lambda text: note(place, text)) as opened:
             _lock(opened.fd, place.backing)
             try:
                 staged = machine.read_staged(place.backing)
@@ -155,7 +155,8 @@ def _lock(fd: int, backing: str) -> None:
             time.sleep(0.02)
 
 
-def _note(place: Place, text: str) -> None:
+def note(place: Place, text: str) -> None:
+    """Tell the operator what was found or put aside at `place`."""
     sys.stderr.write(f"overlayctl: {printable(place.where)}: {printable(text)}\n")
 
 
