@@ -11,11 +11,11 @@ alone (ovl_lookup(), Linux 5.10 to 6.18).
 import posix
 
 from overlay_prepare import frozen, identity, imagechange, imagenames, manifest, stamp
-from overlay_prepare.files import find_kind
+from overlay_prepare.files import send_all
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers
 from overlay_prepare.normalise import normalise
-from overlay_prepare.opaque import add_whiteouts, is_opaque, reveal
+from overlay_prepare.opaque import is_opaque, reveal
 from overlay_prepare.passthrough import list_kept
 from overlay_prepare.report import NOTICE, WARNING, describe, say
 from overlay_prepare.request import Request
@@ -99,13 +99,8 @@ def finish(request: Request, backing: Folder, folder: Folder, previous: str, ima
     make_layers(request, backing)
     with backing.open("upper") as upper, backing.open("work") as work, folder.open(frozen.LAYER) as layer:
         normalise(upper, work)
-        if (
-            where in imagechange.UPDATABLE
-            and previous != image
-            and (layer.find_kind(imagechange.UPDATED) or find_kind(f"{where}/{imagechange.UPDATED}"))
-        ):
-            # Services with ConditionNeedsUpdate= run once for each image.
-            add_whiteouts(upper, [imagechange.UPDATED])
+        if previous != image:
+            imagechange.forget_updated(where, backing, layer)
     posix.sync()
     uuids = (identity.find_uuid(where), identity.find_uuid(backing.path))
     stamp.write_uuids(backing, [uuid for uuid in uuids if uuid])
@@ -125,8 +120,7 @@ def _copy(backing: Folder, folder: Folder, name: str) -> None:
     try:
         target = folder.create(name)
         try:
-            while posix.sendfile(target, source, None, 1 << 20):
-                pass
+            send_all(source, target)
         finally:
             posix.close(target)
     finally:

@@ -20,14 +20,17 @@ UPDATABLE = ("/var", "/etc")
 _PLAIN = "._:+~-"
 
 
-def forget_updated(where: str, backing: Folder) -> None:
-    """Remove systemd's mark from what `where` shows, so that services with ConditionNeedsUpdate= run once more."""
+def forget_updated(where: str, backing: Folder, below: "Folder | None" = None) -> None:
+    """Remove systemd's mark from what `where` shows, so that services with ConditionNeedsUpdate= run once more.
+
+    `below` is a layer between the upper one and the image, if there is one.
+    """
     try:
         upper = backing.descend("upper") if where in UPDATABLE else None
         if not upper or upper.find_kind(UPDATED) == "d":
             return
         upper.remove_file(UPDATED)
-        if find_kind(f"{where}/{UPDATED}"):
+        if find_kind(f"{where}/{UPDATED}") or (below and below.find_kind(UPDATED)):
             # The image's own, which says that everything is up to date. But what was made from the previous image, such
             # as the journal's catalog, is in the upper layer, and hides what this one has.
             upper.mknod(UPDATED, WHITEOUT, 0)

@@ -120,11 +120,11 @@ def follow(request: Request, backing: Folder, previous: str, image: str, policy:
         return ""
     if not previous or previous == image:
         return policy
-    reason = freeze.find_hindrance(request, backing, previous, image)
-    if reason:
-        _refuse(request, previous, image, reason)
-        return policy
     try:
+        reason = freeze.find_hindrance(request, backing, previous, image)
+        if reason:
+            _refuse(request, previous, image, reason)
+            return policy
         reason = room.find_lack(backing)
         made = None if reason else freeze.freeze(backing, previous, image)
     except OSError as error:
@@ -196,7 +196,12 @@ def _is_committed(request: Request, backing: Folder, previous: str) -> bool:
         return True
     if request.commit in ("manual", "next-update"):
         return False
-    marked, since = frozen.read_good(backing)
+    try:
+        marked, since = frozen.read_good(backing)
+    except OSError as error:
+        # It only says when to fold, which can wait.
+        say(WARNING, f"{request.where}: it is not known whether the data are confirmed: {describe(error)}")
+        return False
     if not previous or marked != previous:
         return False
     if request.commit == "good":

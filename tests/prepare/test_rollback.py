@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Rollback=yes: what is due at a boot, when it is refused, and what a hostile or full disk makes of it."""
 
+import errno
 import os
 import posix
 import shutil
@@ -319,3 +320,24 @@ def test_the_mark_of_a_good_boot_is_made_once_and_where_something_is_frozen(
 def test_a_mark_that_says_nothing(text: bytes, device: RollbackDevice) -> None:
     (device.backing / "good").write_bytes(text)
     assert frozen.read_good(hold(device.backing)) == ("", 0)
+
+
+@pytest.mark.parametrize("name", ["read_good", "can_step_back"])
+def test_a_note_that_can_not_be_read_costs_no_writable_directory(
+    name: str, device: RollbackDevice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    device.start()
+    if name == "read_good":
+        device.start(NEW)
+    with monkeypatch.context() as patched:
+        patched.setattr(frozen, name, fail)
+        device.start(NEW, commit="good")
+    assert stamp.is_current(hold(device.backing), NEW)
+    said = capsys.readouterr().err
+    assert ("it is not known whether the data are confirmed: Input/output error" in said) == (name == "read_good")
+    assert ("the data will not go back with the image before this one: Input/output error" in said) == (
+        name == "can_step_back"
+    )
