@@ -162,13 +162,13 @@ def is_network(entry: FstabEntry) -> bool:
 
 def is_optional(entry: FstabEntry) -> bool:
     """True if nofail counts among its options, or bg of NFS, which mounts in the background."""
-    in_background = entry.fstype in ("nfs", "nfs4") and not is_automount(entry) and _is_set(entry, "bg", "fg")
-    return _is_set(entry, "nofail", "fail") or in_background
+    in_background = entry.fstype in ("nfs", "nfs4") and not is_automount(entry) and is_set(entry, "bg", "fg")
+    return is_set(entry, "nofail", "fail") or in_background
 
 
 def is_noauto(entry: FstabEntry) -> bool:
     """True if noauto counts among its options: nothing mounts it at boot unless another unit asks for it."""
-    return _is_set(entry, "noauto", "auto")
+    return is_set(entry, "noauto", "auto")
 
 
 def is_automount(entry: FstabEntry) -> bool:
@@ -206,7 +206,7 @@ def _find_options(entry: FstabEntry, *names: str) -> "list[str]":
     return [name for name in (word.partition("=")[0] for word in _split(entry.options)) if name in names]
 
 
-def _is_set(entry: FstabEntry, yes: str, no: str) -> bool:
+def is_set(entry: FstabEntry, yes: str, no: str) -> bool:
     """True if of the options `yes` and `no` the last one given is `yes`."""
     return yes in entry.options and _find_options(entry, yes, no)[-1:] == [yes]
 

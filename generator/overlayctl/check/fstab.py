@@ -4,13 +4,21 @@
 
 import re
 
-from overlay_generator.fstab import can_be_upper, find_type, has_option, is_automount, is_bind, is_network, is_required
+from overlay_generator.fstab import (
+    can_be_upper,
+    find_type,
+    find_values,
+    has_option,
+    is_automount,
+    is_bind,
+    is_network,
+    is_required,
+)
 from overlay_generator.model import FstabEntry
 from overlay_generator.names import BACKING_ROOT, ancestors, backing_path
 from overlayctl.check.finding import Finding, make
 
 _ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
-_TIMEOUT = "x-systemd.device-timeout="
 _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
 # Seconds from the start of systemd, before udevd runs. A device that is unlocked or assembled comes later.
@@ -49,11 +57,11 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
         rules.append("upper-network")
     if is_automount(entry):
         rules.append("upper-automount")
-    if any(option.startswith("context=") for option in entry.options.split(",")):
+    if find_values(entry, "context"):
         rules.append("upper-context")
     if not find_type(entry) and not is_bind(entry):
         rules.append("upper-type-unknown")
-    given = [option[len(_TIMEOUT) :] for option in entry.options.split(",") if option.startswith(_TIMEOUT)]
+    given = find_values(entry, "x-systemd.device-timeout")
     unlocked = entry.what.startswith("/dev/mapper/")
     if not is_required(entry) and _is_device(entry.what) and not given and not unlocked:
         rules.append("no-timeout")

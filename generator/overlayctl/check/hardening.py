@@ -9,6 +9,7 @@ what lies in the upper layers.
 import os
 from collections.abc import Iterable
 
+from overlay_generator.fstab import is_set
 from overlay_generator.model import FstabEntry, OverlayMount, Plan
 from overlayctl import mounts
 from overlayctl.check import upper
@@ -17,7 +18,8 @@ from overlayctl.errors import Failure
 from overlayctl.layers.directory import Directory
 from overlayctl.output import printable
 
-_MUST = ("nosuid", "nodev")
+# What is wanted, and the option that undoes it: the last of the two counts (mount(8)).
+_MUST = {"nosuid": "suid", "nodev": "dev"}
 _LABELS = ("LABEL=", "PARTLABEL=", "/dev/disk/by-label/", "/dev/disk/by-partlabel/")
 _SYSFS = "/sys/dev/block"
 _MOST = 50  # findings of one rule for one overlay; how many more there are is told
@@ -36,7 +38,7 @@ def check(plan: Plan, entries: "tuple[FstabEntry, ...]", running: bool) -> "list
         if holding and holding.fstype != "tmpfs":
             # fstab's line is not all: somebody else may have mounted it, or remounted it since.
             missing = _missing(holding.flags)
-            if missing and (entry is None or not _missing(entry.options.split(","))):
+            if missing and (entry is None or not _missing_in(entry)):
                 findings.append(make("backing-flags", _MOUNTED, where=holding.where, flags=",".join(missing)))
             if _is_removable(holding.device):
                 findings.append(make("backing-removable", where=holding.where, what=holding.source))
@@ -79,12 +81,11 @@ def _find_entry(mount: OverlayMount, entries: "tuple[FstabEntry, ...]") -> "Fsta
 
 def _check_entry(entry: FstabEntry, mount: OverlayMount) -> "list[Finding]":
     findings = []
-    options = entry.options.split(",")
     if entry.fstype != "tmpfs":
-        missing = _missing(options)
+        missing = _missing_in(entry)
         if missing:
             findings.append(make("backing-flags", entry.source, entry.line, where=entry.where, flags=",".join(missing)))
-        if "noexec" not in options and not mount.settings.passthrough:
+        if not is_set(entry, "noexec", "exec") and not mount.settings.passthrough:
             findings.append(make("backing-noexec", entry.source, entry.line, where=entry.where))
     if entry.what.startswith(_LABELS):
         findings.append(make("backing-label", entry.source, entry.line, what=entry.what, where=entry.where))
@@ -95,18 +96,19 @@ def _missing(flags: "Iterable[str]") -> "list[str]":
     return [flag for flag in _MUST if flag not in set(flags)]
 
 
+def _missing_in(entry: FstabEntry) -> "list[str]":
+    return [flag for flag, other in _MUST.items() if not is_set(entry, flag, other)]
+
+
 def _is_removable(device: str) -> bool:
     """True if the block device `device`, major:minor, or the disk that it is a part of, can be taken out: it says so
     itself (sysfs's removable) or hangs on USB or is a card.
     """
-    try:
-        path = os.path.realpath(f"{_SYSFS}/{device}")
-        if "/usb" in path or "/mmc_host/" in path:
-            # An eMMC is soldered to its board: its card has the type MMC.
-            return "/usb" in path or _read(f"{path.partition('/block/')[0]}/type") == "SD"
-        return any(_read(f"{place}/removable") == "1" for place in (path, os.path.dirname(path)))
-    except OSError:
-        return False
+    path = os.path.realpath(f"{_SYSFS}/{device}")
+    if "/usb" in path or "/mmc_host/" in path:
+        # An eMMC is soldered to its board: its card has the type MMC.
+        return "/usb" in path or _read(f"{path.partition('/block/')[0]}/type") == "SD"
+    return any(_read(f"{place}/removable") == "1" for place in (path, os.path.dirname(path)))
 
 
 def _read(path: str) -> str:

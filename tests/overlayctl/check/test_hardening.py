@@ -223,3 +223,12 @@ def test_a_disk_that_can_be_taken_out(name: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(hardening, "_SYSFS", str(tmp_path / "dev"))
     assert hardening._is_removable("8:1") is removable
     assert hardening._is_removable("0:30") is False
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [("nosuid,nodev", []), ("nosuid,nodev,suid", ["nosuid"]), ("suid,nosuid,dev", ["nodev"]), ("x-a=b\\,nosuid", None)],
+)
+def test_the_last_of_two_options_counts(options: str, missing: "list[str] | None") -> None:
+    line = FstabEntry("UUID=1", "/run/buildroot/mounts/var", "ext4", options, "/etc/fstab", 1)
+    assert hardening._missing_in(line) == (["nosuid", "nodev"] if missing is None else missing)
