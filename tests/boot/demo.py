@@ -33,8 +33,11 @@ BOOTS = (
     ("A read-only Debian, nothing asked for", ""),
     ("The same image, with overlayfs.mounts=/var on the kernel command line", "overlayfs.mounts=/var"),
 )
-# ECMA-48: control sequences (CSI), other escapes, and single control characters but for line breaks and tabs.
-_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]")
+# ECMA-48: command strings (OSC, DCS, SOS, PM, APC) to their end, control sequences (CSI), other escapes, and single
+# control characters but for line breaks and tabs.
+_CONTROLS = re.compile(
+    r"\x1b[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]"
+)
 QUIET = "test.demo systemd.show_status=no loglevel=2"
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 WIDTH = 104  # characters
 LEFT_OUT = ("$ find ", "$ systemctl ")
+KERNEL_LINE = re.compile(r"^\[ *[0-9]+\.[0-9]{6}\] .*\n?", re.MULTILINE)
 # That of rich without its fonts, which a browser would fetch from elsewhere.
 FORMAT = f"""\
 <svg class="terminal" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{width}} {{height}}">
@@ -45,7 +46,7 @@ def draw(titles: Sequence[str], consoles: Sequence[str]) -> str:
     """Return the SVG of what was shown: each console below its title."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     for title, shown in zip(titles, consoles):
-        text = _shorten(shown)
+        text = shorten(shown)
         console.print(Text(f"# {title}", style="bold cyan"))
         for line in text.strip().splitlines():
             style = "bold" if line.startswith("$ ") else ""
@@ -57,7 +58,9 @@ def draw(titles: Sequence[str], consoles: Sequence[str]) -> str:
     return re.sub(r"[ \t]+$", "", drawn, flags=re.MULTILINE)
 
 
-def _shorten(text: str) -> str:
-    """Return what was shown without the commands whose output is long and says little."""
-    parts = re.split(r"^(?=\$ )", text, flags=re.MULTILINE)
-    return "".join(part for part in parts if not part.startswith(LEFT_OUT))
+def shorten(text: str) -> str:
+    """Return the commands and their answers, but for commands whose output is long and says little, what the console
+    got before the first one, and the kernel's own lines.
+    """
+    parts = re.split(r"^(?=\$ )", KERNEL_LINE.sub("", text), flags=re.MULTILINE)
+    return "".join(part for part in parts if part.startswith("$ ") and not part.startswith(LEFT_OUT))

@@ -22,6 +22,7 @@ from runner import BootResult, find_obstacle
 from scenario import ScenarioError, read_scenarios
 from steps import StepFailed
 from tally import tallies
+from terminal import shorten
 from values import Late
 from watch import Event, run_until
 
@@ -308,3 +309,10 @@ def test_what_is_copied_from_a_configured_tree_is_of_no_architecture(tmp_path: P
 def test_the_demo_shows_no_control_sequence_of_the_firmware() -> None:
     shown = make_plain("\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS\r\n$ cat /var/foo/bar\r\n\x1b[1;31mtext\x1b[0m\tend\x1b(B\n")
     assert shown == "SeaBIOS\n$ cat /var/foo/bar\ntext\tend\n"
+    # ECMA-48, 5.6 and 8.3.89: a command string (OSC, DCS) goes on to its end; systemd 257 resets the colours by one.
+    assert make_plain("a\x1b]104\x1b\\b\x1b]11;?\x07c\x1bP+q544e\x1b\\d") == "abcd"
+
+
+def test_the_picture_has_commands_and_answers_only() -> None:
+    shown = "(kernel)\n$ cat a\n1\n\n$ find b\n2\n$ cat c\n[no time]\n[   27.004808] reboot: Power down\n"
+    assert shorten(shown) == "$ cat a\n1\n\n$ cat c\n[no time]\n"
