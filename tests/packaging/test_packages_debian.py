@@ -121,7 +121,9 @@ def test_building_twice_gives_the_same_bytes(sources: Path, dist: Path, tmp_path
 
 
 def test_the_packages_part_what_make_install_puts(sources: Path, dist: Path, tmp_path: Path) -> None:
-    """No file is left out and none is in both; compiled ones are made on installation."""
+    """No file is left out and none is in both; compiled ones are made on installation. Debian's zsh looks for what comes
+    with a package in a directory of its own.
+    """
     image = tmp_path / "image"
     ran("make", "-s", "install", f"DESTDIR={image}", "COMPILE=no", cwd=sources)
     wanted = {str(path.relative_to(image)) for path in image.rglob("*") if not path.is_dir()}
@@ -131,7 +133,7 @@ def test_the_packages_part_what_make_install_puts(sources: Path, dist: Path, tmp
         found += [str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*") if not path.is_dir()]
     added = ("usr/share/doc/", "usr/share/lintian/", "usr/share/python3/runtime.d/")
     ours = [path.removesuffix(".gz") for path in found if not path.startswith(added)]
-    assert sorted(ours) == sorted(wanted)
+    assert sorted(ours) == sorted(path.replace("/site-functions/", "/vendor-completions/") for path in wanted)
 
 
 @pytest.mark.parametrize("suite", SUITES)
