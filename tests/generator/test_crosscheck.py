@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fakeroot
-from analyze import verify
+from analyze import TREES, verify
 from overlay_generator.cmdline import read_request, split_words
 from overlay_generator.decide import decide
 from overlay_generator.fstab import find_hooks, parse
@@ -219,27 +219,29 @@ def test_beside_systemd_fstab_generator_the_order_does_not_matter(name: str, run
     assert found(tmp_path / "a") == found(tmp_path / "b") == {**alone[0], **alone[1]}
 
 
+@pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("name", ["01", "05", "06", "20", "21", "27", "60", "61", "62", "63", "64"])
-def test_systemd_analyze_has_no_complaint(name: str, run: Run, tmp_path: Path) -> None:
+def test_systemd_analyze_has_no_complaint(name: str, tree: str, run: Run, tmp_path: Path) -> None:
     root = case(name, tmp_path)
     (tmp_path / "units").mkdir()
     assert run("--root", root, tmp_path / "units").returncode == 0
     if (root / "etc/fstab").exists():
         run_theirs(root, tmp_path / "theirs")
         shutil.copytree(tmp_path / "theirs/normal", tmp_path / "units", symlinks=True, dirs_exist_ok=True)
-    assert verify(tmp_path / "units") == []
+    assert verify(tmp_path / "units", tree) == []
 
 
+@pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize(
     ("old", "new"),
     [("Where=/srv/100%%", "Where=/srv/100%%x"), ("Type=overlay", "Type=overlay\nNonsense=1"), ("%%", "%!")],
 )
-def test_systemd_analyze_would_have_complained(old: str, new: str, run: Run, tmp_path: Path) -> None:
+def test_systemd_analyze_would_have_complained(old: str, new: str, tree: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "units").mkdir()
     run("--root", case("61", tmp_path), tmp_path / "units")
     unit = tmp_path / "units" / mount_unit("/srv/100%")
     unit.write_text(unit.read_text().replace(old, new))
-    assert verify(tmp_path / "units")
+    assert verify(tmp_path / "units", tree)
 
 
 ODD = [
