@@ -169,7 +169,8 @@ def unkept_unit(path: str) -> str:
 
 def missing_unit(path: str) -> str:
     """The name of the service that fails where `path` was to be overlaid, and could not be."""
-    return f"overlay-missing@{backing_name(path)}.service"
+    # Of "/" nothing is left: a template without an instance, which PID 1 does not start.
+    return f"overlay-missing@{backing_name(path) or '-'}.service"
 
 
 def escape_line(path: str) -> str:

@@ -59,10 +59,13 @@ def main(argv: "list[str]") -> int:
         return 1
     try:
         note(request.where, request.backing, reason)
-        if reason and request.adapt and request.notify:
-            from overlay_prepare.adapt import raise_failure
+    except OSError as error:
+        _tell_unwritten(request, error)
+    if reason and request.adapt and request.notify:
+        from overlay_prepare.adapt import raise_failure
 
-            raise_failure(request.where)
+        raise_failure(request.where)
+    try:
         _work_behind(request, reason)
     except OSError as error:
         say(WARNING, f"{request.where}: {describe(error)}")
@@ -145,7 +148,7 @@ def _leave_alone(request: Request, reason: str) -> None:
     try:
         fail(request.name, reason)
     except OSError as error:
-        say(WARNING, f"{request.where}: {describe(error)}")
+        _tell_unwritten(request, error)
 
 
 def _mark_failed(request: Request) -> None:
@@ -225,5 +228,10 @@ def _tell_read_only(request: Request) -> int:
     try:
         leave(request.where, request.backing, reason, f"{request.where}: {reason}")
     except OSError as error:
-        say(WARNING, f"{request.where}: {describe(error)}")
+        _tell_unwritten(request, error)
     return 0
+
+
+def _tell_unwritten(request: Request, error: OSError) -> None:
+    """Report that /run is full or the like: the journal has the reason, and what reads files there does not."""
+    say(WARNING, f"{request.where}: overlayctl status does not learn how this went: {describe(error)}")

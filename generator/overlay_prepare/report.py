@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Reports what prepare has to say: to the journal, in a file for programs, and in the message at login."""
 
+import posix
 import sys
 
 from overlay_prepare.files import make_directory, remove_file, write_whole
 from overlay_prepare.patience import Late
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ERROR, WARNING, NOTICE = 3, 4, 5
 
@@ -63,22 +68,40 @@ def note(where: str, backing: str, reason: str) -> None:
 
 
 def leave(where: str, backing: str, reason: str, text: str) -> None:
-    """Write the file for programs, and `text` as the message at login where there is a `reason`. Raises OSError."""
+    """Write the file for programs, and `text` as the message at login where there is a `reason`.
+
+    Each is tried, whatever became of the others. Raises the first OSError.
+    """
     name = backing.rpartition("/")[2]
     fields = {"where": where, "backing": backing, "fallen_back": reason}
     body = ", ".join(f"{_quote(key)}: {_quote(value)}" for key, value in fields.items())
-    write(STATE, f"{name}.json", f"{{{body}}}\n")
+    motd = f"overlay-generator-{name}"
+    acts: list[Callable[[], None]]
     if reason:
-        fail(name, reason)
-        write(_MESSAGES, f"overlay-generator-{name}", f"WARNING: {_flatten(text)}\n")
+        acts = [lambda: fail(name, reason), lambda: write(_MESSAGES, motd, f"WARNING: {_flatten(text)}\n")]
     else:
-        for path in (f"{STATE}/{name}.failed", f"{_MESSAGES}/overlay-generator-{name}"):
-            remove_file(path)  # from before a soft reboot
+        # From before a soft reboot.
+        acts = [lambda: remove_file(f"{STATE}/{name}.failed"), lambda: remove_file(f"{_MESSAGES}/{motd}")]
+    acts.append(lambda: write(STATE, f"{name}.json", f"{{{body}}}\n"))
+    errors = []
+    for act in acts:
+        try:
+            act()
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def fail(name: str, reason: str) -> None:
     """Write what overlay-not-persistent@NAME.service of the generator fails by: its status text. Raises OSError."""
-    write(STATE, f"{name}.failed", _flatten(" ".join(reason.split())) + "\n")
+    try:
+        write(STATE, f"{name}.failed", _flatten(" ".join(reason.split())) + "\n")
+    except OSError:
+        # The unit fails by an empty file as well, and a full /run (a tmpfs) may have room for one.
+        path = f"{STATE}/{name}.failed"
+        posix.close(posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o644))
+        raise
 
 
 def leave_behind(name: str, problems: "list[str]") -> None:

@@ -118,7 +118,9 @@ def _render_units(product: Product, tree: Path, log: Path) -> None:
     for path in [*tree.glob("usr/bin/python3*"), *tree.glob("usr/lib/python3*")]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     command = ["env", f"PYTHONPATH={product.source / 'generator'}", sys.executable, "-m", "overlayctl", "render"]
-    run_step("render static units", [*command, "--root", tree, "--output", tree], log)
+    # As docs/security-modules.md has it.
+    context = ["--selinux-context=system_u:system_r:init_t:s0"] if (tree / LABELS).exists() else []
+    run_step("render static units", [*command, "--root", tree, "--output", tree, *context], log)
 
 
 def _load_module(product: Product, tree: Path, log: Path) -> None:

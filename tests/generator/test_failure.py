@@ -50,6 +50,7 @@ def test_without_a_shell_it_fails_all_the_same() -> None:
     ("skipped", "names"),
     [
         (Skipped("/home", "why", "error"), {"overlay-missing@home.service"}),
+        (Skipped("/", "the root directory", "error"), {"overlay-missing@-.service"}),
         (Skipped("/home", "by fstab"), set()),
         (Skipped("/home", "a user's manager", "quiet"), set()),
         (Skipped("home", "no absolute path", "error"), set()),

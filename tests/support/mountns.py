@@ -26,8 +26,8 @@ def main() -> int:
     """The exit status of the check. Raises CalledProcessError if a command of the units fails."""
     root, units, image = (Path(argument) for argument in sys.argv[1:4])
     # As under systemd: mounts propagate, unless a unit says otherwise.
-    run("mount", "--bind", root, root)
-    run("mount", "--make-shared", root)
+    run("mount", "--rbind", root, root)
+    run("mount", "--make-rshared", root)
     for name in ("bin", "sbin", "lib", "lib64", "proc", "sys", "dev"):
         source, target = Path("/") / name, root / name
         if source.is_symlink():

@@ -24,6 +24,13 @@ check_restorecon_finds_nothing() {
     same 'what restorecon would do' '' "$(restorecon -nvr /var 2>&1)"
 }
 
+# What docs/security-modules.md says after an update with another policy: restorecon mends all of it, in the running
+# system.
+check_restorecon_mends() {
+    restorecon -r /var
+    check_restorecon_finds_nothing
+}
+
 # All that was denied in this boot, from where it is kept: by auditd, by journald, or by the kernel alone.
 denials() {
     { cat /var/log/audit/audit.log 2> /dev/null || true; journalctl --boot --output=cat --no-pager; } |
