@@ -41,7 +41,7 @@ help:
 	@echo 'make check-foreign [ARCHITECTURES="s390x armhf"]    the tests that start no program, emulated (root)'
 	@echo 'make lint                                           only the static checks'
 	@echo 'make crash [CRASH="--fs xfs --minutes 60"]          boot from disks as power cuts leave them (root)'
-	@echo 'make fuzz                                           500 and 2000 random histories (root)'
+	@echo 'make fuzz                                           500 and 2000 random histories of each kind (root)'
 	@echo 'make fuzz-parsers [MINUTES=10] [ONLY="fstab reset"]  random inputs for what reads a disk or a boot loader'
 	@echo 'make mutants [COUNT=30]                             random small changes that no test notices (root)'
 	@echo 'make bench                                          what a boot costs, as ratios and counts'
@@ -83,7 +83,8 @@ crash:
 	python3 tests/crash/crash.py $(CRASH)
 
 fuzz:
-	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py tests/prepare/test_rollback_history.py
+	HISTORIES=500 $(pytest) tests/prepare/test_image_change.py tests/prepare/test_rollback_history.py \
+	    tests/overlayctl/preview/test_truth.py
 	HISTORIES=2000 $(pytest) tests/overlayctl/layers/test_walk.py -k mounted_view
 
 fuzz-parsers:

@@ -36,6 +36,11 @@ OVERLAYCTL = """\
 755 usr/bin/overlayctl
 644 usr/lib/overlay-generator/overlayctl/*.py
 644 usr/lib/overlay-generator/overlayctl/__pycache__/*.TAG.pyc
+755 usr/lib/overlay-generator/updaters/ArtifactInstall_Leave_50_overlay-preview
+755 usr/lib/overlay-generator/updaters/rauc
+755 usr/lib/overlay-generator/updaters/swupdate
+755 usr/lib/overlay-generator/updaters/sysupdate
+644 usr/lib/overlay-generator/updaters/sysupdate.conf
 644 usr/lib/systemd/system/overlay-metrics.service
 644 usr/lib/systemd/system/overlay-metrics.timer
 644 usr/share/man/man1/overlayctl.1
@@ -189,8 +194,12 @@ def test_the_interpreter_can_be_set(tmp_path: Path) -> None:
     made("install", f"DESTDIR={tmp_path}", "interpreter=/opt/python/bin/python3", "librarydir=/opt/library")
     listed = [path.replace(LIBRARY, "opt/library") for path in expand(PARTS["install"])]
     scripts = [path for path in listed if modes(tmp_path)[path] == 0o755]
-    first = {(tmp_path / path).read_text().splitlines()[0] for path in scripts}
-    assert {line.split()[0] for line in first} == {"#!/opt/python/bin/python3"}
+    first = {path: (tmp_path / path).read_text().split()[0] for path in scripts}
+    hooks = {path for path in first if path.startswith("opt/library/updaters/")}
+    assert {first.pop(path) for path in hooks} == {"#!/bin/sh"}
+    assert set(first.values()) == {"#!/opt/python/bin/python3"}
+    dropin = tmp_path / "opt/library/updaters/sysupdate.conf"
+    assert "\nExecStartPre=/opt/library/updaters/sysupdate\n" in dropin.read_text()
     unit = tmp_path / "usr/lib/systemd/system/overlay-generator-factory-reset.service"
     assert "\nExecStart=/opt/python/bin/python3 -ISB /opt/library/prepare " in unit.read_text()
     assert "=/usr/bin/overlayctl metrics " in (unit.with_name("overlay-metrics.service")).read_text()

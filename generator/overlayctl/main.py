@@ -181,10 +181,12 @@ def _fail(error: BaseException, output: "list[Output]") -> int:
 def _describe(error: BaseException) -> str:
     if isinstance(error, Failure):
         return str(error)
-    if isinstance(error, PermissionError) and os.geteuid() != 0:
-        return f"{error.filename or 'this'}: {error.strerror}; try it as root"
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        # Layers are read by names that are bytes.
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
+            return f"{name or 'this'}: {error.strerror}; try it as root"
+        return f"{name}: {error.strerror}" if name else str(error.strerror or error)
     if isinstance(error, ModuleNotFoundError):
         return f"Python's module {error.name} is missing here; python3-minimal is not enough, install python3"
     if isinstance(error, MemoryError):

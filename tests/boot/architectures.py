@@ -41,7 +41,8 @@ ARCHITECTURES = {
         Architecture(
             "amd64", "x86_64", "x86_64-linux-gnu", "qemu-system-x86_64", "qemu64", "ttyS0",
             {"small": "linux-image-cloud-amd64", "early": "linux-image-cloud-amd64", "full": "linux-image-amd64",
-             "tiny": "", **dict.fromkeys(("selinux", "podman", "apparmor"), "linux-image-cloud-amd64")},
+             "rauc": "linux-image-amd64", "tiny": "",
+             **dict.fromkeys(("selinux", "podman", "apparmor"), "linux-image-cloud-amd64")},
             modules=("aesni_intel",),
         ),
         Architecture(

@@ -67,7 +67,11 @@ OWN_PACKAGES = {
     "selinux": ("selinux-policy-default", "policycoreutils", "selinux-utils", "auditd", "fdisk"),
     "podman": ("podman", "crun", "netavark", "busybox-static"),
     "apparmor": ("apparmor", "apparmor-profiles"),
+    # With what makes a bundle, and with all of Python for overlayctl.
+    "rauc": ("rauc", "rauc-service", "dbus", "openssl", "squashfs-tools", "python3-psutil", "python3-pyudev"),
 }  # fmt: skip
+# The same of modules. A bundle is a squashfs that is verified block by block.
+OWN_MODULES = {"rauc": ("dm_verity",)}
 # The kernel asks for them by their purpose, so no other module names them; which of them are modules depends on the
 # kernel.
 ALGORITHMS = (
@@ -246,6 +250,7 @@ def _add_kernel(plan: _Plan, packages: Path, work: Path, log: Path) -> dict[str,
     for archive in sorted(packages.glob("*.deb")):
         run_step("unpack the kernel", ["dpkg-deb", "-x", archive, unpacked], log)
     wanted = MODULES + (FULL_MODULES + plan.architecture.modules if plan.kind == "full" else ())
+    wanted += OWN_MODULES.get(plan.kind, ())
     release = _install_modules(unpacked, tree, wanted, log)
     kernels = [path for path in unpacked.rglob("vmlinuz*") if path.is_file()]
     if not kernels:

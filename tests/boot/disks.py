@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from bundle import make_bundle
 from debian import Base
 from pack import run_in_tree, size_in_bytes
 from values import Disk
@@ -27,8 +30,8 @@ SPOILT = b"\xff"
 COPIED_AT_ONCE = 1 << 20
 
 
-def make_disk(disk: Disk, base: Base, top: Path) -> Path:
-    """Return a new disk image in the directory top.
+def make_disk(disk: Disk, base: Base, top: Path, images: Mapping[str, Path]) -> Path:
+    """Return a new disk image in the directory top; the images are those of the scenario.
 
     Raises StepFailed.
     """
@@ -43,7 +46,12 @@ def make_disk(disk: Disk, base: Base, top: Path) -> Path:
     if disk.filesystem != "none":
         _sized(content, size_in_bytes(disk.filesystem_size or disk.size) if disk.filesystem_size else size)
         words = [*MAKE[disk.filesystem], disk.label, f"/mnt/{content.name}"]
+        if disk.bundle:
+            directory = make_bundle(images[disk.bundle], base, top, log)
+            words[1:1] = ["-d", f"/mnt/{directory.name}"]
         run_in_tree("make a file system", base.tools, top, words, log)
+        if disk.bundle:
+            shutil.rmtree(directory)
         _sized(content, size)
     if disk.partlabel:
         table = f"label: gpt\nstart={PARTITION_START // SECTOR}, size={size // SECTOR}, name={disk.partlabel}\n"

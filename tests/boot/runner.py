@@ -67,7 +67,7 @@ def run_scenario(
     top = results / base.architecture.name / base.suite / scenario.name
     shutil.rmtree(top, ignore_errors=True)
     top.mkdir(parents=True)
-    disks = {disk.name: make_disk(disk, base, top) for disk in scenario.disks}
+    disks = {disk.name: make_disk(disk, base, top, images) for disk in scenario.disks}
     done: list[BootResult] = []
     kept: dict[str, str] = {}
     for wanted in scenario.boots:

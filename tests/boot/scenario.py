@@ -50,7 +50,7 @@ KEYS = {
         "policy-module",
     },
     "image": {"fstab", "root", "uuid"},
-    "disk": {"size", "filesystem", "filesystem-size", "label", "partlabel", "overwrite", "read-only"},
+    "disk": {"size", "filesystem", "filesystem-size", "label", "partlabel", "overwrite", "read-only", "bundle"},
     "file": {*FILE_KINDS, "mode"},
     "boot": {
         *("checks", "host-checks", "disks", "cmdline", "image", "memory", "expect"),
@@ -213,6 +213,7 @@ def _disk(section: _Section) -> Disk:
         section.get("partlabel"),
         (int(spoilt["offset"]), int(spoilt["length"])) if spoilt else None,
         section.flag("read-only"),
+        section.get("bundle"),
     )
 
 
@@ -276,6 +277,9 @@ def _check(path: Path, scenario: Scenario) -> None:
     if not scenario.boots:
         raise ScenarioError(f"{path.name}: there is no [boot NAME]")
     known = {disk.name for disk in scenario.disks}
+    for disk in (disk for disk in scenario.disks if disk.bundle):
+        if disk.bundle not in scenario.images or disk.filesystem != "ext4" or scenario.base != "rauc":
+            raise ScenarioError(f"{path.name}: [disk {disk.name}]: bundle: an image, on ext4, with 'base = rauc'")
     for boot in scenario.boots:
         of_checks = [check.name.partition(":")[2] for check in boot.host_checks]
         for name in [*boot.disks, *(late.disk for late in boot.late), *of_checks]:

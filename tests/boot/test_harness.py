@@ -99,6 +99,8 @@ def test_a_shutdown_that_nobody_saw_is_not_clean() -> None:
         "[scenario]\ndescription = x\n[boot one]\nchecks = a\nimage = a b\nrepeat = 2\n",
         "[scenario]\ndescription = x\n[image b]\n[boot one]\nchecks = a\nimage = a b\n",
         "[scenario]\ndescription = x\n[boot one]\nchecks = a\nrepeat = 0\n",
+        "[scenario]\ndescription = x\n[disk d]\nsize = 1M\nbundle = a\n[boot one]\nchecks = a\n",
+        "[scenario]\ndescription = x\nbase = rauc\n[disk d]\nsize = 1M\nbundle = b\n[boot one]\nchecks = a\n",
         "no section\n",
     ],
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 FILESYSTEMS = ("ext4", "xfs", "btrfs", "f2fs", "vfat", "none")
 ROOTS = ("squashfs", "erofs", "ext4")
-BASES = ("small", "full", "early", "tiny", "selinux", "podman", "apparmor")
+BASES = ("small", "full", "early", "tiny", "selinux", "podman", "apparmor", "rauc")
 # How a boot has to come out: all of it up, in the rescue or emergency shell, or cut off by the host.
 EXPECTED = ("multi-user", "rescue", "emergency", "cut")
 # From where the seconds to a cut count: the first word on what is on the disk, or the start of the prepare service.
@@ -21,7 +21,7 @@ class Disk:
     """A disk made before the first boot of its scenario and kept until the last.
 
     filesystem_size is that of the disk where empty; partlabel makes it the only partition of a GPT; overwrite is
-    offset and length of what is spoilt afterwards.
+    offset and length of what is spoilt afterwards. bundle names the image that it has an update to, see bundle.py.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Disk:
     partlabel: str = ""
     overwrite: tuple[int, int] | None = None
     read_only: bool = False
+    bundle: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from overlay_prepare import manifest, persistent, stamp
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers
 from overlay_prepare.request import Request
+from quickmount import bind_read_only, mount, mount_image, unmount
 
 UUID = "8d9d2f83-6a1a-4c5e-9e56-1f0f2e0a7b11"
 NULL = "00000000-0000-0000-0000-000000000000"
@@ -123,22 +124,22 @@ def with_image(top: Path, kind: str, policy: str, tree: str, then: object) -> No
     image, at, base = top / "image", top / "at", top / "base"
     image.unlink(missing_ok=True)
     make_image(kind, top / tree, image, tree)
-    run("mount", "-o", "loop,ro", image, at)
+    mount_image(image, at, kind.partition("-")[0])
     request = Request(str(at), str(base), str(base), policy=policy or "keep")
     persistent.make_persistent(request, hold(request.backing))
     if policy == "refresh":
         os.chdir(at)
         manifest.write(hold(base), stamp.read_previous(hold(base)))
         os.chdir("/")
-    run("mount", "-o", "bind,private,ro", at, base / "lower")
+    bind_read_only(at, base / "lower")
     layers = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
-    run("mount", "-t", "overlay", "-o", f"{layers},{render.OPTIONS_PERSISTENT}", "overlay", at)
+    mount("overlay", at, "overlay", data=f"{layers},{render.OPTIONS_PERSISTENT}")
     try:
         then()
     finally:
-        run("umount", at)
-        run("umount", base / "lower")
-        run("umount", at)
+        unmount(at)
+        unmount(base / "lower")
+        unmount(at)
 
 
 def make_image(kind: str, tree: Path, image: Path, name: str) -> None:

@@ -4,11 +4,12 @@
 
     unshare -m python3 previewtruth.py KIND HISTORIES SEED [forget]
 
-The histories are those of imagechange.py: two random images, a user at work in the overlay over the first, and then
-the overlay over the second, prepared as at a boot. Before that the command itself is asked; what it lists is compared
-with what the two views and the two images show, with no look at the layers but for where the user has been, and with
-the file `dropped`. With `forget` one finding of each list is left out: the differences are then the proof that this
-test notices them. Prints the number of histories, of those that differ, and of findings by their kinds.
+The histories are those of imagechange.py: two random images, a user at work in the overlay over the first, and then the
+overlay over the second, prepared as at a boot. Before that the command itself is asked; what it lists is compared with
+what the two views and the two images show, with no look at the layers but for where the user has been, and with the
+file `dropped`. The command is given the new image as a file or as a tree, and the old one as either, by turns. With
+`forget` one finding of each list is left out: the differences are then the proof that this test notices them. Prints
+the number of histories, of those that differ, and of findings by their kinds.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ from overlayctl import main as command
 
 FORGET = "forget" in sys.argv
 Found = set[tuple[str, str]]
+# Of the old image and the new one.
+FORMS = (("tree", "image"), ("tree", "tree"), ("image", "image"), ("image", "tree"))
 
 
 def main() -> int:
@@ -82,7 +85,7 @@ def follow(
     """True if the step from the image of the one of `trees` to that of the other was foretold."""
     old, new = (imagechange.read_tree(top / tree) for tree in trees)
     upper = imagechange.read_upper(top / "base/upper")
-    said = preview(top, kind, policy, trees)
+    said = preview(top, kind, policy, trees, FORMS[number % len(FORMS)])
     log = top / "base/dropped"
     logged = log.read_text() if log.exists() else ""
     after: list[View] = []
@@ -105,12 +108,15 @@ def follow(
     return said == done
 
 
-def preview(top: Path, kind: str, policy: str, trees: "tuple[str, str]") -> Found:
-    """What the command lists, run on the image as it will be, with the old one as a tree."""
-    image = top / "next"
-    image.unlink(missing_ok=True)
-    imagechange.make_image(kind, top / trees[1], image, trees[1])
-    words = ["preview", image, "--json", "--upper", top / "base/upper", "--old", top / trees[0], "--where", "/"]
+def preview(top: Path, kind: str, policy: str, trees: "tuple[str, str]", forms: "tuple[str, str]") -> Found:
+    """What the command lists, with the old and the new image each in one of `forms`."""
+    given = [top / tree for tree in trees]
+    for at, form in enumerate(forms):
+        if form == "image":
+            given[at] = top / f"given-{at}"
+            given[at].unlink(missing_ok=True)
+            imagechange.make_image(kind, top / trees[at], given[at], trees[at])
+    words = ["preview", given[1], "--json", "--upper", top / "base/upper", "--old", given[0], "--where", "/"]
     words += ["--policy", policy]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -20,6 +20,7 @@ from overlayctl.check import units as checkunits
 from overlayctl.check.finding import ERROR, LEVELS, NOTE, WARNING, Finding, make
 from overlayctl.check.image import Image
 from overlayctl.errors import Failure
+from overlayctl.given import require_directory
 from overlayctl.output import printable
 from overlayctl.status.machine import read_environ
 from overlayctl.status.space import spell_size
@@ -68,8 +69,7 @@ def run(options: "argparse.Namespace") -> int:
     """The exit status. Raises Failure."""
     root = ""
     if options.root is not None:
-        if not os.path.isdir(options.root):
-            raise Failure(f"--root {options.root}: not a directory")
+        require_directory(options.root, f"--root {options.root}")
         root = os.path.abspath(options.root)
         root = "" if root == "/" else root
     findings = sort(find(Image(root), options.cmdline, options.kernel, options.hardening))

@@ -67,8 +67,10 @@ def has_equal_bytes(one: bytes, other: bytes, size: int, opener: "Callable[[byte
         second = opener(other)
         try:
             while size > 0:
-                data = os.read(first, _CHUNK)
-                if data != os.read(second, _CHUNK):
+                # No more than there is: the room for a whole chunk is mapped and given back by three calls each time.
+                count = size if size < _CHUNK else _CHUNK
+                data = os.read(first, count)
+                if data != os.read(second, count):
                     return False
                 # A file that is truncated meanwhile ends early.
                 size -= len(data) or size

@@ -10,6 +10,7 @@ from overlay_generator.fstab import unescape
 from overlayctl import mounts
 from overlayctl.errors import Failure
 from overlayctl.frozen import explain_refusal
+from overlayctl.given import require_directory
 from overlayctl.layers.change import Layers
 
 _DEFAULT_OF_INDEX = "/sys/module/overlay/parameters/index"
@@ -135,8 +136,7 @@ def _is_indexed(mount: mounts.Mount) -> bool:
 
 def _make_layers(upper: str, lower: str, work: "str | None") -> Layers:
     for path in (upper, lower, *([work] if work else [])):
-        if not os.path.isdir(path):
-            raise Failure(f"{path}: there is no such directory here")
+        require_directory(path, path, "there is no such directory here")
     links = os.path.join(os.path.abspath(work), "index") if work else ""
     return Layers(os.fsencode(os.path.abspath(upper)), os.fsencode(os.path.abspath(lower)), os.fsencode(links))
 

@@ -22,7 +22,7 @@ KINDS = {
     GONE: "the new image no longer has it; the device's stays",
     SEEDED: "becomes a directory of its own (Passthrough=), with what the new image has there",
     LEFT: "is no longer a directory of its own: what was written there is not seen",
-    OWNER: "owned by a number that means another user or group in the new image",
+    OWNER: "owned by a number, or with an ACL for one, that means another user or group in the new image",
     SPACE: "the disk has no room for the step",
 }
 

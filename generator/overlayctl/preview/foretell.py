@@ -34,7 +34,7 @@ from overlayctl.preview.images import Entry, Old, enter, find_news, find_news_be
 from overlayctl.preview.update import Update
 
 Report = Callable[[bytes, OSError], None]
-Seen = Callable[[bytes, stat_result], None]
+Seen = Callable[[bytes, Entry], None]
 _NOTHING: "frozenset[bytes]" = frozenset()
 _UPDATED = os.fsencode(UPDATED)
 _ALL = "all"  # of the image's names: none shows
@@ -197,11 +197,15 @@ class Foreteller:
 
     def _see(self, level: _Level, name: bytes) -> None:
         assert self.seen
+        path = b"%b/%b" % (level.path, name) if level.path else name
         try:
-            info = lstat(name, dir_fd=level.upper.fd)
+            own = look(level.upper, name)
+            if own is not None:
+                self.seen(path, own)
         except FileNotFoundError:
-            return  # somebody has just removed it
-        self.seen(b"%b/%b" % (level.path, name) if level.path else name, info)
+            pass  # somebody has just removed it
+        except OSError as error:
+            self.report(path, error)
 
     def _tell_file(self, level: _Level, name: bytes, odd: bool, in_new: bool, in_old: bool) -> "Iterator[Finding]":
         """The findings for an entry of the upper layer that is not a directory."""
@@ -229,7 +233,7 @@ class Foreteller:
             return
         level.left += 1
         if self.seen is not None and not whiteout:
-            self.seen(path, info)
+            self.seen(path, own)
         if new is None:
             if not whiteout and in_old and level.new is not None:
                 yield Finding(GONE, path, here, was, None, _measure(info))
@@ -305,7 +309,7 @@ class Foreteller:
         if above is not None:
             above.left += 1
         if self.seen is not None:
-            self.seen(level.path, own[1])
+            self.seen(level.path, own)
         if new is None:
             known = old is not None or (self.old.describe(level.path, old) is not None)
             if known and above is not None and above.new is not None:

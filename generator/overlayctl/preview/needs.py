@@ -5,7 +5,7 @@
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Optional
 
 from overlayctl.layers.directory import Directory
@@ -26,6 +26,9 @@ _NAMES = 2.0  # they are read, sorted into a list and written
 _LEAST = 0.1  # seconds: the disk is probed, and everything is synced
 
 
+Report = Callable[[bytes, OSError], None]
+
+
 class Needs(NamedTuple):
     """Bytes and inodes that have to be free, and seconds."""
 
@@ -43,22 +46,26 @@ class Tree(NamedTuple):
     seconds: float
 
 
-def measure(top: Directory, mine: "Optional[Directory]" = None, sizes: bool = False) -> Tree:
+def measure(top: Directory, report: Report, mine: "Optional[Directory]" = None, sizes: bool = False) -> Tree:
     """What is below `top`, except for what the directory `mine` of an upper layer has or hides; files are looked at
-    only for their `sizes`. Raises OSError.
+    only for their `sizes`. `report` is given what can't be read, by its path below the image's top.
     """
     start = time.monotonic()
     entries = size = names = 0
     pending: list[tuple[int, Directory, bytes, Directory | None]] = [(0, top, b"", mine)]
     while pending:
         length, above, name, over = pending.pop()
-        directory = above.enter(name) if name else above
-        own = enter(over, name, look(over, name)) if name else over
-        if own is not None and read_directory(own.itself)[0]:
+        try:
+            directory = above.enter(name) if name else above
+            own = enter(over, name, look(over, name)) if name else over
+            if own is not None and read_directory(own.itself)[0]:
+                continue
+            taken = frozenset(own.names()) if own is not None else frozenset()
+            with os.scandir(directory.path) as found:
+                listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        except OSError as error:
+            report(b"/".join([*above.parts(), name]), error)
             continue
-        taken = frozenset(own.names()) if own is not None else frozenset()
-        with os.scandir(directory.path) as found:
-            listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
         for name, inner in listed:
             entry = look(own, name) if name in taken else None
             if entry is not None and not (inner and stat.S_ISDIR(entry[1].st_mode)):

@@ -11,7 +11,9 @@ from overlay_generator.gather import read_configuration
 from overlay_generator.inside import find
 from overlay_generator.model import Settings
 from overlayctl import mounts
+from overlayctl.layers.acl import USER, list_named
 from overlayctl.preview.finding import OWNER, Finding
+from overlayctl.preview.images import Entry
 from overlayctl.preview.place import Place
 
 _USERS, _GROUPS = "passwd", "group"
@@ -62,12 +64,16 @@ class Owners:
         """True if any number means somebody else."""
         return bool(self.users or self.groups)
 
-    def see(self, path: bytes, info: os.stat_result) -> None:
-        """Look at one entry that stays."""
-        if info.st_uid in self.users:
-            self._count("user", info.st_uid, path, info)
-        if info.st_gid in self.groups:
-            self._count("group", info.st_gid, path, info)
+    def see(self, path: bytes, entry: Entry) -> None:
+        """Look at one entry that stays: its owner, and whom its ACLs name. Raises OSError."""
+        info = entry[1]
+        users, groups = {info.st_uid}, {info.st_gid}
+        for tag, number in list_named(entry[0]):
+            (users if tag == USER else groups).add(number)
+        for number in users & self.users.keys():
+            self._count("user", number, path, info)
+        for number in groups & self.groups.keys():
+            self._count("group", number, path, info)
 
     def list(self) -> "list[Finding]":
         """A finding for each such number, with the first path."""

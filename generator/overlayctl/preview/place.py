@@ -10,6 +10,7 @@ from overlay_generator.names import is_below, normalise
 from overlay_prepare import stamp
 from overlayctl import frozen, mounts
 from overlayctl.errors import Failure
+from overlayctl.given import require_directory
 from overlayctl.layers.locate import find_targets
 
 _UPPER = "upper"
@@ -60,8 +61,7 @@ def _find_given(options: argparse.Namespace) -> "list[Place]":
     if not where.startswith("/"):
         raise Failure(f"--where {options.where}: give an absolute path")
     upper = os.path.realpath(options.upper)
-    if not os.path.isdir(upper):
-        raise Failure(f"{options.upper}: there is no such directory here")
+    require_directory(upper, options.upper, "there is no such directory here")
     above, name = os.path.split(upper)
     noted = name == _UPPER and os.path.lexists(os.path.join(above, stamp.NAME))
     if noted and frozen.read(above):

@@ -229,16 +229,19 @@ def _list_opaque(upper: Directory) -> "list[str]":
     pending: list[tuple[bytes, Directory, bytes]] = [(b"", upper, b"")]
     while pending:
         path, above, name = pending.pop()
-        directory = above.enter(name) if name else above
         text = os.fsdecode(path)
-        if OPAQUE in list_attributes(directory.itself) and opaque.is_opaque(os.fsdecode(directory.itself)):
-            # No image has anything so deep.
-            found += [] if is_too_long(text) else [text]
-        # Two links: no directory in it. On a file system that does not count them, each directory is listed.
-        if directory.find().st_nlink == 2:
-            continue
-        with os.scandir(directory.path) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        try:
+            directory = above.enter(name) if name else above
+            if OPAQUE in list_attributes(directory.itself) and opaque.is_opaque(os.fsdecode(directory.itself)):
+                # No image has anything so deep.
+                found += [] if is_too_long(text) else [text]
+            # Two links: no directory in it. On a file system that does not count them, each directory is listed.
+            if directory.find().st_nlink == 2:
+                continue
+            with os.scandir(directory.path) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue  # the walk comes there, too, and says it
         pending += [(b"%b/%b" % (path, name) if path else name, directory, name) for name in names]
     return sorted(found)
 

@@ -19,7 +19,7 @@ from overlayctl.output import Output, printable
 from overlayctl.preview import needs
 from overlayctl.preview.finding import KINDS, LEFT, SEEDED, Finding
 from overlayctl.preview.foretell import Foreteller
-from overlayctl.preview.images import Old
+from overlayctl.preview.images import Old, look
 from overlayctl.preview.owners import Owners, read_owners
 from overlayctl.preview.place import Place, find_places
 from overlayctl.preview.text import COLOURS, describe, describe_summary, spell_line, spell_summary
@@ -160,7 +160,7 @@ class _Preview:
             return
         for top in (upper, new):
             directory = top.descend(parts)
-            if directory is not None and os.path.lexists(directory.path + b"/" + last):
+            if look(directory, last):
                 return
         raise Failure(f"{self._spell(self.place.start)}: neither the upper layer nor the new image has it")
 
@@ -180,12 +180,12 @@ class _Preview:
             above = new.descend(parts)
             image = above.descend([last]) if above else None
             mine = upper.descend(path.split(b"/")) if update.policy != "reset" else None
-            tree = needs.measure(image, mine, sizes=True) if image else needs.Tree(0, 0, 0, 0.0)
+            tree = needs.measure(image, self._report_new, mine, sizes=True) if image else needs.Tree(0, 0, 0, 0.0)
             seeded.append(tree)
             text = f"{tree.entries} entries of the new image are copied there" if tree.entries else ""
             here, comes = (top.find() if top else None for top in (mine, image))
             yield Finding(SEEDED, path, here, None, comes, tree.size, (), text)
-        self.needs = needs.add_up(update, needs.measure(new), seeded, teller.listed, walked)
+        self.needs = needs.add_up(update, needs.measure(new, self._report_new), seeded, teller.listed, walked)
         self.free = needs.find_free(backing) if backing else None
         if self.free is not None:
             yield from needs.judge(self.needs, self.free)
@@ -222,6 +222,10 @@ class _Preview:
     def _spell(self, path: bytes) -> str:
         below = os.fsdecode(path)
         return f"{self.place.where.rstrip('/')}/{below}" if below else self.place.where
+
+    def _report_new(self, path: bytes, error: OSError) -> None:
+        self.unread += 1
+        _say(f"{self.new.name}: {self._spell(path)}: {error.strerror}; left out")
 
     def _report(self, path: bytes, error: OSError) -> None:
         self.unread += 1

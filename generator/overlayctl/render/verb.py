@@ -28,6 +28,7 @@ from overlay_generator.found import Mounter
 from overlay_generator.model import Directory, UnitFile
 from overlay_generator.selinux import is_context
 from overlayctl.errors import Failure
+from overlayctl.given import require_directory
 from overlayctl.output import printable
 from overlayctl.render import limits, units
 from overlayctl.render.tree import Tree
@@ -101,8 +102,7 @@ def run(options: "argparse.Namespace") -> int:
 
 
 def _directory(path: str, option: str) -> str:
-    if not os.path.isdir(path):
-        raise Failure(f"{option} {path}: not a directory")
+    require_directory(path, f"{option} {path}")
     if os.path.realpath(path) == "/":
         raise Failure(
             f"{option} {path}: give the tree of an image; this machine has Python, and can have the generator"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from overlay_generator import __version__, boot
 from overlay_generator.dryrun import show
 from overlayctl.errors import Failure
+from overlayctl.given import require_directory
 from overlayctl.outfile import OutFile, standard_output, whole
 from overlayctl.output import printable
 from overlayctl.save import casedir, record, replay
@@ -51,8 +52,8 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 def run(options: "argparse.Namespace") -> int:
     """The exit status. Raises Failure."""
     root = os.path.abspath(options.root) if options.root else ""
-    if options.root and not os.path.isdir(root):
-        raise Failure(f"--root {options.root}: not a directory")
+    if options.root:
+        require_directory(root, f"--root {options.root}")
     root = "" if root == "/" else root
     environ = machine.read_environ(root)
     if options.cmdline is not None:

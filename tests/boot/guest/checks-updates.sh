@@ -36,3 +36,39 @@ check_stages_factory_reset() {
     systemctl start overlay-generator-factory-reset.service
     same 'what is staged' all "$(cat "$BACKING/reset")"
 }
+
+# root-is:DISK
+check_root_is() {
+    same 'the root' "$(readlink -f "/dev/disk/by-id/virtio-$1")" "$(findmnt --noheadings --output SOURCE /)"
+}
+
+# boots-next:SLOT
+check_boots_next() {
+    same 'the next slot' "$1" "$(/usr/lib/boot-test/boot-env get-primary)"
+}
+
+# install_bundle WANTED: its output is kept, and has to be what WANTED, an exit status, says.
+install_bundle() {
+    status=0
+    rauc install /mnt/update.raucb > /run/boot-test.rauc 2>&1 || status=$?
+    same "exit status of rauc install, $(tr '\n' ';' < /run/boot-test.rauc)" "$1" "$status"
+}
+
+# rauc-refuses:TEXT, what our hook says in the journal; dots stand for any character
+check_rauc_refuses() {
+    install_bundle 1
+    grep -q 'Post-install handler error: Child process exited with code 1' /run/boot-test.rauc ||
+        die "rauc install says: $(cat /run/boot-test.rauc)"
+    check_said_by "rauc.service:$1"
+}
+
+# rauc-installs, and the other slot is booted next
+check_rauc_installs() {
+    install_bundle 0
+    rauc status mark-active other
+}
+
+# restored:PATH, at the next boot
+check_restored() {
+    overlayctl restore "$1"
+}
