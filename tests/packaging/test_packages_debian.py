@@ -121,8 +121,8 @@ def test_building_twice_gives_the_same_bytes(sources: Path, dist: Path, tmp_path
 
 
 def test_the_packages_part_what_make_install_puts(sources: Path, dist: Path, tmp_path: Path) -> None:
-    """No file is left out and none is in both; compiled ones are made on installation. Debian's zsh looks for what comes
-    with a package in a directory of its own.
+    """No file is left out and none is in both; compiled ones are made on installation. Debian's zsh looks for what a
+    package brings in a directory of its own.
     """
     image = tmp_path / "image"
     ran("make", "-s", "install", f"DESTDIR={image}", "COMPILE=no", cwd=sources)
