@@ -112,7 +112,7 @@ def test_the_defconfig_is_what_savedefconfig_writes(output: Output) -> None:
     saved = output.where / "saved"
     output.make("savedefconfig", f"BR2_DEFCONFIG={saved}")
     lines = (EXTERNAL / "configs" / DEFCONFIG).read_text().splitlines()
-    expected = [line for line in lines if not re.match(r"# (?!BR2_)|#  ", line)]
+    expected = [line for line in lines if line and not re.match(r"# (?!BR2_)|#  ", line)]
     if output.make("print-version").startswith("2023.11"):
         expected.remove("BR2_DOWNLOAD_FORCE_CHECK_HASHES=y")
     assert saved.read_text().splitlines() == expected
