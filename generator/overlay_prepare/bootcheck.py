@@ -12,7 +12,7 @@ from overlay_generator import boot, gather
 from overlay_generator.look import parse_mountinfo
 from overlay_prepare import identity, stamp
 from overlay_prepare.events import BOOT_NOT_GOOD
-from overlay_prepare.files import find_kind
+from overlay_prepare.files import find_device, find_kind
 from overlay_prepare.folder import open_top
 from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, describe, say, tell
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from overlay_generator.model import Mounted, OverlayMount
 
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
+_SYSFS = "/sys"
+# The kernel's names of disks that are memory, each followed by a number: zram, brd, null_blk.
+_IN_MEMORY = ("zram", "ram", "nullb")
 
 
 def check_all() -> int:
@@ -73,4 +76,22 @@ def find_unmet(mount: "OverlayMount", mounted: "list[Mounted]") -> "list[str]":
             found.append("it is in memory")
         elif find_kind(f"{STATE}/{mount.name}.failed"):
             found.append("what is written is not kept")
+        elif disk := _find_disk_in_memory(mount.backing.path):
+            found.append(f"it is in memory: {disk}")
     return found
+
+
+def _find_disk_in_memory(path: str) -> str:
+    """The disk that holds `path`, if it is memory; "" otherwise. Raises OSError.
+
+    Only a disk by itself: overlayctl status also looks at what a loop device, device mapper or md is made of.
+    """
+    device = find_device(path)
+    if device < 0:
+        return ""  # not known
+    try:
+        place = posix.readlink(f"{_SYSFS}/dev/block/{posix.major(device)}:{posix.minor(device)}")
+    except FileNotFoundError:
+        return ""  # of no disk, or of several, as btrfs has it
+    disk = place.partition("/block/")[2].split("/")[0]
+    return disk if disk.rstrip("0123456789") in _IN_MEMORY else ""

@@ -53,6 +53,31 @@ def test_each_requirement_has_its_reason(mount: OverlayMount, monkeypatch: pytes
     assert "the overlay is read-only" in find_unmet(mount, table(mount))
 
 
+@pytest.mark.parametrize(
+    ("place", "reasons"),
+    [
+        ("virtual/block/zram0", ["it is in memory: zram0"]),
+        ("virtual/block/ram3", ["it is in memory: ram3"]),
+        ("pseudo/block/nullb0/nullb0p1", ["it is in memory: nullb0"]),
+        ("virtual/block/rambo", []),
+        ("pci0000:00/nvme/nvme0/nvme0n1/nvme0n1p2", []),
+        ("", []),
+    ],
+)
+def test_a_disk_that_is_memory_is_not_persistent(
+    place: str, reasons: "list[str]", mount: OverlayMount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As overlayctl status has it."""
+    device = os.stat(mount.backing.path).st_dev
+    (tmp_path / "sys/dev/block").mkdir(parents=True)
+    if place:
+        (tmp_path / f"sys/dev/block/{os.major(device)}:{os.minor(device)}").symlink_to(f"../../devices/{place}")
+    monkeypatch.setattr(bootcheck, "_SYSFS", str(tmp_path / "sys"))
+    assert find_unmet(mount, table(mount)) == reasons
+    mount.settings = Settings()
+    assert find_unmet(mount, table(mount)) == []
+
+
 def test_by_default_a_dead_disk_is_no_reason_to_change_the_image(mount: OverlayMount) -> None:
     """Otherwise a device would go back and forth between its images for ever."""
     mount.settings = Settings()
