@@ -39,7 +39,7 @@ FLOORS = {
     "overlay_prepare": ("overlay_generator",),
     "overlayctl": FRAME,
     "overlayctl.layers": (*FRAME, "overlayctl"),
-    "overlayctl.status": (*FRAME, "overlayctl"),
+    "overlayctl.status": (*FRAME, "overlayctl", "overlayctl.layers"),
     "overlayctl.check": LAYERS,
     "overlayctl.image": (*FRAME, "overlayctl"),
     "overlayctl.diff": IMAGES,

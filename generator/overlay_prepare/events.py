@@ -15,6 +15,10 @@ RESET_DONE = "cb8760199a9c42f796e58a0c7423e3ec"
 RESET_REFUSED = "083d7dee871c4dc6a329c1d6181cd9cc"
 NOT_PASSED_THROUGH = "8ebded97c4c64e4d9d2d6e0ded70e78b"
 BOOT_NOT_GOOD = "0323f0e2c58946a08c5ebd49d9c8deca"
+DATA_FROZEN = "637672cec4cc475eab83aee9285f3db0"
+DATA_FOLDED = "4b5f906c83ca4faca28bb93e4b257417"
+STEPPED_BACK = "2205968d808c4e9f98561610739cefe0"
+ROLLBACK_REFUSED = "bf7c297d0b6e48c3b1508162fbba60ca"
 
 # What the generator's units call them, as it imports nothing from here.
 BY_NAME = {

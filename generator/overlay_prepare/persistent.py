@@ -220,7 +220,7 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
         except OSError as error:
             say(WARNING, f"{where}: all of it is done once more at the next boot: {describe(error)}")
     if previous not in ("", image):
-        imagechange.announce(request, previous, image, count)
+        imagechange.announce(request, previous, image, count, "kept" if request.rollback != "no" else "")
     elif count:
         say(NOTICE, imagechange.describe_change(where, count))
     if dropped:

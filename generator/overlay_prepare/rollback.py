@@ -15,13 +15,15 @@ What an image without Rollback=yes finds frozen is folded, or stepped back to, a
 
 from overlay_prepare import frozen, identity, stamp
 from overlay_prepare.folder import Folder
-from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, write
+from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, tell, write
 from overlay_prepare.request import Request
 from overlay_prepare.reserve import is_low
 from overlay_prepare.tree import remove
 
 NOTHING, STEP_BACK, FOLD = "nothing", "step back", "fold"
 EVENT = "rollback"  # NAME.rollback in the state directory: what was done
+FROZEN, FOLDED, BACK, REFUSED = "frozen", "folded", "stepped-back", "refused"
+KEPT = "kept"  # in NAME.changed: nothing goes back
 _EXPENDABLE = ("trash", "contents.new", "dropped.old", "spare")
 
 
@@ -96,11 +98,10 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
         text = f"what an update has frozen can't be folded: {describe(error)}"
         if request.rollback == "no":
             raise Unusable(text) from error
-        say(ERROR, f"{request.where}: {text}; it is tried again at the next boot")
-        tell(request, "refused", previous, image)
+        _leave(request, REFUSED, previous, image, ERROR, f"{text}; it is tried again at the next boot", text)
         return False
-    say(NOTICE, f"{request.where}: the data from before the update and those after it are one again")
-    tell(request, "folded", previous, image)
+    text = "the data from before the update and those after it are one again"
+    _leave(request, FOLDED, previous, image, NOTICE, text)
     return True
 
 
@@ -116,7 +117,7 @@ def follow(request: Request, backing: Folder, previous: str, image: str, policy:
         # Cut off where it was being frozen, it is to be gone on with.
         freeze.finish(request, backing, folder, previous, image, policy if owner == previous else request.policy)
         if previous not in ("", image):
-            imagechange.announce(request, previous, image, 0, "frozen" if owner == previous else "kept")
+            imagechange.announce(request, previous, image, 0, FROZEN if owner == previous else KEPT)
         return ""
     if not previous or previous == image:
         return policy
@@ -134,26 +135,33 @@ def follow(request: Request, backing: Folder, previous: str, image: str, policy:
         _refuse(request, previous, image, reason)
         return "keep"
     freeze.finish(request, backing, made, previous, image, policy)
-    say(NOTICE, f"{request.where}: what was written before this image is frozen, and comes back with its own")
-    imagechange.announce(request, previous, image, 0, "frozen")
-    tell(request, "frozen", previous, image)
+    text = "what was written before this image is frozen, and comes back with its own"
+    _leave(request, FROZEN, previous, image, NOTICE, text)
+    imagechange.announce(request, previous, image, 0, FROZEN)
     return ""
 
 
 def _refuse(request: Request, previous: str, image: str, reason: str) -> None:
-    say(NOTICE, f"{request.where}: the data will not go back with the image before this one: {reason}")
-    tell(request, "refused", previous, image)
+    text = f"the data will not go back with the image before this one: {reason}"
+    _leave(request, REFUSED, previous, image, NOTICE, text, reason)
 
 
-def tell(request: Request, event: str, previous: str, image: str) -> None:
-    """Leave word for this boot of what was done: frozen, folded, stepped-back or refused."""
-    from overlay_prepare import imagechange
+def _leave(request: Request, event: str, previous: str, image: str, level: int, text: str, reason: str = "") -> None:
+    """Report what was done, with `text`, and leave word of it for this boot in a file."""
+    from overlay_prepare import events, imagechange
 
-    fields = {"EVENT": event, "FROM_VERSION": imagechange.read_version(previous)}
-    fields["TO_VERSION"] = imagechange.read_version(image)
+    numbers = {
+        FROZEN: events.DATA_FROZEN, FOLDED: events.DATA_FOLDED, BACK: events.STEPPED_BACK,
+        REFUSED: events.ROLLBACK_REFUSED,
+    }  # fmt: skip
+    versions = {"FROM_VERSION": imagechange.read_version(previous), "TO_VERSION": imagechange.read_version(image)}
+    fields = {"where": request.where, **versions, **({"reason": reason} if reason else {})}
+    if event == BACK:
+        fields["undone"] = f"{request.backing}/{frozen.UNDONE}"
+    tell(numbers[event], level, f"{request.where}: {text}", fields)
     try:
-        text = "".join(f'{key}="{value}"\n' for key, value in fields.items())
-        write(STATE, f"{request.name}.{EVENT}", text)
+        lines = "".join(f'{key}="{value}"\n' for key, value in {"EVENT": event, **versions}.items())
+        write(STATE, f"{request.name}.{EVENT}", lines)
     except OSError as error:
         say(WARNING, f"{request.where}: {describe(error)}")
 
@@ -178,9 +186,8 @@ def _tell_step_back(request: Request, previous: str, image: str) -> None:
     from overlay_prepare import imagechange
 
     text = f"back on the image before, with its data; those written since are in {request.backing}/{frozen.UNDONE}"
-    say(NOTICE, f"{request.where}: {text}")
-    imagechange.announce(request, previous, image, 0, "stepped-back")
-    tell(request, "stepped-back", previous, image)
+    _leave(request, BACK, previous, image, NOTICE, text)
+    imagechange.announce(request, previous, image, 0, BACK)
 
 
 def _read_previous(backing: Folder) -> str:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from overlay_prepare import folder, frozen
 
-_MOST = 200_000  # entries that are counted
-
 
 @dataclass(frozen=True)
 class Frozen:
     """`since` is the time of the freeze in seconds, 0 where it is not known; the versions are those of the two images,
     "" without one. `files` and `size` in bytes are what was written since, -1 where nobody has counted. `staged`: the
-    operator has committed it; `good` is since when the newer image is good, 0 for not yet.
+    operator has committed it; `good` is since when the newer image is good, 0 for not yet. Not `whole`: there are more
+    `files` than were counted.
     """
 
     since: int
@@ -24,16 +23,16 @@ class Frozen:
     size: int = -1
     staged: bool = False
     good: int = 0
+    whole: bool = True
 
 
-def read(backing: str, count: bool = False) -> "Frozen | None":
+def read(backing: str) -> "Frozen | None":
     """What is frozen in the directory `backing`, None for nothing. Raises OSError."""
     with folder.open_top(backing, _ignore) as opened:
         inner = opened.descend(frozen.NAME)
         if inner is None or not frozen.is_frozen(inner):
             return None
         fields = frozen.read_fields(inner, frozen.SINCE)
-        files, size = _count(f"{backing}/upper") if count else (-1, -1)
         try:
             good = frozen.read_good(opened)[1]
         except OSError:
@@ -43,10 +42,8 @@ def read(backing: str, count: bool = False) -> "Frozen | None":
             int(since) if since.isdecimal() and len(since) < 16 else 0,
             fields.get("FROM_VERSION", ""),
             fields.get("TO_VERSION", ""),
-            files,
-            size,
-            bool(opened.find_kind(frozen.COMMIT)),
-            good,
+            staged=bool(opened.find_kind(frozen.COMMIT)),
+            good=good,
         )
 
 
@@ -54,6 +51,14 @@ def find_undone(backing: str) -> str:
     """The directory with what a step back has left, "" where there is none."""
     path = f"{backing}/{frozen.UNDONE}"
     return path if os.path.isdir(path) and not os.path.islink(path) else ""
+
+
+def find_layer(backing: str) -> str:
+    """The layer between the upper one and the image's, "" where nothing is frozen. Raises OSError."""
+    if read(backing) is None:
+        return ""
+    names = (f"{backing}/{frozen.NAME}/{name}" for name in (frozen.LAYER, frozen.KEPT))
+    return next(filter(os.path.isdir, names), "")
 
 
 def explain_refusal(where: str) -> str:
@@ -64,19 +69,9 @@ def explain_refusal(where: str) -> str:
     )
 
 
-def _count(top: str) -> "tuple[int, int]":
-    files = size = 0
-    for directory, _, names in os.walk(top):
-        for name in names:
-            try:
-                info = os.lstat(os.path.join(directory, name))
-            except OSError:
-                continue  # somebody has just removed it, or it is too deep to be named
-            files += 1
-            size += info.st_blocks * 512
-        if files > _MOST:
-            break
-    return files, size
+def tell_fold(where: str) -> str:
+    """What a reset of something in two layers takes with it, as a line for a person."""
+    return f"  this ends the way back: from then on the image before the update finds the same in {where}\n"
 
 
 def _ignore(_text: str) -> None:

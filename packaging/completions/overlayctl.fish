@@ -59,10 +59,12 @@ complete -c overlayctl -n '__overlayctl_is diff' -l name-only -d 'write paths al
 complete -c overlayctl -n '__overlayctl_is diff' -l content -d 'add unified diffs of text files'
 complete -c overlayctl -n '__overlayctl_is diff' -s z -l null -d 'with --name-only: end each path with a NUL byte'
 complete -c overlayctl -n '__overlayctl_is diff' -l stale -d 'only what may hide a newer version of the image'
+complete -c overlayctl -n '__overlayctl_is diff' -l since-update -d 'only what was written since an update froze what there was'
 complete -c overlayctl -n '__overlayctl_is diff' -l against -r -F -d 'another image: a directory, a file, a disk or a device'
 complete -c overlayctl -n '__overlayctl_is diff' -l partition -x -d 'of a disk, with --against'
 complete -c overlayctl -n '__overlayctl_is diff' -l upper -x -a '(__fish_complete_directories)' -d 'the upper layer'
 complete -c overlayctl -n '__overlayctl_is diff' -l lower -x -a '(__fish_complete_directories)' -d 'the image\'s directory'
+complete -c overlayctl -n '__overlayctl_is diff' -l frozen -x -a '(__fish_complete_directories)' -d 'what an update has frozen, between the two (frozen/upper)'
 complete -c overlayctl -n '__overlayctl_is diff' -l work -x -a '(__fish_complete_directories)' -d 'the work directory, if the overlay was mounted with index=on'
 complete -c overlayctl -n '__overlayctl_is diff' -l where -x -a '(__fish_complete_directories)' -d 'where it is mounted otherwise (default: /)'
 
@@ -98,6 +100,7 @@ complete -c overlayctl -n '__overlayctl_is export' -l undone -d 'what a step bac
 complete -c overlayctl -n '__overlayctl_is export' -s z -l null -d 'end the paths in the list with NUL bytes'
 complete -c overlayctl -n '__overlayctl_is export' -l upper -x -a '(__fish_complete_directories)' -d 'the upper layer'
 complete -c overlayctl -n '__overlayctl_is export' -l lower -x -a '(__fish_complete_directories)' -d 'the image\'s directory'
+complete -c overlayctl -n '__overlayctl_is export' -l frozen -x -a '(__fish_complete_directories)' -d 'what an update has frozen, between the two (frozen/upper)'
 complete -c overlayctl -n '__overlayctl_is export' -l work -x -a '(__fish_complete_directories)' -d 'the work directory, if the overlay was mounted with index=on'
 complete -c overlayctl -n '__overlayctl_is export' -l where -x -a '(__fish_complete_directories)' -d 'where it is mounted otherwise (default: /)'
 

@@ -79,7 +79,7 @@ def try_kind(kind: str, scenarios: list[Scenario], states: int, seconds: float, 
         for number, (scenario, pace) in enumerate(itertools.cycle(itertools.product(scenarios, PACES))):
             if total.states >= states or time.monotonic() > until:
                 break
-            if pace == "commits" and scenario.step in ("stage", "backup"):
+            if pace == "commits" and not scenario.boots:
                 continue
             tally = Run(rig, scenario, pace, "", seed + number).try_states(min(most, states - total.states), until)
             if scenario.known:

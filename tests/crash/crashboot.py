@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crashcases import IMAGES, USE, Scenario
+from crashcases import IMAGES, USE, USE_B, Scenario
 from mounting import bind, commit_metadata, mount, mounted, sync_file_system, unmount
 
 import imagechange
 from overlay_generator import render
-from overlay_generator.names import backing_name
-from overlay_prepare import fitness, identity, main, persistent, reset, stamp
+from overlay_generator.names import backing_name, spell_lower
+from overlay_prepare import fitness, fold, frozen, identity, main, persistent, reset, stamp
+from overlay_prepare.folder import Folder
 from overlay_prepare.resetrequest import parse
 from overlayctl.stage import backup, request
 from overlayctl.stage.request import Place
@@ -45,6 +46,7 @@ class Outcome:
     view: View = field(default_factory=dict)
     upper: View = field(default_factory=dict)
     direct: dict[str, View] = field(default_factory=dict)
+    undone: View = field(default_factory=dict)
     said: str = ""
     dropped: str = ""
     names: list[str] = field(default_factory=list)
@@ -122,7 +124,7 @@ class Rig:
                     self._prepare(name, scenario, pace, fault, outcome, stack)
                     if mark:
                         mark("mounted")
-                    self._use(user, outcome, stack)
+                    self._use(user, scenario.rollback, outcome, stack)
             except Exception:
                 outcome.error = traceback.format_exc()
             return outcome
@@ -143,6 +145,7 @@ class Rig:
         patch(self, pace, fault)
         said = io.StringIO()
         direct = [f"--direct={self.where}/{path}" for path in scenario.passed.get(name, ())]
+        direct += [f"--rollback={scenario.rollback}", "--commit=manual"] if scenario.rollback != "no" else []
         words = [f"--mount={self.disk}", f"--policy={scenario.policy}", *direct, str(self.where), str(self.backing)]
         with contextlib.redirect_stderr(said):
             status = main.main(["prepare", *words])
@@ -150,13 +153,16 @@ class Rig:
         outcome.said = said.getvalue()
         assert status == 0, outcome.said
 
-    def _use(self, user: Callable[[], object] | None, outcome: Outcome, stack: contextlib.ExitStack) -> None:
+    def _use(
+        self, user: Callable[[], object] | None, rollback: str, outcome: Outcome, stack: contextlib.ExitStack
+    ) -> None:
         if not user:
             _wait_behind()
             self._look(outcome)
         bind(self.where, self.backing / "lower")
         stack.callback(unmount, self.backing / "lower")
-        layers = f"lowerdir={self.backing}/lower,upperdir={self.backing}/upper,workdir={self.backing}/work"
+        lower = spell_lower(str(self.backing), rollback)
+        layers = f"lowerdir={lower},upperdir={self.backing}/upper,workdir={self.backing}/work"
         mount("overlay", self.at, "overlay", f"{layers},{render.OPTIONS_PERSISTENT}")
         stack.callback(unmount, self.at)
         assert not os.statvfs(self.at).f_flag & os.ST_RDONLY, "the overlay is read-only"
@@ -175,6 +181,8 @@ class Rig:
             outcome.marked += [inside] if found and inside.startswith(("upper/", "direct/")) else []
             if inside.startswith(("upper/", "direct/")) or "/" not in inside:
                 outcome.names.append(inside)
+        if (self.backing / frozen.UNDONE).exists():
+            outcome.undone = imagechange.read_upper(self.backing / frozen.UNDONE)
         for path in (self.backing / "direct").glob("*"):
             outcome.direct[path.name] = imagechange.read_tree(path)
         with contextlib.suppress(FileNotFoundError):
@@ -183,6 +191,10 @@ class Rig:
     def use(self) -> None:
         """What the user does over the first image."""
         subprocess.run(["sh", "-e"], input=USE, text=True, check=True, cwd=self.at)
+
+    def use_later(self) -> None:
+        """What the user does over the second image."""
+        subprocess.run(["sh", "-e"], input=USE_B, text=True, check=True, cwd=self.at)
 
     def write(self, mark: Callable[[str], object]) -> None:
         """A user's first writes: what was synced is marked."""
@@ -243,6 +255,8 @@ def patch(rig: Rig, pace: str, fault: str) -> None:
         setattr(stamp, "mark_changing", lambda backing, _previous=None: stamp.write(backing, image))  # noqa: B010
     elif fault == "request-early":
         _forget_early(rig)
+    elif fault == "fold-unmarked":
+        _fold_unmarked()
     if pace == "commits":
         for name in CHANGING:
             if name not in ("sync", "fsync"):
@@ -279,3 +293,19 @@ def _forget_early(rig: Rig) -> None:
 
     reset.reset = early  # type: ignore[assignment]
     assert persistent
+
+
+def _fold_unmarked() -> None:
+    """Let a fold that is cut off be taken for two layers that nobody has committed."""
+    real, rename = fold.fold, Folder.rename
+
+    def unmarked(self: Folder, old: str, new: str, to: Folder | None = None) -> None:
+        if new != frozen.FOLDING:
+            rename(self, old, new, to)
+
+    def forgetful(backing: Folder, folder: Folder) -> None:
+        frozen.drop(backing, frozen.COMMIT)
+        real(backing, folder)
+
+    setattr(Folder, "rename", unmarked)  # noqa: B010
+    setattr(fold, "fold", forgetful)  # noqa: B010

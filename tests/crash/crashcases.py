@@ -57,11 +57,27 @@ sync
 """
 
 
+# And over b, where that has been used before the recording.
+USE_B = """
+echo b > own/deep/file
+echo b > late
+rm lib/app/one
+rm lib/app/new
+rm -r store/layers
+mkdir store/layers
+echo b > store/layers/late
+mkdir -p fresh/deep
+echo b > fresh/deep/file
+sync
+"""
+
+
 @dataclass(frozen=True)
 class Scenario:
     """`policy` is both images' Policy=. `passed` are the directories that an image passes through, `staged` the lines
     of a request. `step`: what is recorded, a boot of b, `first` the first boot of all, `stage` a request that is
-    staged, `backup` a reset that is staged with a backup.
+    staged, `backup` a reset that is staged with a backup. With Rollback=yes: `freeze`, a boot of b; `step-back`, a boot
+    of a after b was used; `fold`, a boot of b after that was used and committed.
     """
 
     name: str
@@ -71,6 +87,16 @@ class Scenario:
     step: str = "boot"
     # Why it is known to fail, as long as another part of the product is missing.
     known: str = ""
+
+    @property
+    def rollback(self) -> str:
+        """Both images' Rollback=."""
+        return "yes" if self.step in ("freeze", "step-back", "fold") else "no"
+
+    @property
+    def boots(self) -> str:
+        """The image that is booted while it is recorded, "" where none is."""
+        return {"stage": "", "backup": "", "step-back": "a"}.get(self.step, "b")
 
 
 _STORE = {"a": ("store",), "b": ("store",)}
@@ -91,6 +117,11 @@ SCENARIOS = (
     Scenario("empty-passed", passed=_STORE, staged=("all",)),
     Scenario("stage", staged=("path lib/app", "path conf"), step="stage"),
     Scenario("backup", staged=("all",), step="backup"),
+    Scenario("freeze", step="freeze"),
+    Scenario("freeze-prune", "prune", step="freeze"),
+    Scenario("step-back", step="step-back"),
+    Scenario("step-back-prune", "prune", step="step-back"),
+    Scenario("fold", step="fold"),
 )
 
 # Broken copies of the product, each with a scenario that has to notice it, how its disk is written, and the mark of the
@@ -99,4 +130,5 @@ CONTROLS = (
     ("stamp-early", "keep", "commits", ""),
     ("request-early", "restore", "commits", ""),
     ("no-sync", "passed", "commits", "mounted"),
+    ("fold-unmarked", "fold", "commits", ""),
 )

@@ -17,6 +17,7 @@ from crashcases import Scenario
 from crashstates import State, choose, choose_around, enumerate_states
 from fusefile import Recorder
 from judge import Judge, Layer
+from judgerollback import RollbackJudge
 from mounting import TEARS, check_disk, copy_sparse, make_disk, mounted
 
 from imagechange import read_upper
@@ -64,12 +65,16 @@ class Run:
         self.base, self.cursor, self.state = (rig.top / f"{name}.disk" for name in ("base", "cursor", "state"))
         self.applied = 0
         self.whole: dict[str, bytes] = {}
+        self.newer: View = {}  # the upper layer over what is frozen
 
     def try_states(self, most: int, until: float, near: str = "") -> Tally:
         """Boot from at most `most` states, those around the mark `near` if one is given, until the time `until`."""
         upper = self._prepare()
         records = self._record()
-        judge = Judge(self.rig, self.scenario, upper, self.marks)
+        if self.scenario.rollback == "no":
+            judge = Judge(self.rig, self.scenario, upper, self.marks)
+        else:
+            judge = RollbackJudge(self.rig, self.scenario, upper, self.marks, self.newer)
         tally = Tally(possible=len(enumerate_states(records, random.Random(0), TEARS[self.rig.kind])))
         copy_sparse(self.base, self.cursor)
         self.applied = 0
@@ -90,7 +95,7 @@ class Run:
         make_disk(self.base, self.rig.kind)
         if self.scenario.step == "first":
             return {}
-        before = Scenario("before", policy=self.scenario.policy)
+        before = self.scenario if self.scenario.rollback != "no" else Scenario("before", policy=self.scenario.policy)
         outcome = self.rig.boot(self.base, "a", before, self.rig.use)
         assert not outcome.error, outcome.error
 
@@ -98,9 +103,15 @@ class Run:
             with mounted(self.base, self.rig.kind, self.rig.disk):
                 if self.scenario.staged and self.scenario.step == "boot":
                     self.rig.stage(self.scenario)
+                if self.scenario.step == "fold" and (self.rig.backing / "frozen/image").exists():
+                    (self.rig.backing / "commit").touch()
                 return read_upper(self.rig.backing / "upper")
 
         found: View = self.rig.run(stage)
+        if self.scenario.step in ("step-back", "fold"):
+            outcome = self.rig.boot(self.base, "b", before, self.rig.use_later)
+            assert not outcome.error, outcome.error
+            self.newer = self.rig.run(stage)
         return found
 
     def _record(self) -> list[Record]:
@@ -115,15 +126,15 @@ class Run:
                 with marks.open("a") as stream:
                     stream.write(f"{name} {recorder.count()}\n")
 
-            if self.scenario.step in ("boot", "first"):
+            if self.scenario.boots:
                 user = lambda: self.rig.write(mark)  # noqa: E731
-                outcome = self.rig.boot(device, "b", self.scenario, user, self.pace, self.fault, mark)
+                outcome = self.rig.boot(device, self.scenario.boots, self.scenario, user, self.pace, self.fault, mark)
                 assert not outcome.error, outcome.error
             else:
                 self.rig.run(lambda: self._stage(device, mark))
         for line in marks.read_text().splitlines():
             self.marks[line.split()[0]] = int(line.split()[1])
-        if self.scenario.step not in ("boot", "first"):
+        if not self.scenario.boots:
             self.whole = self._read_files(self.cursor)
         return recorder.read().records
 
@@ -158,7 +169,7 @@ class Run:
         if wrong:
             return [wrong]
         faults: list[str] = []
-        if self.scenario.step in ("stage", "backup"):
+        if not self.scenario.boots:
             faults += judge.judge_files(self._read_files(self.state), self.whole, state.flushed)
         layers = judge.begin(state.flushed)
         images = self.chance.choice(_ORDERS)

@@ -38,7 +38,7 @@ def test_a_change_of_the_page_is_one_of_the_catalog() -> None:
 
 
 def test_every_event_is_explained_and_no_other() -> None:
-    assert len(IDS) == len(set(IDS)) == 10
+    assert len(IDS) == len(set(IDS)) == 14
     assert all(re.fullmatch("[0-9a-f]{32}", number) for number in IDS)
     assert sorted(re.findall(r"^-- (\S+)$", CATALOG.read_text(), re.MULTILINE)) == IDS
     assert {*events.BY_NAME.values()} < {*IDS}
@@ -56,6 +56,10 @@ def test_no_number_has_ever_changed() -> None:
     assert events.RESET_REFUSED == "083d7dee871c4dc6a329c1d6181cd9cc"
     assert events.NOT_PASSED_THROUGH == "8ebded97c4c64e4d9d2d6e0ded70e78b"
     assert events.BOOT_NOT_GOOD == "0323f0e2c58946a08c5ebd49d9c8deca"
+    assert events.DATA_FROZEN == "637672cec4cc475eab83aee9285f3db0"
+    assert events.DATA_FOLDED == "4b5f906c83ca4faca28bb93e4b257417"
+    assert events.STEPPED_BACK == "2205968d808c4e9f98561610739cefe0"
+    assert events.ROLLBACK_REFUSED == "bf7c297d0b6e48c3b1508162fbba60ca"
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Which event is told of what: each of them once, and none of an ordinary boot."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+import rollbackdevice
 from journald import Journald
-from overlay_prepare import events, factoryreset, identity, imagechange, main, overlays, policy, report
-from overlay_prepare.report import NOTICE
+from overlay_prepare import events, factoryreset, fold, identity, imagechange, main, overlays, policy, report, room
+from overlay_prepare.report import ERROR, NOTICE
 from overlay_prepare.request import Request
-from persistentdevice import Device, pretend
+from persistentdevice import NEW, OLD, Device, pretend
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes need root")
 
@@ -53,6 +55,60 @@ def test_another_image_is_told_also_where_there_was_nothing_to_do(device: Device
     assert first["MESSAGE_ID"] == second["MESSAGE_ID"] == events.IMAGE_CHANGED
     assert second["MESSAGE"] == f"{device.where}: another image; nothing in the upper layer refers to the old one"
     assert second["PRIORITY"] == f"{NOTICE}"
+
+
+@root
+def test_freeze_step_back_and_fold(tmp_path: Path, journald: Journald, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch)
+    device = rollbackdevice.make(tmp_path)
+    journald.read()
+    device.start(NEW)
+    device.start(OLD)
+    device.start(NEW)
+    (device.backing / "commit").touch()
+    device.start()
+    told = [entry for entry in journald.read() if entry["MESSAGE_ID"] != events.IMAGE_CHANGED]
+    assert [entry["MESSAGE_ID"] for entry in told] == [
+        events.DATA_FROZEN, events.STEPPED_BACK, events.DATA_FROZEN, events.DATA_FOLDED,
+    ]  # fmt: skip
+    versions = [(entry["OVERLAY_FROM_VERSION"], entry["OVERLAY_TO_VERSION"]) for entry in told]
+    assert versions == [("1", "2"), ("2", "1"), ("1", "2"), ("2", "2")]
+    assert {entry["OVERLAY_WHERE"] for entry in told} == {str(device.where)}
+    assert {entry["PRIORITY"] for entry in told} == {f"{NOTICE}"}
+    assert told[1]["OVERLAY_UNDONE"] == f"{device.backing}/undone"
+    device.start()
+    assert journald.read() == []
+
+
+@root
+def test_no_room_for_a_freeze(tmp_path: Path, journald: Journald, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch)
+    device = rollbackdevice.make(tmp_path)
+    journald.read()
+    monkeypatch.setattr(room, "find_lack", lambda _backing: "3 inodes are left")
+    device.start(NEW)
+    told, changed = journald.read()
+    assert (told["MESSAGE_ID"], changed["MESSAGE_ID"]) == (events.ROLLBACK_REFUSED, events.IMAGE_CHANGED)
+    assert (told["OVERLAY_REASON"], told["PRIORITY"]) == ("3 inodes are left", f"{NOTICE}")
+    assert Path(report.STATE, "var.changed").read_text().endswith('DATA="kept"\n')
+
+
+@root
+def test_a_fold_that_fails(tmp_path: Path, journald: Journald, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch)
+    device = rollbackdevice.make(tmp_path)
+    device.use_b()
+    (device.backing / "commit").touch()
+    journald.read()
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "upper/x")
+
+    monkeypatch.setattr(fold, "fold", fail)
+    device.start()
+    (told,) = journald.read()
+    assert (told["MESSAGE_ID"], told["PRIORITY"]) == (events.ROLLBACK_REFUSED, f"{ERROR}")
+    assert told["OVERLAY_REASON"] == "what an update has frozen can't be folded: upper/x: Input/output error"
 
 
 @root

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Random histories in overlays of all kinds: run by test_walk.py, or by hand.
 
-    unshare -m python3 diff_fuzz.py HISTORIES SEED [without-index]
+    unshare -m python3 diff_fuzz.py HISTORIES SEED [without-index] [frozen] [blind]
 
 Each history: a random image, and a user who works in an overlay over it, through up to three mounts with other
 options. What walk() reads from the layers is then held against the mounted view and the image, compared name by name
@@ -12,6 +12,10 @@ with no knowledge of overlayfs:
 - following them, its changes made to the image give the mounted view;
 - the image with what export writes laid over it is the mounted view, with its hard links;
 - what it calls equal is in the upper layer and shows no difference, and nothing else there is so.
+
+With `frozen`, in most histories an update freezes the upper layer in their midst, and goes on over the two; then the
+same is looked at for what came after that, against what a mount of the two shows without the new one. `blind` is for a
+control: the walk is not told of the marks in the upper layer that end what is frozen.
 
 Prints the number of histories, of those that differ, and of all changes seen, by kind; what differs goes to stderr.
 """
@@ -28,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "generator"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from diff_history import make_history
 from diff_mounts import Overlay, make_image, run
+from overlayctl.layers import stack
 from overlayctl.layers.change import Change, Layers
 from overlayctl.layers.walk import walk
 from overlayctl.main import main as overlayctl
@@ -40,6 +45,9 @@ def main() -> int:
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     if "without-index" in sys.argv:
         Overlay.tells_index = False
+    Overlay.freezes = "frozen" in sys.argv
+    if "blind" in sys.argv:
+        vars(stack)["read_directory"] = lambda _path: (False, b"")
     differing = 0
     kinds: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
@@ -66,7 +74,16 @@ def check_history(top: Path, number: int, kinds: "Counter[str]") -> "list[str]":
         with overlay.mounted():
             seen, image, raw = read_tree(overlay.at), read_tree(overlay.lower), read_tree(overlay.upper)
             live = [change[:3] for change in walk(overlay.layers())]
-        faults = compare_plain(overlay.layers(), image, seen, raw, kinds)
+        faults = []
+        if overlay.layers().frozen:
+            since = overlay.layers()._replace(since=True)
+            with overlay.looked_at(overlay.lowers()):
+                before = read_tree(overlay.at)
+            faults += [f"since: {fault}" for fault in compare_plain(since, before, seen, raw, kinds)]
+            faults += [f"since: {fault}" for fault in compare_following(since, before, seen, kinds)]
+            with overlay.looked_at(f"{overlay.upper}:{overlay.frozen}"):
+                raw = read_tree(overlay.at)
+        faults += compare_plain(overlay.layers(), image, seen, raw, kinds)
         faults += compare_following(overlay.layers(), image, seen, kinds)
         faults += compare_export(overlay, seen)
         if live != [change[:3] for change in walk(overlay.layers())]:
@@ -90,7 +107,11 @@ def compare_plain(layers: Layers, image: View, seen: View, raw: View, kinds: "Co
         found[change.path] = (change.kind, change.what)
         if change.kind in ("deleted", "replaced"):
             found.update({path: ("deleted", ()) for path in image if path.startswith(change.path + b"/")})
-        if change.info and stat.S_ISREG(change.info.st_mode) and change.info.st_size != seen[change.path]["size"]:
+        if (
+            change.info
+            and stat.S_ISREG(change.info.st_mode)
+            and change.info.st_size != seen.get(change.path, {}).get("size")
+        ):
             faults.append(f"{change.path!r} has another size")
     if order != sorted(order):
         faults.append("not sorted")
@@ -123,7 +144,7 @@ def compare_following(layers: Layers, image: View, seen: View, kinds: "Counter[s
             for path in below(tree, change.path):
                 del tree[path]
         if change.kind != "deleted":
-            tree[change.path] = seen[change.path]
+            tree[change.path] = seen.get(change.path, {})
     faults += [
         f"following: {path!r} is {tree.get(path)} and not {seen.get(path)}"
         for path in sorted(tree.keys() | seen.keys())
@@ -137,7 +158,8 @@ def compare_export(overlay: Overlay, seen: View) -> "list[str]":
     tree, tar, deletions = (overlay.top / name for name in ("copy", "changes.tar", "deletions"))
     layers = ["--upper", overlay.upper, "--lower", overlay.lower]
     links = ["--work", overlay.work] if overlay.layers().links else []
-    words = ["export", *layers, *links, "--null", "--deletions", deletions, tar]
+    frozen = ["--frozen", overlay.frozen] if overlay.layers().frozen else []
+    words = ["export", *layers, *links, *frozen, "--null", "--deletions", deletions, tar]
     status = overlayctl([str(word) for word in words])
     run("cp", "-a", overlay.lower, tree)
     script = "cd $0 && xargs -0 rm -rf -- <$2 && tar -xpf $1 --xattrs --xattrs-include='*' --warning=no-unknown-keyword"
@@ -176,7 +198,8 @@ def judge(change: Change, before: "dict[str, object] | None", after: "dict[str, 
     """What is wrong in calling the step from `before` to `after` this change."""
     if change.kind == "deleted":
         return [] if before else [f"following: {change.path!r} was not there to be deleted"]
-    assert after
+    if not after:
+        return [f"following: {change.path!r} is not there"]
     expected: tuple[str, tuple[str, ...]] = find_difference(before, after) or ("equal", ())
     if change.kind in ("moved", "opaque"):
         expected = (change.kind, expected[1])

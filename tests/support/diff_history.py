@@ -25,8 +25,10 @@ RENAME_EXCHANGE = 2
 def make_history(overlay: "Overlay", chance: random.Random) -> None:
     """Up to three mounts of `overlay` with other options, and some work in each."""
     shutil.copystat(overlay.lower, overlay.upper)
-    for number in range(chance.randint(1, 3)):
-        if number:
+    for number in range(chance.randint(2, 4) if overlay.freezes else chance.randint(1, 3)):
+        if number and overlay.freezes and not overlay.frozen.exists() and chance.random() < 0.7:
+            overlay.freeze()
+        elif number:
             overlay.change_options()
         if chance.random() < 0.2:
             normalise(hold(overlay.upper), hold(overlay.work))

@@ -20,15 +20,19 @@ MAKE = {
 
 
 class Overlay:
-    """The layers in `top`, mounted at `at` with `options`. `tells_index`: walk() is told of the index."""
+    """The layers in `top`, mounted at `at` with `options`. `tells_index`: walk() is told of the index. `freezes`: the
+    upper layer becomes a lower one in the midst of the history, as by an update with Rollback=yes.
+    """
 
     tells_index = True
+    freezes = False
 
     def __init__(self, top: Path, chance: random.Random) -> None:
         self.top = top
         self.at, self.lower, self.upper, self.work = (top / name for name in ("at", "lower", "upper", "work"))
         for path in (self.at, self.lower, self.upper, self.work, top / "tree"):
             path.mkdir()
+        self.frozen = top / "frozen"
         self.chance = chance
         self.normalised = False
         self.options: dict[str, str] = {}
@@ -38,8 +42,8 @@ class Overlay:
         """Other options for the next mount, of those that make sense with what was written under the last ones."""
         chance, last = self.chance, self.options
         # What was written with it can't be read without.
-        metacopy = last.get("metacopy") == "on" or chance.random() < 0.3
-        index = chance.random() < 0.5
+        metacopy = not self.freezes and (last.get("metacopy") == "on" or chance.random() < 0.3)
+        index = chance.random() < 0.5 and not self.frozen.exists()
         can_export = index and not metacopy and not self.normalised
         self.options = {
             "redirect_dir": "on" if metacopy else chance.choice(["on", "on", "follow", "off"]),
@@ -49,10 +53,38 @@ class Overlay:
             "nfs_export": "on" if can_export and chance.random() < 0.3 else "off",
         }
 
+    def freeze(self) -> None:
+        """Put a new upper layer on top of the one that there is."""
+        self.upper.rename(self.frozen)
+        self.upper.mkdir()
+        shutil.copystat(self.frozen, self.upper)
+        os.chown(self.upper, self.frozen.stat().st_uid, self.frozen.stat().st_gid)
+        for name in os.listxattr(self.upper):
+            os.removexattr(self.upper, name)
+        for name in os.listxattr(self.frozen):
+            if not name.startswith("trusted.overlay."):
+                os.setxattr(self.upper, name, os.getxattr(self.frozen, name))
+        shutil.rmtree(self.work)
+        self.work.mkdir()
+        self.change_options()
+
+    def lowers(self) -> str:
+        """The value of lowerdir=."""
+        return f"{self.frozen}:{self.lower}" if self.frozen.exists() else f"{self.lower}"
+
+    @contextlib.contextmanager
+    def looked_at(self, lowers: str) -> "Iterator[None]":
+        """What two layers show without one on top."""
+        run("mount", "-t", "overlay", "-o", f"lowerdir={lowers},redirect_dir=follow", "overlay", self.at)
+        try:
+            yield
+        finally:
+            run("umount", self.at)
+
     @contextlib.contextmanager
     def mounted(self) -> "Iterator[None]":
         """The overlay, mounted anew: what the kernel has in memory of the last mount is gone."""
-        layers = f"lowerdir={self.lower},upperdir={self.upper},workdir={self.work}"
+        layers = f"lowerdir={self.lowers()},upperdir={self.upper},workdir={self.work}"
         options = ",".join(f"{key}={value}" for key, value in self.options.items())
         run("mount", "-t", "overlay", "-o", f"{layers},{options}", "overlay", self.at)
         try:
@@ -63,7 +95,8 @@ class Overlay:
     def layers(self) -> Layers:
         """What walk() takes."""
         index = self.work / "index" if self.options["index"] == "on" and self.tells_index else None
-        return Layers(os.fsencode(self.upper), os.fsencode(self.lower), os.fsencode(index) if index else b"")
+        frozen = os.fsencode(self.frozen) if self.frozen.exists() else b""
+        return Layers(os.fsencode(self.upper), os.fsencode(self.lower), os.fsencode(index) if index else b"", frozen)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def _read_new(change: Change, layers: Layers) -> "bytes | None":
         return b""
     with closing(Held(change.real)) as held:
         attributes = held.read_all_attributes()
-        return _read(held, change.info, lambda: held.open_data(attributes, layers.lower, change.below))
+        return _read(held, change.info, lambda: held.open_data(attributes, layers.data, change.below))
 
 
 def _read(held: Held, info: os.stat_result, open_it: "Callable[[], int]") -> "bytes | None":

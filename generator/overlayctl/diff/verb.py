@@ -34,6 +34,10 @@ Show what was changed against the image, in all overlays or below PATHs.
 
 Times of directories are not compared. Of files in a moved directory only those that changed are shown.
 
+With something frozen by an update (Rollback=yes), what was written before it and after it is shown as one. With
+--since-update only what came after it, compared with what there was then, over the present image: what would no longer
+be seen after a step back.
+
 What the image before had, nobody knows any more. --stale lists what was last touched before the present image came,
 and hides something of another content in it: as newer if the image's is younger than what hides it, and as perhaps
 if times don't tell, as where all files of an image have the same.
@@ -53,6 +57,8 @@ examples:
       for programs: an object in each line
   overlayctl diff --stale
       after an update of the image: what may hide a newer version of it
+  overlayctl diff --since-update
+      with Rollback=yes: what was written since the update
   overlayctl diff --against new.squashfs /var/lib/app
       before an update: line by line, what the device's files hide of the new image's
   overlayctl diff --upper /mnt/data/upper --lower /mnt/image/var --where /var
@@ -76,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--content", action="store_true", help="add unified diffs of text files")
     parser.add_argument("-z", "--null", action="store_true", help="with --name-only: end each path with a NUL byte")
     parser.add_argument("--stale", action="store_true", help="only what may hide a newer version of the image")
+    parser.add_argument(
+        "--since-update", action="store_true", help="only what was written since an update froze what there was"
+    )
     parser.add_argument("--against", metavar="NEW", help="another image: a directory, a file, a disk or a device")
     parser.add_argument("--partition", metavar="NUMBER", type=int, default=0, help="of a disk, with --against")
     add_layer_arguments(parser)
@@ -87,11 +96,14 @@ def run(options: argparse.Namespace) -> int:
         raise Failure("--null goes with --name-only")
     if options.partition and not options.against:
         raise Failure("--partition goes with --against")
+    if options.since_update and options.stale:
+        raise Failure("--stale does not go with --since-update: what is stale is older than the update")
     if not options.against:
-        return _compare(options, find_targets(options, options.paths))
-    for name in ("stale", "lower"):
+        targets = find_targets(options, options.paths)
+        return _compare(options, _choose_newer(targets, options.paths) if options.since_update else targets)
+    for name in ("stale", "lower", "since_update"):
         if getattr(options, name):
-            raise Failure(f"--{name} does not go with --against")
+            raise Failure(f"--{name.replace('_', '-')} does not go with --against")
     options.content = not (options.json or options.stat or options.name_only)
     with opened(options.against, options.partition) as new:
         for note in new.notes:
@@ -102,6 +114,16 @@ def run(options: argparse.Namespace) -> int:
         # The index leads into the other image.
         layers = (target.layers._replace(lower=new.find(target.where), links=b"") for target in targets)
         return _compare(options, [target._replace(layers=one) for target, one in zip(targets, layers)])
+
+
+def _choose_newer(targets: "list[Target]", paths: "list[str]") -> "list[Target]":
+    """Those of `targets` with something frozen, to be compared with that. Raises Failure where there is nothing."""
+    without = [target.where for target in targets if not target.layers.frozen]
+    if without and (paths or len(without) == len(targets)):
+        raise Failure(
+            f"{', '.join(without)}: no update has frozen anything there, see Rollback= in overlay-generator(8)"
+        )
+    return [target._replace(layers=target.layers._replace(since=True)) for target in targets if target.layers.frozen]
 
 
 def _compare(options: argparse.Namespace, targets: "list[Target]") -> int:
@@ -215,7 +237,7 @@ def _spell_content(change: Change, path: str, target: Target, options: argparse.
     output = options.output
     name = printable(path)
     try:
-        image = "new image" if options.against else "image"
+        image = "new image" if options.against else "before" if options.since_update else "image"
         for line in differ(change, target.layers, f"{image}{name}", f"now{name}"):
             # What is in a file must not control the terminal that shows it; a program gets it as it is.
             text = printable(line[:-1].replace("\t", "        ")) + "\n" if output.terminal else line

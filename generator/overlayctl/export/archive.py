@@ -42,7 +42,7 @@ class Archive:
             attributes = held.read_all_attributes()
             shown = drop_marks(attributes)
             if stat.S_ISREG(info.st_mode):
-                return self._add_file(name, held, shown, held.open_data(attributes, layers.lower, change.below))
+                return self._add_file(name, held, shown, held.open_data(attributes, layers.data, change.below))
             target = held.read_target() if stat.S_ISLNK(info.st_mode) else b""
             self._tar.add(Member(name, info, shown, target))
         return ""

@@ -82,7 +82,7 @@ def _export_undone(options: argparse.Namespace) -> int:
     from overlayctl.stage.backup import write
     from overlayctl.status import machine
 
-    if options.file == "-" or options.deletions or options.upper or options.lower:
+    if options.file == "-" or options.deletions or options.upper or options.lower or options.frozen:
         raise Failure("--undone goes with a file and directories alone")
     found = staging.read_machine()
     places = [found.find(path) for path in machine.resolve(options.paths)] or list(found.places.values())
@@ -180,7 +180,8 @@ def _refuse_inside(name: str, targets: "list[Target]") -> None:
     """Raises Failure if the file `name` would be part of what is exported."""
     path = os.path.realpath(name)
     for target in targets:
-        for top in (target.where if target.backing else "", os.fsdecode(target.layers.upper)):
+        layers = (os.fsdecode(target.layers.upper), os.fsdecode(target.layers.frozen))
+        for top in (target.where if target.backing else "", *layers):
             if top and os.path.commonpath((path, top)) == top:
                 raise Failure(f"{name} lies in {top}, which is exported; write it elsewhere, or to standard output")
 

@@ -6,7 +6,7 @@ from os import stat_result
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from overlayctl.layers.directory import Directory
+    from overlayctl.layers.stack import Merged
 
 ADDED, CHANGED, METADATA, EQUAL = "added", "changed", "metadata", "equal"
 DELETED, REPLACED, MOVED, OPAQUE = "deleted", "replaced", "moved", "opaque"
@@ -27,12 +27,23 @@ KINDS = {
 class Layers(NamedTuple):
     """The layers of one overlay, without a slash at their ends.
 
-    `links` is its index directory (WORK/index), b"" if it is mounted with index=off.
+    `links` is its index directory (WORK/index), b"" if it is mounted with index=off. `frozen` is a layer between the
+    two, which an update has frozen, b"" without one: a part of the upper one or, with `since`, of the lower one.
     """
 
     upper: bytes
     lower: bytes
     links: bytes = b""
+    frozen: bytes = b""
+    since: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The layer in which the content lies of files that have metadata alone, b"" where that may be either of two.
+
+        With something frozen there are none: Rollback=yes mounts with metacopy=off.
+        """
+        return b"" if self.frozen else self.lower
 
 
 class Change(NamedTuple):
@@ -51,7 +62,7 @@ class Change(NamedTuple):
     info: "stat_result | None"
     old: "bytes | None" = None
     old_info: "stat_result | None" = None
-    beside: "Directory | None" = None
+    beside: "Merged | None" = None
     source: bytes = b""
 
     @property

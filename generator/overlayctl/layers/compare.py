@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from os import getxattr
 
-from overlayctl.layers.directory import Directory
 from overlayctl.layers.held import open_regular
 from overlayctl.layers.marks import METACOPY, PREFIX, find_data, is_shown, list_attributes
+from overlayctl.layers.stack import Merged
 
 _TYPE, _REGULAR, _DIRECTORY, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 _CHUNK = 1 << 18
@@ -19,12 +19,12 @@ _CONTENT = ["content"]
 
 
 def find_differences(
-    real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result, lower: bytes, beside: "Directory | None"
+    real: bytes, info: os.stat_result, old: bytes, old_info: os.stat_result, lower: bytes, beside: "Merged | None"
 ) -> "tuple[str, ...]":
     """How the entry `real` differs from `old` of the same type: content, mode, owner, times, xattrs. Raises OSError.
 
     Times (mtime) are compared of files whose content is the same, not of directories, where they change with what is in
-    them. `lower` is the layer that `old` is in, and `beside` the directory of it that shows through there.
+    them. `lower` is Layers.data, and `beside` the directory that shows through there.
     """
     names, old_names = list_attributes(real), list_attributes(old)
     if names == _COPIED_UP:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from overlay_generator.fstab import unescape
 from overlayctl import mounts
 from overlayctl.errors import Failure
-from overlayctl.frozen import explain_refusal
 from overlayctl.given import require_directory
 from overlayctl.layers.change import Layers
 
@@ -39,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("layers that are not mounted, or of other overlays")
     group.add_argument("--upper", metavar="DIR", help="the upper layer")
     group.add_argument("--lower", metavar="DIR", help="the image's directory")
+    group.add_argument("--frozen", metavar="DIR", help="what an update has frozen, between the two (frozen/upper)")
     group.add_argument("--work", metavar="DIR", help="the work directory, if the overlay was mounted with index=on")
     group.add_argument("--where", metavar="DIR", default="/", help="where it is mounted otherwise (default: /)")
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def find_targets(options: argparse.Namespace, paths: "list[str]") -> "list[Target]":
     """What `paths` mean, or all overlays if there are none. Raises Failure, OSError."""
     _require_root()
-    if options.upper or options.lower:
+    if options.upper or options.lower or options.frozen:
         return _find_given(options, paths)
     table = mounts.read()
     if paths:
@@ -83,8 +83,10 @@ def _find_given(options: argparse.Namespace, paths: "list[str]") -> "list[Target
         raise Failure("--upper and --lower need each other")
     if not os.path.isabs(options.where):
         raise Failure(f"--where {options.where}: give an absolute path")
+    if options.frozen and options.work:
+        raise Failure("--work does not go with --frozen: with Rollback=yes there is no index=on")
     where = os.path.normpath(options.where)
-    layers = _make_layers(options.upper, options.lower, options.work)
+    layers = _make_layers(options.upper, options.lower, options.work, options.frozen)
     if not paths:
         return [Target(where, layers, b"", "")]
     targets = []
@@ -104,10 +106,11 @@ def _find_mounted(table: mounts.Table, path: str) -> Target:
     lower = split_lower(unescape(mount.find_option("lowerdir")))
     # In these a colon is not a separator.
     upper, work = (":".join(split_lower(unescape(mount.find_option(name)))) for name in ("upperdir", "workdir"))
+    frozen = ""
     if len(lower) == 2 and lower[0] == f"{mounts.backing_of(mount)}/frozen/upper":
-        # With Rollback=yes; empty unless an update has frozen something, and that may be something that is all gone.
+        # With Rollback=yes; empty unless an update has frozen something, of which a policy may have dropped all.
         if os.listdir(lower[0]) or os.path.lexists(f"{mounts.backing_of(mount)}/frozen/image"):
-            raise Failure(explain_refusal(mount.where))
+            frozen = lower[0]
         lower = lower[1:]
     if not upper or len(lower) != 1 or not lower[0]:
         raise Failure(f"the overlay at {mount.where} does not have one lower and one upper layer: it is not ours")
@@ -117,9 +120,10 @@ def _find_mounted(table: mounts.Table, path: str) -> Target:
     if table.overlay(mount.where) and table.top(lower[0]) is None:
         raise Failure(f"the image's directory is no longer mounted at {lower[0]}; start the prepare unit again")
     indexed = _is_indexed(mount)
-    return Target(
-        mount.where, _make_layers(upper, lower[0], work if indexed else ""), _below(path, mount.where), backing
-    )
+    if indexed and frozen:
+        raise Failure(f"the overlay at {mount.where} has index=on and something frozen: it is not ours")
+    layers = _make_layers(upper, lower[0], work if indexed else "", frozen)
+    return Target(mount.where, layers, _below(path, mount.where), backing)
 
 
 def _is_indexed(mount: mounts.Mount) -> bool:
@@ -134,11 +138,13 @@ def _is_indexed(mount: mounts.Mount) -> bool:
     return value == "on" or mount.find_option("nfs_export") == "on"
 
 
-def _make_layers(upper: str, lower: str, work: "str | None") -> Layers:
-    for path in (upper, lower, *([work] if work else [])):
+def _make_layers(upper: str, lower: str, work: "str | None", frozen: "str | None") -> Layers:
+    for path in filter(None, (upper, lower, work, frozen)):
         require_directory(path, path, "there is no such directory here")
     links = os.path.join(os.path.abspath(work), "index") if work else ""
-    return Layers(os.fsencode(os.path.abspath(upper)), os.fsencode(os.path.abspath(lower)), os.fsencode(links))
+    between = os.fsencode(os.path.abspath(frozen)) if frozen else b""
+    top, image = os.fsencode(os.path.abspath(upper)), os.fsencode(os.path.abspath(lower))
+    return Layers(top, image, os.fsencode(links), between)
 
 
 def _resolve(path: str) -> str:

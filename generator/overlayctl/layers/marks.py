@@ -65,11 +65,13 @@ def find_data(path: bytes, lower: bytes, below: "bytes | None") -> "tuple[bytes,
     """Where the content of the regular file `path` lies: there, or in the lower layer if metadata alone was copied.
 
     `below` is its place in the lower layer, None if that does not show. The path is valid as long as the second of the
-    two is held. Raises OSError, also if the image no longer has the content.
+    two is held. `lower` is Layers.data. Raises OSError, also if the image no longer has the content.
     """
     names = list_attributes(path)
     if METACOPY not in names:
         return path, None
+    if not lower:
+        raise OSError(errno.ENODATA, "its content was left in one of two layers, and is not looked for", path)
     held: Directory | None = None
     if _REDIRECT in names:
         redirect = getxattr(path, _REDIRECT, follow_symlinks=False)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from overlayctl.layers.directory import Directory
+from overlayctl.layers.stack import Merged, Stack
 
 _NO_NAMES: "frozenset[bytes]" = frozenset()
 
@@ -28,17 +29,18 @@ class Place:
     """One directory, as the directories it is made of; None where a layer has none.
 
     `upper` is its own, `shown` the lower one that shows through it, `image` the one that the image has there. Where
-    the last two are the same, as nearly everywhere, only names in the upper one can have changed: `plain`.
+    the last two are the same, as nearly everywhere, only names in the upper one can have changed: `plain`. `merged`:
+    more than one layer is in `upper`.
     """
 
-    __slots__ = ("image", "in_image", "in_shown", "in_upper", "path", "plain", "shown", "upper")
+    __slots__ = ("image", "in_image", "in_shown", "in_upper", "merged", "path", "plain", "shown", "upper")
 
     def __init__(
         self,
         path: bytes,
-        upper: "Directory | None",
-        shown: "Directory | None",
-        image: "Directory | None",
+        upper: "Merged | None",
+        shown: "Merged | None",
+        image: "Merged | None",
         indexed: bool,
     ) -> None:
         self.path = path
@@ -46,6 +48,7 @@ class Place:
         self.shown = shown
         self.image = image
         self.plain = shown is image and not indexed
+        self.merged = isinstance(upper, Stack) and not upper.single
         own = upper.names() if upper is not None else []
         self.in_upper: Collection[bytes] = own if self.plain else frozenset(own)
         self.in_image = frozenset(image.names()) if image is not None else _NO_NAMES
@@ -59,7 +62,7 @@ class Place:
         """The directory that has the names of `part` and no others."""
         place = cls.__new__(cls)
         place.path, place.upper, place.shown, place.image = part.path, upper, image, image
-        place.plain, place.in_upper = True, part.names
+        place.plain, place.merged, place.in_upper = True, False, part.names
         place.in_image = place.in_shown = frozenset(part.present)
         return place
 

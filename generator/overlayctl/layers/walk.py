@@ -10,22 +10,21 @@ The walk holds the names in the directories that lead to the present one and not
 the number of changes. Names come in the order of their bytes, a directory before what is in it.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from os import lstat, stat_result
-from typing import Optional, Union, cast
+from typing import Union, cast
 
 from overlayctl.layers.change import ADDED, CHANGED, DELETED, EQUAL, METADATA, MOVED, OPAQUE, REPLACED, Change, Layers
 from overlayctl.layers.compare import find_differences
 from overlayctl.layers.directory import Directory
-from overlayctl.layers.marks import find_redirected, is_whiteout, read_directory
+from overlayctl.layers.marks import is_whiteout, read_directory
 from overlayctl.layers.place import Part, Place
+from overlayctl.layers.stack import Entry, Merged, Stack, are_same, hold, look
 
 _TYPE, _REGULAR, _CHARACTER, _DIRECTORY = 0o170000, 0o100000, 0o020000, 0o040000
 _CONTENT = ("content",)
 
 Report = Callable[[bytes, OSError], None]
-Entry = Optional[tuple[bytes, stat_result]]
 # Takes a directory of the upper layer, its names and their number; returns the names, those of a part in a list.
 Shared = Callable[[Directory, "Iterator[bytes]", int], "Iterator[bytes | list[bytes]]"]
 
@@ -54,7 +53,7 @@ class Walker:
         self.follow = follow
         self.report = report
         self.shared = shared
-        self.upper, self.lower = Directory.open_top(layers.upper), Directory.open_top(layers.lower)
+        self.upper, self.lower = _open_tops(layers)
         self.index: dict[tuple[int, bytes], bytes] = {}
         if layers.links:
             from overlayctl.layers import index
@@ -77,10 +76,11 @@ class Walker:
                 # From here on there is the image alone.
                 *parts, last = start[len(place.path) :].lstrip(b"/").split(b"/")
                 inner = place.image.descend(parts) if place.image else None
-                if inner is None or not os.path.lexists(inner.path + b"/" + last):
+                if inner is None or not _is_there(inner, last):
                     raise NotFound(start)
                 return
-            changes, place = self.examine(place, name)
+            above = place  # the paths of its changes lead through what it has open
+            changes, place = self.examine(above, name)
             # If a directory above it was moved, or is gone, that is what happened to `start` as well.
             yield from (change for change in changes if path == start or change.kind == MOVED or place is None)
             if place is None and changes:
@@ -90,6 +90,8 @@ class Walker:
 
     def walk_part(self, part: Part) -> "Iterator[Change]":
         """The changes at the names of `part`."""
+        assert isinstance(self.upper, Directory)
+        assert isinstance(self.lower, Directory)
         try:
             upper = self.upper.descend(part.upper)
             image = None if part.image is None else self.lower.descend(part.image)
@@ -102,14 +104,15 @@ class Walker:
 
     def _names(self, place: Place) -> "Iterator[bytes | list[bytes]]":
         names = place.names()
-        if self.shared is None or not place.plain or place.upper is None:
+        # A part says where it is in each of two layers.
+        if self.shared is None or not place.plain or not isinstance(place.upper, Directory) or self.layers.frozen:
             return names
         return self.shared(place.upper, names, len(place.in_upper))
 
     def _examine_top(self) -> "tuple[Change, ...]":
         upper, lower = self.upper, self.lower
         own, old = (upper.itself, upper.find()), (lower.itself, lower.find())
-        what = find_differences(*own, *old, self.layers.lower, lower)
+        what = find_differences(*own, *old, self.layers.data, lower)
         return (Change(METADATA, b"", what, *own, *old, lower),) if what else ()
 
     def _walk_below(self, first: Place) -> "Iterator[Step]":
@@ -120,7 +123,7 @@ class Walker:
         while pending:
             place, names = pending[-1]
             try:
-                fd = -1 if place.upper is None or not place.plain else place.upper.fd
+                fd = -1 if place.upper is None or place.merged or not place.plain else place.upper.fd
             except OSError as error:
                 self.report(place.path, error)
                 names = iter(())
@@ -162,13 +165,13 @@ class Walker:
     def examine(self, place: Place, name: bytes) -> "tuple[tuple[Change, ...], Place | None]":
         """What changed at `name` in `place`, and the directory there if it has to be walked. Raises OSError."""
         path = _join(place.path, name)
-        old = _look(place.image, name) if name in place.in_image else None
+        old = look(place.image, name) if name in place.in_image else None
         below = old
         if place.shown is not place.image:
-            below = _look(place.shown, name) if name in place.in_shown else None
+            below = look(place.shown, name) if name in place.in_shown else None
         if place.upper is None or not (place.plain or name in place.in_upper):
             return self._examine_lower(place, name, path, below, old)
-        fd = place.upper.fd
+        fd = hold(place.upper, name).fd
         real = b"/proc/self/fd/%d/%b" % (fd, name)
         info = lstat(name, dir_fd=fd)
         kind = info.st_mode & _TYPE
@@ -201,21 +204,25 @@ class Walker:
         self, place: Place, name: bytes, path: bytes, own: "tuple[bytes, stat_result]", below: Entry, old: Entry
     ) -> "tuple[tuple[Change, ...], Place]":
         """The same for a directory of the upper layer."""
-        hides, redirect = read_directory(own[0])
         assert place.upper
-        upper, image = place.upper.enter(name), _enter(place.image, name, old)
+        if isinstance(place.upper, Stack):
+            upper, hides, redirect = place.upper.merge(name)
+        else:
+            hides, redirect = read_directory(own[0])
+            upper = place.upper.enter(name)
+        image = _enter(place.image, name, old)
         shown = image if below is old else _enter(place.shown, name, below)
         if hides:
             shown = None
         elif redirect:
-            target = find_redirected(redirect, self.lower, place.shown)
-            shown = target[0].descend([target[1]]) if target else None
-            if shown and shown.is_same(image):
+            start = self.lower if redirect.startswith(b"/") else place.shown
+            shown = None if start is None else start.descend(redirect.lstrip(b"/").split(b"/"))
+            if are_same(shown, image):
                 shown = image
         indexed = bool(self.index)
         if self.follow and redirect and shown is not None and shown is not image:
             source = (shown.itself, shown.find())
-            what = find_differences(*own, *source, self.layers.lower, None)
+            what = find_differences(*own, *source, self.layers.data, None)
             moved = Change(MOVED, path, what, *own, *source, None, b"/".join(shown.parts()))
             return (*_note_deleted(path, None, old), moved), Place(path, upper, shown, shown, indexed)
         replaces = image is not None and shown is None and (hides or redirect)
@@ -225,14 +232,14 @@ class Walker:
         )
 
     def _compare(
-        self, unchanged: str, path: bytes, own: "tuple[bytes, stat_result]", old: Entry, beside: "Directory | None"
+        self, unchanged: str, path: bytes, own: "tuple[bytes, stat_result]", old: Entry, beside: "Merged | None"
     ) -> "tuple[Change, ...]":
         """The change from `old` to `own`; if nothing differs one of the kind `unchanged`, or none for ""."""
         if old is None:
             return (Change(ADDED, path, (), *own, None, None, beside),)
         if (own[1].st_mode ^ old[1].st_mode) & _TYPE:
             return (Change(REPLACED, path, (), *own, *old, beside),)
-        what = find_differences(*own, *old, self.layers.lower, beside)
+        what = find_differences(*own, *old, self.layers.data, beside)
         kind = CHANGED if what[:1] == _CONTENT else METADATA if what else unchanged
         if unchanged == OPAQUE:
             kind = OPAQUE
@@ -250,18 +257,23 @@ class Walker:
         return real, info
 
 
-def _look(directory: "Directory | None", name: bytes) -> Entry:
-    """What a lower `directory` has at `name`, None if nothing."""
-    assert directory is not None
-    fd = directory.fd
-    path = b"/proc/self/fd/%d/%b" % (fd, name)
-    info = lstat(name, dir_fd=fd)
-    if (not info.st_size or info.st_mode & _TYPE == _CHARACTER) and is_whiteout(path, info):
-        return None
-    return path, info
+def _open_tops(layers: Layers) -> "tuple[Merged, Merged]":
+    """What was written, and what it is compared with."""
+    if not layers.frozen:
+        return Directory.open_top(layers.upper), Directory.open_top(layers.lower)
+    if layers.since:
+        return Directory.open_top(layers.upper), Stack.open_tops(layers.frozen, layers.lower)
+    return Stack.open_tops(layers.upper, layers.frozen), Directory.open_top(layers.lower)
 
 
-def _enter(directory: "Directory | None", name: bytes, entry: Entry) -> "Directory | None":
+def _is_there(directory: Merged, name: bytes) -> bool:
+    try:
+        return look(directory, name) is not None
+    except FileNotFoundError:
+        return False
+
+
+def _enter(directory: "Merged | None", name: bytes, entry: Entry) -> "Merged | None":
     """The directory that `entry` of `directory` is, None if it is something else."""
     if directory is None or not entry or entry[1].st_mode & _TYPE != _DIRECTORY:
         return None

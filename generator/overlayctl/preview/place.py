@@ -40,10 +40,12 @@ def find_places(options: argparse.Namespace) -> "tuple[list[Place], list[str]]":
     for name in ("old", "where"):
         if getattr(options, name):
             raise Failure(f"--{name} goes with --upper")
-    options.lower = options.work = None
+    options.lower = options.work = options.frozen = None
     table = mounts.read()
     places, notes = [], []
     for target in find_targets(options, options.paths):
+        if target.layers.frozen:
+            raise Failure(frozen.explain_refusal(target.where))
         held = table.holding(target.backing) if target.backing else None
         if not target.backing or held is None or held.fstype in _MEMORY:
             notes.append(f"{target.where}: is in memory, and empty at each boot")

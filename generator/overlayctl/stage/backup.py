@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A tar of upper layers as they are, whiteouts and attributes included, made before a reset is staged.
+"""A tar of upper layers as they are, whiteouts and attributes included, made before a reset is staged. With what an
+update has frozen: of the one layer that the two will be.
 
 Whoever can write to the overlay may do so meanwhile: each entry is held while it is read (layers/held.py), one that is
 gone is left out, and one that was written to is reported.
@@ -13,10 +14,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 
+from overlay_prepare.normalise import OPAQUE
 from overlayctl.errors import Failure
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.held import Held
 from overlayctl.layers.links import Links
+from overlayctl.layers.stack import Merged, Stack, hold
 from overlayctl.mounts import read
 from overlayctl.outfile import whole
 from overlayctl.output import printable
@@ -25,9 +28,10 @@ from overlayctl.tar import WRITTEN, Member, Tar, can_hold
 
 # References to inodes of this image: of no use in a copy, and wrong over another image.
 _LEFT_OUT = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.upper")
+_UPPER = "upper"
 
 
-def write(path: str, places: "list[Place]", layer: str = "upper") -> int:
+def write(path: str, places: "list[Place]", layer: str = _UPPER) -> int:
     """Write all of `places` into the tar `path`, mode 0600 and durable; its size in bytes. Raises Failure."""
     _verify(path, places)
     try:
@@ -56,15 +60,15 @@ def _verify(path: str, places: "list[Place]") -> None:
 
 def _pack(tar: Tar, place: Place, layer: str) -> None:
     links = Links(b"")
-    top = Directory.open_top(os.fsencode(f"{place.backing}/{layer}"))
+    top = place.open_upper() if layer == _UPPER else Directory.open_top(os.fsencode(f"{place.backing}/{layer}"))
     start = os.fsencode(place.where.strip("/"))
     tar.add(Member(start, top.find(), _read_attributes(top.itself)))
     for directory, name, inside in walk(top, start):
         try:
             if name:
-                _add(tar, directory.path + b"/" + name, inside, links)
+                _add(tar, hold(directory, name).path + b"/" + name, inside, links)
             else:
-                tar.add(Member(inside, directory.find(), _read_attributes(directory.itself)))
+                tar.add(Member(inside, directory.find(), _read_directory(directory)))
         except FileNotFoundError:
             continue  # somebody has just removed it
         except OSError as error:
@@ -93,7 +97,7 @@ def _add(tar: Tar, path: bytes, name: bytes, links: Links) -> None:
             os.close(fd)
 
 
-def walk(top: Directory, start: bytes) -> "Iterator[tuple[Directory, bytes, bytes]]":
+def walk(top: Merged, start: bytes) -> "Iterator[tuple[Merged, bytes, bytes]]":
     """All below `top`: the directory, the name in it, b"" for itself, and the name in the tar."""
     # Not recursive, and of all paths only the last is kept: users may nest directories to any depth.
     pending = [(top, iter(sorted(top.names())))]
@@ -115,16 +119,24 @@ def walk(top: Directory, start: bytes) -> "Iterator[tuple[Directory, bytes, byte
             inside = inside.rpartition(b"/")[0]
 
 
-def _enter(directory: Directory, name: bytes, path: bytes) -> "Directory | None":
+def _enter(directory: Merged, name: bytes, path: bytes) -> "Merged | None":
     """The directory `name` of `directory`, None for anything else."""
     try:
-        if not stat.S_ISDIR(os.lstat(name, dir_fd=directory.fd).st_mode):
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=hold(directory, name).fd).st_mode):
             return None
         return directory.enter(name)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None  # something else now, or nothing: that is seen when it is added
         raise Failure(f"/{printable(os.fsdecode(path))}: {error.strerror}") from error
+
+
+def _read_directory(directory: Merged) -> "dict[str, bytes]":
+    found = _read_attributes(directory.itself)
+    if isinstance(directory, Stack) and directory.hides:
+        # By what is frozen, or by what it took the place of there.
+        found[OPAQUE] = b"y"
+    return found
 
 
 def _read_attributes(path: bytes) -> "dict[str, bytes]":

@@ -15,6 +15,9 @@ from overlay_prepare import folder, resetrequest
 from overlay_prepare.resetrequest import Staged
 from overlayctl import mounts
 from overlayctl.errors import Failure
+from overlayctl.frozen import find_layer, tell_fold
+from overlayctl.layers.directory import Directory
+from overlayctl.layers.stack import Merged, Stack
 from overlayctl.mounts import Mount, Table
 from overlayctl.output import printable
 from overlayctl.status import machine
@@ -35,6 +38,12 @@ class Place:
     def upper(self) -> str:
         """The upper layer."""
         return f"{self.backing}/upper"
+
+    def open_upper(self) -> Merged:
+        """The upper layer, with what an update has frozen below it. Raises OSError."""
+        between = find_layer(self.backing)
+        tops = [os.fsencode(path) for path in (self.upper, between) if path]
+        return Stack.open_tops(*tops) if between else Directory.open_top(tops[0])
 
     @property
     def lower(self) -> str:
@@ -161,13 +170,14 @@ def note(place: Place, text: str) -> None:
 
 
 def tell(place: Place, request: "Staged | None") -> str:
-    """What the next boot will do at `place`, as lines for a person. Pure."""
+    """What the next boot will do at `place`, as lines for a person. Raises OSError."""
     if request is None or not (request.whole or request.paths):
         return f"{printable(place.where)}: nothing is staged\n"
     lines = [f"{printable(place.where)}: at the next boot the upper layer is emptied"] if request.whole else []
     lines += [f"{printable(path)}: at the next boot it is as the image has it" for path in request.paths]
     lines += [f"  but what matches {printable(glob)} is kept" for glob in request.keep]
-    return "".join(f"{line}\n" for line in lines)
+    fold = tell_fold(printable(place.where)) if find_layer(place.backing) else ""
+    return "".join(f"{line}\n" for line in lines) + fold
 
 
 def _is_fallen_back(where: str) -> bool:

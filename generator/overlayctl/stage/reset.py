@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from overlay_generator.names import normalise
 from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept
-from overlayctl import frozen
 from overlayctl.errors import Failure
-from overlayctl.layers.directory import Directory
+from overlayctl.layers.stack import Merged, hold
 from overlayctl.output import printable
 from overlayctl.stage import request as staging
 from overlayctl.stage.request import Place
@@ -82,9 +81,6 @@ def run(options: "argparse.Namespace") -> int:
     if options.backup:
         from overlayctl.stage.backup import write
 
-        for place, _make in makers:
-            if frozen.read(place.backing):
-                raise Failure(f"{frozen.explain_refusal(place.where)}, which --backup can hold; nothing is staged")
         size = write(options.backup, [place for place, _make in makers])
         options.output.write(f"{printable(options.backup)}: {spell_size(size)}\n")
     for place, make in makers:
@@ -139,11 +135,11 @@ def _verify_globs(globs: "list[str]", places: "list[Place]") -> None:
 
 def _preview(place: Place, request: Staged) -> "Iterator[str]":
     """A line for each entry of the upper layer that the request concerns, in the order of their names."""
-    upper = Directory.open_top(os.fsencode(place.upper))
+    upper = place.open_upper()
     for top in [place.where] if request.whole else request.paths:
         parts = [os.fsencode(part) for part in top[len(place.where) :].split("/") if part]
         above = upper.descend(parts[:-1])
-        if above is None or (parts and not os.path.lexists(above.path + b"/" + parts[-1])):
+        if above is None or (parts and not _has(above, parts[-1])):
             continue
         if parts:
             yield _spell(top, request)
@@ -152,7 +148,14 @@ def _preview(place: Place, request: Staged) -> "Iterator[str]":
             yield from _preview_below(directory, top, request)
 
 
-def _preview_below(top: Directory, inside: str, request: Staged) -> "Iterator[str]":
+def _has(directory: Merged, name: bytes) -> bool:
+    try:
+        return os.path.lexists(hold(directory, name).path + b"/" + name)
+    except FileNotFoundError:
+        return False
+
+
+def _preview_below(top: Merged, inside: str, request: Staged) -> "Iterator[str]":
     # Not recursive: users may nest directories to any depth.
     pending = [(top, iter(sorted(top.names())))]
     while pending:
@@ -161,7 +164,7 @@ def _preview_below(top: Directory, inside: str, request: Staged) -> "Iterator[st
             path = f"{inside}/{os.fsdecode(name)}"
             kept = is_kept(path, request.keep)
             try:
-                is_directory = stat.S_ISDIR(os.lstat(name, dir_fd=directory.fd).st_mode)
+                is_directory = stat.S_ISDIR(os.lstat(name, dir_fd=hold(directory, name).fd).st_mode)
                 inner = directory.enter(name) if is_directory else None
             except (FileNotFoundError, NotADirectoryError):
                 continue  # somebody has just removed it

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from overlay_generator.names import ancestors, is_below
 from overlay_prepare.resetrequest import Staged, is_kept
-from overlayctl import frozen
 from overlayctl.errors import Failure
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.marks import is_whiteout, read_directory
+from overlayctl.layers.stack import Merged, Stack, hold
 from overlayctl.output import printable
 from overlayctl.stage import request as staging
 from overlayctl.stage.request import Place
@@ -57,8 +57,6 @@ def run(options: "argparse.Namespace") -> int:
     for where, paths in chosen.items():
         place = found.places[where]
         makers.append((place, functools.partial(_cancel if options.cancel else _merge, paths)))
-        if not options.cancel and frozen.read(place.backing):
-            raise Failure(f"{frozen.explain_refusal(place.where)}; nothing is staged")
         for path in [] if options.cancel else paths:
             warning = verify(place, path)
             if warning:
@@ -76,21 +74,19 @@ def verify(place: Place, path: str) -> str:
         raise Failure(f"{path} is the whole overlay; overlayctl reset {path} empties it")
     nothing = f"{path}: nothing was changed there, it is as the image has it"
     parts = os.fsencode(path[len(place.where) + 1 :]).split(b"/")
-    directory = Directory.open_top(os.fsencode(place.upper))
+    directory = place.open_upper()
     for above, part in zip([path for path in reversed(ancestors(path)) if is_below(path, place.where)], parts):
         kind = _find_kind(directory, part)
         if not kind:
             return nothing
         if kind == "whiteout":
             raise Failure(f"{path} can't be restored alone: {above} was deleted; restore {above}")
-        inner = directory.descend([part]) if kind == "directory" else None
-        if inner is None:
+        if kind != "directory":
             raise Failure(f"{path} can't be restored alone: {above} was replaced by a {kind}; restore {above}")
-        reason = _find_cut(inner)
+        directory, reason = _enter(directory, part)
         if reason and _has(place.lower, parts):
             # Its own content hides the image's, so removing something below it shows nothing of the image.
             raise Failure(f"{path} can't be restored alone: {above} {reason}; restore {above}")
-        directory = inner
     return "" if _find_kind(directory, parts[-1]) else nothing
 
 
@@ -111,22 +107,27 @@ def _has(lower: str, parts: "list[bytes]") -> bool:
     return directory is not None and os.path.lexists(directory.path + b"/" + parts[-1])
 
 
-def _find_kind(directory: Directory, name: bytes) -> str:
+def _find_kind(directory: Merged, name: bytes) -> str:
     """What `name` of an upper layer is: directory, whiteout, file and so on, "" for nothing. Raises OSError."""
     try:
-        info = os.lstat(name, dir_fd=directory.fd)
+        holder = hold(directory, name)
+        info = os.lstat(name, dir_fd=holder.fd)
     except FileNotFoundError:
         return ""
     if stat.S_ISDIR(info.st_mode):
         return "directory"
-    if is_whiteout(directory.path + b"/" + name, info):
+    if is_whiteout(holder.path + b"/" + name, info):
         return "whiteout"
     return "symbolic link" if stat.S_ISLNK(info.st_mode) else "file" if stat.S_ISREG(info.st_mode) else "special file"
 
 
-def _find_cut(directory: Directory) -> str:
-    """What keeps a directory of an upper layer from showing what the image has at its place, or ""."""
-    opaque, redirect = read_directory(directory.itself)
+def _enter(directory: Merged, name: bytes) -> "tuple[Merged, str]":
+    """The directory `name`, and what keeps it from showing what the image has at its place, or "". Raises OSError."""
+    if isinstance(directory, Stack):
+        inner, opaque, redirect = directory.merge(name)
+    else:
+        inner = directory.enter(name)
+        opaque, redirect = read_directory(inner.itself)
     if redirect:
-        return "was moved there from elsewhere"
-    return "was deleted and made anew" if opaque else ""
+        return inner, "was moved there from elsewhere"
+    return inner, "was deleted and made anew" if opaque else ""

@@ -3,7 +3,7 @@
 """Reads what status shows: each directory that is asked for or overlaid, and all that is known of it."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from overlay_generator import boot
 from overlay_generator.cmdline import read_request, split_words
@@ -31,6 +31,7 @@ _OVERRIDES = (
 # Where PID 1 keeps what it shows its generators as CREDENTIALS_DIRECTORY (systemd 251 and later).
 _CREDENTIALS = "/run/credentials/@system"
 _LARGEST_STATE = 1 << 20  # bytes
+_MOST_COUNTED = 200_000  # entries
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,15 @@ class Reader:
 
     def _read_frozen(self, backing: str) -> "Frozen | None":
         try:
-            return frozen.read(backing, self.thorough)
+            found = frozen.read(backing)
+            if found is None or not self.thorough:
+                return found
+            from overlayctl.layers.count import count
+            from overlayctl.layers.directory import Directory
+
+            top = Directory.open_top(os.fsencode(f"{backing}/upper"))
+            files, size, whole = count(top, _MOST_COUNTED)
+            return replace(found, files=files, size=size, whole=whole)
         except folder.WrongKind as error:
             self._note(f"{error.filename} {error.strerror}: what an update has frozen is not known")
         except OSError:

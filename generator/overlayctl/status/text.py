@@ -103,7 +103,9 @@ def _tell_frozen(directory: DirectoryStatus) -> "Iterator[tuple[str, str]]":
         name = f"version {frozen.from_version}" if frozen.from_version else "the image before"
         yield "frozen", f"{day}the data of {name}, which come back with that image"
         if frozen.files >= 0:
-            yield "", f"{frozen.files:,} files with {spell_size(frozen.size)} were written since, and would not be seen"
+            least = "" if frozen.whole else "at least "
+            count = f"{least}{frozen.files:,} files with {spell_size(frozen.size)}"
+            yield "", f"{count} were written since, and would not be seen"
         yield "", f"kept for good {_tell_commit(frozen, wanted.settings.commit if wanted else 'next-update')}"
         if wanted and wanted.settings.passthrough:
             yield "", "what is passed through is shared by all images, and never goes back"

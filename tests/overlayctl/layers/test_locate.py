@@ -11,6 +11,7 @@ import pytest
 from overlayctl import mounts
 from overlayctl.errors import Failure
 from overlayctl.layers import locate
+from overlayctl.layers.change import Layers
 
 BACKING = "/run/buildroot/mounts/var"
 OURS = f"lowerdir={BACKING}/lower,upperdir={BACKING}/upper,workdir={BACKING}/work"
@@ -70,7 +71,7 @@ def test_the_overlay_that_holds_a_path(machine: Path, monkeypatch: pytest.Monkey
     write_mounts(machine, monkeypatch, FOREIGN)
     (target,) = locate.find_targets(options(), ["/x/a/b"])
     assert (target.where, target.start, target.spell(b"a/b")) == ("/x", b"a/b", "/x/a/b")
-    assert target.layers == (os.fsencode(machine / "upper"), os.fsencode(machine / "lower"), b"")
+    assert target.layers == Layers(os.fsencode(machine / "upper"), os.fsencode(machine / "lower"))
     (target,) = locate.find_targets(options(), ["/x/"])
     assert (target.start, target.spell(b"")) == (b"", "/x")
 

@@ -48,6 +48,20 @@ def test_a_walk_that_misses_something_is_noticed() -> None:
     assert "found None" in said
 
 
+def test_changes_are_those_of_the_mounted_view_with_something_frozen() -> None:
+    """Two layers over the image, against the image and against what there was when the second one came."""
+    (count, differing, *kinds), said = fuzz(HISTORIES, "1", "frozen")
+    assert (count, differing) == (HISTORIES, "0"), said
+    assert {kind.partition("=")[0] for kind in kinds} == set(KINDS)
+
+
+def test_a_merge_that_misses_what_ends_the_lower_layer_is_noticed() -> None:
+    """The control: without the marks that directories have, what they hide of the frozen layer shows."""
+    (_, differing, *_), said = fuzz("40", "1", "frozen", "blind")
+    assert int(differing) > 0
+    assert "found" in said
+
+
 @pytest.fixture
 def layers(tmp_path: Path) -> Layers:
     upper, lower = tmp_path / "upper", tmp_path / "lower"

@@ -143,14 +143,109 @@ def test_status_tells_it(device: Device) -> None:
     assert "what is passed through is shared by all images, and never goes back\n" in text
 
 
-def test_verbs_that_know_one_layer_refuse(device: Device) -> None:
+def read_kinds(text: str) -> "dict[str, str]":
+    """By the names in /var/lib/app, the kinds of change in the JSON of diff."""
+    top = "/var/lib/app/"
+    found = {change["path"]: change["kind"] for change in map(json.loads, text.splitlines())}
+    return {path[len(top) :]: kind for path, kind in found.items() if path.startswith(top)}
+
+
+def test_diff_sees_both_layers(device: Device) -> None:
     use(device)
-    why = "an update has frozen what was written before it, and this sees one layer alone"
-    for verb in ("diff", "export /tmp/x.tar", "restore /var/lib/app/conf", "reset --backup /tmp/b.tar /var"):
-        text = said(device, f"overlayctl {verb} || echo status $?")
-        assert f"overlayctl: /var: {why}" in text, verb
-        assert text.endswith("status 3\n")
-    assert said(device, "overlayctl rollback || echo status $?").endswith("status 3\n")
+    text = said(device, "overlayctl diff --json; echo; overlayctl diff --since-update --json")
+    both, since = map(read_kinds, text.split("\n\n"))
+    assert both == {"conf": "deleted", "d": "added", "data": "added", "new": "added", "other": "deleted"}
+    assert since == {"conf": "deleted", "data": "changed", "new": "added"}
+    text = said(device, "overlayctl diff --since-update --content /var/lib/app/data")
+    assert "--- before/var/lib/app/data\n+++ now/var/lib/app/data\n" in text
+    assert "-one\n+two\n" in text
+
+
+@pytest.mark.parametrize("policy", ["prune", "reset"])
+def test_diff_since_an_update_that_dropped_something(policy: str, device: Device) -> None:
+    """Compared with what the update left: what it dropped came back with the other image alone."""
+    configure(device, f"Rollback=yes\nPolicy={policy}\n")
+    use(device)
+    text = said(device, "overlayctl diff --json; echo; overlayctl diff --since-update --json")
+    both, since = map(read_kinds, text.split("\n\n"))
+    left = {"d": "added"} if policy == "prune" else {}
+    assert both == {"conf": "deleted", "data": "added", "new": "added", **left}
+    assert since == {"conf": "deleted", "data": "changed" if policy == "prune" else "added", "new": "added"}
+
+
+def test_diff_since_an_update_where_none_was(device: Device) -> None:
+    device.boot("echo one >/var/lib/app/conf")
+    text = said(device, "overlayctl diff --since-update || echo status $?")
+    assert text.startswith("overlayctl: /var: no update has frozen anything there")
+    assert text.endswith("status 3\n")
+
+
+def test_export_has_both_layers(device: Device) -> None:
+    use(device)
+    said(device, "overlayctl export --deletions /tmp/gone /tmp/x.tar")
+    with tarfile.open(device.root / "tmp/x.tar") as archive:
+        names = {name for name in archive.getnames() if name.startswith("var/lib/app/")}
+        data = archive.extractfile("var/lib/app/data")
+        assert data is not None
+        assert data.read() == b"two\n"
+    assert names == {f"var/lib/app/{name}" for name in ("d", "data", "new")}
+    assert (device.root / "tmp/gone").read_text() == "var/lib/app/conf\nvar/lib/app/other\n"
+
+
+def test_restore_of_what_is_in_either_layer(device: Device) -> None:
+    use(device)
+    text = said(device, "overlayctl restore /var/lib/app/conf /var/lib/app/other /var/lib/app/none")
+    assert text == (
+        "warning: /var/lib/app/none: nothing was changed there, it is as the image has it\n"
+        "/var/lib/app/conf: at the next boot it is as the image has it\n"
+        "/var/lib/app/other: at the next boot it is as the image has it\n"
+        "/var/lib/app/none: at the next boot it is as the image has it\n"
+        "  this ends the way back: from then on the image before the update finds the same in /var\n"
+    )
+    now = "conf=from the image\ndata=two\nother=from image {}\nnew=two\n"
+    assert said(device, LIST) == now.format(2)
+    become(device, 1)
+    assert said(device, LIST) == now.format(1)
+
+
+def test_restore_below_what_hides_the_image(device: Device) -> None:
+    """Deleted before the update and made anew after it: no mark in one layer alone tells that it hides the image's."""
+    device.boot("rm -r /var/lib/app")
+    become(device, 2)
+    device.boot("mkdir /var/lib/app; echo two >/var/lib/app/conf")
+    text = said(device, "overlayctl restore /var/lib/app/conf || echo status $?")
+    assert text == (
+        "overlayctl: /var/lib/app/conf can't be restored alone: /var/lib/app was deleted and made anew; "
+        "restore /var/lib/app\nstatus 3\n"
+    )
+
+
+def test_the_backup_is_the_one_layer_that_the_two_will_be(device: Device) -> None:
+    use(device)
+    said(device, "mkdir /var/lib/late; rm -r /var/lib/app/d; mkdir /var/lib/app/d; touch /var/lib/app/d/x")
+    text = said(
+        device, "overlayctl reset --dry-run --keep /var/lib/app/none /var; overlayctl reset --backup /tmp/b.tar /var"
+    )
+    assert "  goes  /var/lib/app/other\n" in text, "deleted before the update"
+    assert "  goes  /var/lib/app/new\n" in text, "written after it"
+    with tarfile.open(device.root / "tmp/b.tar") as archive:
+        found = {member.name: member for member in archive.getmembers()}
+    marked = {name for name, member in found.items() if member.pax_headers.get("SCHILY.xattr.trusted.overlay.opaque")}
+    assert {name: found[f"var/lib/app/{name}"].type for name in ("conf", "other", "data", "new", "d/x")} == {
+        "conf": tarfile.CHRTYPE, "other": tarfile.CHRTYPE, "data": tarfile.REGTYPE, "new": tarfile.REGTYPE,
+        "d/x": tarfile.REGTYPE,
+    }  # fmt: skip
+    assert "var/lib/app/d" in marked
+    assert "var/lib/app" not in marked
+    empty = "conf=from the image\ndata=\nother=from image 2\nnew=\n"
+    assert said(device, LIST) == empty
+
+
+def test_preview_sees_one_layer_and_says_so(device: Device) -> None:
+    use(device)
+    text = said(device, "mkdir -p /tmp/next/var; overlayctl preview /tmp/next || echo status $?")
+    assert "overlayctl: /var: an update has frozen what was written before it, and this sees one layer alone" in text
+    assert text.endswith("status 3\n")
 
 
 def test_what_would_go_back_is_shown(device: Device) -> None:
