@@ -61,7 +61,7 @@ def test_each_version_boots_its_own_root(settings: configparser.ConfigParser) ->
 
 def test_the_image_has_what_the_product_needs(settings: configparser.ConfigParser) -> None:
     packages = settings["Content"]["Packages"].split()
-    assert {"systemd", "python3-minimal", "mount", "kmod", "e2fsprogs"} <= set(packages)
+    assert {"systemd", "python3", "mount", "kmod", "e2fsprogs"} <= set(packages)
     assert packages == sorted(packages)
     source, name = settings["Build"]["BuildSources"].split(":")
     assert (EXAMPLE / source).resolve() == REPOSITORY
@@ -94,12 +94,63 @@ def test_the_build_script_installs_the_product(tmp_path: Path) -> None:
     subprocess.run([EXAMPLE / "mkosi.build.chroot"], env={**ENVIRON, **environ}, check=True, capture_output=True)
     assert os.access(image / "usr/lib/systemd/system-generators/overlay-generator", os.X_OK)
     assert list((image / "usr/lib/overlay-generator").rglob("*.pyc"))
-    assert (image / "var/lib/demo/shipped").read_text() == "image 7\n"
+    assert [(image / "var/lib/demo" / name).read_text() for name in ("shipped", "settings")] == ["image 7\n"] * 2
 
 
 @pytest.mark.parametrize("name", ["demo-update", "mkosi.build.chroot", "update-disk"])
 def test_scripts_can_be_run(name: str) -> None:
     assert os.access(EXAMPLE / name, os.X_OK)
+
+
+PREVIEW = """\
+demo/preview:hidden          8 B  /var/lib/demo/settings  (the new image's has another content)
+demo/preview:/var: 4 entries, Policy=keep (default)
+demo/preview:  hidden           1         8 B  changed here, and the new image's newer version stays hidden
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a tree to run it in needs root")
+def test_the_demo_shows_what_the_update_will_do(tmp_path: Path) -> None:
+    """Its command is given to a shell with the first image's /var, the second image at /dev/vdb."""
+    lines = (EXAMPLE / "demo-update").read_text().splitlines()
+    look = next(line for line in lines if line.startswith("look="))
+    command = subprocess.run(["sh", "-c", f'{look}\nprintf %s "$look"'], capture_output=True, text=True, check=True)
+    assert '"' not in command.stdout
+    for version in ("1", "2"):
+        for name in ("shipped", "settings"):
+            path = tmp_path / f"image{version}/var/lib/demo" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"image {version}\n")
+    for name in ("upper", "work", "bin", "dev"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "release").write_text("IMAGE_VERSION=1\n")
+    script = tmp_path / "bin/overlayctl"
+    script.write_text(
+        f"#!/bin/sh\nPYTHONPATH={REPOSITORY}/generator exec python3 -m overlayctl preview {tmp_path}/image2 "
+        f"--upper {tmp_path}/upper --old {tmp_path}/image1 --where /var\n"
+    )
+    script.chmod(0o755)
+    layers = f"lowerdir={tmp_path}/image1/var,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    setting = f"""set -e
+        mount --bind {tmp_path}/release "$(readlink -f /etc/os-release)"
+        mkdir {tmp_path}/var; mount -t overlay -o {layers} overlay {tmp_path}/var
+        mount --bind {tmp_path}/var/lib /var/lib
+        mount -t tmpfs dev {tmp_path}/dev; touch {tmp_path}/dev/vdb; cp -a /dev/null {tmp_path}/dev
+        mount --bind {tmp_path}/dev /dev
+        exec {command.stdout.rpartition("; sync")[0]}'"""
+    environ = {**ENVIRON, "PATH": f"{tmp_path}/bin:{ENVIRON['PATH']}"}
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", setting], env=environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = done.stdout.splitlines(keepends=True)
+    assert "".join(shown[:3]) == "demo/history:written by image 1\ndemo/settings:changed here\ndemo/shipped:image 1\n"
+    assert "".join(shown[3:6]) == PREVIEW
+    # As a person sees it, in the journal's lines on a console.
+    pattern = next(line for line in lines if "sed -n" in line).split("'")[1]
+    console = "".join(f"[    9.1] sh[300]: {line}" for line in shown)
+    filtered = subprocess.run(["sed", "-n", pattern], input=console, capture_output=True, text=True, check=True)
+    assert filtered.stdout == done.stdout
 
 
 # update-disk

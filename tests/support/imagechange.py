@@ -28,7 +28,7 @@ from overlay_prepare import manifest, persistent, stamp
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers
 from overlay_prepare.request import Request
-from quickmount import bind_read_only, mount, mount_image, unmount
+from quickmount import bind_read_only, mount, mount_image, unmount, unmount_image
 
 UUID = "8d9d2f83-6a1a-4c5e-9e56-1f0f2e0a7b11"
 NULL = "00000000-0000-0000-0000-000000000000"
@@ -124,7 +124,7 @@ def with_image(top: Path, kind: str, policy: str, tree: str, then: object) -> No
     image, at, base = top / "image", top / "at", top / "base"
     image.unlink(missing_ok=True)
     make_image(kind, top / tree, image, tree)
-    mount_image(image, at, kind.partition("-")[0])
+    loop = mount_image(image, at, kind.partition("-")[0])
     request = Request(str(at), str(base), str(base), policy=policy or "keep")
     persistent.make_persistent(request, hold(request.backing))
     if policy == "refresh":
@@ -139,7 +139,7 @@ def with_image(top: Path, kind: str, policy: str, tree: str, then: object) -> No
     finally:
         unmount(at)
         unmount(base / "lower")
-        unmount(at)
+        unmount_image(at, loop)
 
 
 def make_image(kind: str, tree: Path, image: Path, name: str) -> None:

@@ -6,27 +6,17 @@ The text is the one of a single walk. Parts are given out in the order of their 
 taken back in that order. A short walk, or a machine with one processor, has no helpers.
 """
 
-import contextlib
-import marshal
 import os
-import struct
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
 
 from overlayctl.layers.change import Change, Layers
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.place import Part
+from overlayctl.layers.team import LONGEST, PART, WORTHWHILE, Team, Values
 from overlayctl.layers.walk import Report, Walker
 
-_WORTHWHILE = 5000  # names; starting a process costs as much as a few hundred
-_PART = 256  # names; these, and the text about them, fit into a pipe (64 KiB, pipe(7)): nobody waits for long
-_LONGEST = 16384  # bytes of such names
-_AHEAD = 2  # parts that each helper has before its first is taken back
-_MOST = 4
-_ENDED = "a helper process has ended, perhaps for want of memory"
-_LENGTH = struct.Struct("=I")
+_MOST_WAITING = 1000
 
 Spell = Callable[[Change], str]
 
@@ -46,118 +36,61 @@ class Unread:
 
 def spell_all(layers: Layers, start: bytes, spell: Spell, unread: Unread) -> "Iterator[str]":
     """The text that `spell` makes of each change of walk(), in the same order. Raises as walk() does."""
-    team = _Team(spell, unread)
-    walker = team.walker = Walker(layers, True, unread, team.share)
+    shared = _Shared(spell, unread)
+    team = shared.team
+    walker = shared.walker = Walker(layers, True, unread, shared.share)
     # In the order of the text: None for a part that a helper has.
     waiting: deque[str | None] = deque()
     try:
         for step in walker.walk(start):
             if isinstance(step, Part):
-                team.give(step)
+                team.give(tuple(step))
                 waiting.append(None)
             elif waiting:
                 waiting.append(spell(step))
             else:
                 yield spell(step)
-            while waiting and (waiting[0] is not None or team.is_busy()):
+            while waiting and (waiting[0] is not None or team.is_busy() or len(waiting) > _MOST_WAITING):
                 text = waiting.popleft()
-                yield team.take() if text is None else text
+                yield shared.take() if text is None else text
         for text in waiting:
-            yield team.take() if text is None else text
+            yield shared.take() if text is None else text
     finally:
         team.dismiss()
 
 
-class _Team:
+class _Shared:
+    """A walk whose large directories are shared with a team; `walker` is set by the caller."""
+
     walker: Walker
 
     def __init__(self, spell: Spell, unread: Unread) -> None:
+        self.team = Team(self._work)
         self._spell = spell
         self._unread = unread
-        self._size = min(len(os.sched_getaffinity(0)), _MOST)
         self._seen = 0
-        self._helpers: list[tuple[int, int, int]] = []  # process, to it, from it
-        self._given = self._taken = 0
 
     def share(self, directory: Directory, names: "Iterator[bytes]", count: int) -> "Iterator[bytes | list[bytes]]":
         """The `shared` of Walker."""
         self._seen += count
-        if self._size < 2 or self._seen < _WORTHWHILE or count < _PART:
+        if self.team.size < 2 or self._seen < WORTHWHILE or count < PART:
             return names
         return _split(directory, names)
 
-    def give(self, part: Part) -> None:
-        """Have the next helper read `part`. Raises OSError."""
-        if not self._helpers:
-            self._start()
-        _, to, _ = self._helpers[self._given % self._size]
-        self._given += 1
-        try:
-            _send(to, tuple(part))
-        except BrokenPipeError:
-            # Not to be mistaken for a reader of our output that has gone away.
-            raise OSError(0, _ENDED) from None
-
-    def is_busy(self) -> bool:
-        """True if something has to be taken before more is given."""
-        return self._given - self._taken >= self._size * _AHEAD
-
     def take(self) -> str:
         """The text of the oldest part that was given. Raises OSError."""
-        _, _, source = self._helpers[self._taken % self._size]
-        self._taken += 1
-        answer = _receive(source)
-        if answer is None:
-            raise OSError(0, _ENDED)
-        text, unread, fault = answer
-        if fault:
-            raise RuntimeError(fault)
+        text, unread = self.team.take()
         self._unread.count += unread
         return str(text)
 
-    def dismiss(self) -> None:
-        """End all helpers."""
-        for _, to, source in self._helpers:
-            os.close(to)
-            os.close(source)
-        for process, _, _ in self._helpers:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(process, 0)
-        self._helpers = []
-
-    def _start(self) -> None:
-        sys.stdout.flush()
-        for _ in range(self._size):
-            (task, to), (source, answer) = os.pipe(), os.pipe()
-            process = os.fork()
-            if process == 0:
-                # Else the end of another helper's pipe would not be noticed.
-                for fd in (to, source, *(fd for helper in self._helpers for fd in helper[1:])):
-                    os.close(fd)
-                self._help(task, answer)
-            os.close(task)
-            os.close(answer)
-            self._helpers.append((process, to, source))
-
-    def _help(self, task: int, answer: int) -> NoReturn:
-        """The life of a helper."""
-        self.walker.shared = None
-        try:
-            while True:
-                part = _receive(task)
-                if part is None:
-                    break
-                before = self._unread.count
-                text, fault = "", ""
-                try:
-                    text = "".join(map(self._spell, self.walker.walk_part(Part(*part))))
-                except Exception as error:
-                    fault = f"{type(error).__name__}: {error}"
-                _send(answer, (text, self._unread.count - before, fault))
-        except (KeyboardInterrupt, OSError):
-            pass  # nobody waits for it any more
-        finally:
-            os._exit(0)
+    def _work(self, part: Values) -> Values:
+        before = self._unread.count
+        shared, self.walker.shared = self.walker.shared, None
+        text = "".join(map(self._spell, self.walker.walk_part(Part(*part))))
+        found = (text, self._unread.count - before)
+        # As it was: a task that is too large for a pipe is done by the one who gives it.
+        self.walker.shared, self._unread.count = shared, before
+        return found
 
 
 def _split(directory: Directory, names: "Iterator[bytes]") -> "Iterator[bytes | list[bytes]]":
@@ -171,7 +104,7 @@ def _split(directory: Directory, names: "Iterator[bytes]") -> "Iterator[bytes | 
     part: list[bytes] = []
     size = 0
     for name in names:
-        if part and (name in inner or len(part) >= _PART or size > _LONGEST):
+        if part and (name in inner or len(part) >= PART or size > LONGEST):
             yield part
             part, size = [], 0
         if name in inner:
@@ -181,32 +114,3 @@ def _split(directory: Directory, names: "Iterator[bytes]") -> "Iterator[bytes | 
             size += len(name)
     if part:
         yield part
-
-
-def _send(fd: int, what: "tuple[Any, ...]") -> None:
-    data = marshal.dumps(what)
-    data = _LENGTH.pack(len(data)) + data
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def _receive(fd: int) -> "tuple[Any, ...] | None":
-    """What was sent, None at the end."""
-    head = _read(fd, _LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    data = _read(fd, length)
-    found = marshal.loads(data) if len(data) == length else None
-    assert found is None or isinstance(found, tuple)
-    return found
-
-
-def _read(fd: int, length: int) -> bytes:
-    data = os.read(fd, length)
-    while 0 < len(data) < length:
-        more = os.read(fd, length - len(data))
-        if not more:
-            break
-        data += more
-    return data

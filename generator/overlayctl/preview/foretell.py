@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from os import lstat, stat_result
-from typing import Optional
+from typing import NamedTuple, Optional, Protocol, Union
 
 from overlay_prepare.files import is_too_long
 from overlay_prepare.imagechange import UPDATED
@@ -19,6 +19,7 @@ from overlay_prepare.normalise import OPAQUE
 from overlay_prepare.policy import DEEPEST, DROP, ENTER, RAZE, is_repeated, judge_pruned
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.marks import list_attributes, read_directory
+from overlayctl.layers.team import PART
 from overlayctl.preview.finding import (
     CLASH,
     DELETED,
@@ -41,7 +42,10 @@ _ALL = "all"  # of the image's names: none shows
 _KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
 
 
-class _Level:
+Names = list[tuple[bytes, bool, bool, bool]]  # and whether it is odd, in the new image, and in the old one
+
+
+class Level:
     """A directory of the walk: in the upper layer, in the new image and in the old; None if there is none.
 
     `hides`: nothing of the image shows in it now. `mask` is what will be hidden of the new image: all, or these names,
@@ -63,6 +67,26 @@ class _Level:
         self.inner: Iterator[bytes] = iter(())
 
 
+class Part(NamedTuple):
+    """Some names in a directory, for somebody else to tell_files()."""
+
+    level: Level
+    names: Names
+
+
+class Sharing(Protocol):
+    """Whoever takes parts of a walk."""
+
+    def is_shared(self, count: int) -> bool:
+        """True if so many names of a directory, the next one, are to come as parts."""
+
+    def settle(self) -> None:
+        """Return when it is known what was found of all parts so far."""
+
+
+Step = Union[Finding, Part]
+
+
 class Foreteller:
     """The findings of one overlay. `seen` is given each entry that stays, `report` what can't be read."""
 
@@ -80,11 +104,12 @@ class Foreteller:
         self.entries = 0
         self.advance: Callable[[int], object] = lambda _count: None  # called with how many more entries were looked at
         self.listed = 0  # bytes that the file `dropped` will get
+        self.sharing: Sharing | None = None
 
-    def walk(self, start: bytes = b"") -> "Iterator[Finding]":
+    def walk(self, start: bytes = b"") -> "Iterator[Step]":
         """The findings at `start` and below it. Raises OSError where the tops can't be read."""
         only = [part for part in start.split(b"/") if part]
-        top = _Level(b"", self.upper, self.new, self.old.top)
+        top = Level(b"", self.upper, self.new, self.old.top)
         self._judge_hiding(top, None)
         way = [top]
         yield from self._enter(top, only)
@@ -113,23 +138,23 @@ class Foreteller:
             way.append(inner)
             yield from self._guard(path, self._enter(inner, only))
 
-    def _guard(self, path: bytes, findings: "Iterator[Finding]") -> "Iterator[Finding]":
+    def _guard(self, path: bytes, findings: "Iterator[Step]") -> "Iterator[Step]":
         try:
             yield from findings
         except OSError as error:
             self.report(path, error)
 
-    def _open(self, level: _Level, name: bytes, path: bytes) -> "_Level | None":
+    def _open(self, level: Level, name: bytes, path: bytes) -> "Level | None":
         """The directory `name` of the upper layer in `level`; None for one that is passed through."""
         if path in self.update.bound or (path in self.update.seeded and self.update.policy != "reset"):
             return None
         new = None if level.razed else enter(level.new, name, look(level.new, name))
-        inner = _Level(path, level.upper.enter(name), new, enter(level.old, name, look(level.old, name)))
+        inner = Level(path, level.upper.enter(name), new, enter(level.old, name, look(level.old, name)))
         inner.name, inner.depth = name, level.depth + 1
         self._judge_hiding(inner, level)
         return inner
 
-    def _judge_hiding(self, level: _Level, above: "_Level | None") -> None:
+    def _judge_hiding(self, level: Level, above: "Level | None") -> None:
         """What the directory hides of the image now, and after the update."""
         opaque = read_directory(level.upper.itself)[0]
         level.hides = opaque or (above is not None and above.hides)
@@ -152,7 +177,7 @@ class Foreteller:
         elif level.hides:
             level.mask = _ALL
 
-    def _enter(self, level: _Level, only: "list[bytes]") -> "Iterator[Finding]":
+    def _enter(self, level: Level, only: "list[bytes]") -> "Iterator[Step]":
         """The findings for all in `level` but the directories of the upper layer."""
         directories, files, marks = [], [], []
         with os.scandir(level.upper.path) as entries:
@@ -172,42 +197,36 @@ class Foreteller:
         level.inner = iter(sorted(directories))
         in_new = frozenset(level.new.names()) if level.new is not None else _NOTHING
         in_old = self.old.names(level.path, level.old)
-        whole = level.razed or self.update.policy == "reset" or (level.depth == 0 and self.update.forgets)
+        # All of them where each counts.
+        whole = self.seen is not None or level.razed or self.update.policy == "reset"
+        whole = whole or (level.depth == 0 and self.update.forgets)
         ask = [name for name in files if whole or name in in_new or name in in_old]
-        if self.seen is None:
-            level.left += len(files) - len(ask)
+        level.left += len(files) - len(ask)
+        own = sorted([*((name, False) for name in ask), *((name, True) for name in marks)])
+        named = [(name, odd, name in in_new, name in in_old) for name, odd in own]
+        if self.sharing is not None and self.sharing.is_shared(len(named)):
+            for start in range(0, len(named), PART):
+                yield Part(level, named[start : start + PART])
+            if self.seen is not None or self.update.policy in ("prune", "refresh"):
+                self.sharing.settle()
         else:
-            asked = frozenset(ask)
-            for name in files:
-                if name not in asked:
-                    level.left += 1
-                    self._see(level, name)
-        own = [*((name, False) for name in ask), *((name, True) for name in marks)]
-        for name, odd in sorted(own):
+            yield from self.tell_files(level, named)
+        if level.hides and level.new is not None and not level.razed:
+            names = in_new.difference(files, directories, marks)
+            yield from self._tell_hidden(level, sorted(names if wanted is None else names & {wanted}))
+
+    def tell_files(self, level: Level, names: Names) -> "Iterator[Finding]":
+        """The findings for entries of the upper layer that are not directories."""
+        for name, odd, in_new, in_old in names:
             try:
-                yield from self._tell_file(level, name, odd, name in in_new, name in in_old)
+                yield from self._tell_file(level, name, odd, in_new, in_old)
             except FileNotFoundError:
                 continue  # somebody has just removed it
             except OSError as error:
                 level.left += 1
                 self.report(b"%b/%b" % (level.path, name) if level.path else name, error)
-        if level.hides and level.new is not None and not level.razed:
-            names = in_new.difference(files, directories, marks)
-            yield from self._tell_hidden(level, sorted(names if wanted is None else names & {wanted}))
 
-    def _see(self, level: _Level, name: bytes) -> None:
-        assert self.seen
-        path = b"%b/%b" % (level.path, name) if level.path else name
-        try:
-            own = look(level.upper, name)
-            if own is not None:
-                self.seen(path, own)
-        except FileNotFoundError:
-            pass  # somebody has just removed it
-        except OSError as error:
-            self.report(path, error)
-
-    def _tell_file(self, level: _Level, name: bytes, odd: bool, in_new: bool, in_old: bool) -> "Iterator[Finding]":
+    def _tell_file(self, level: Level, name: bytes, odd: bool, in_new: bool, in_old: bool) -> "Iterator[Finding]":
         """The findings for an entry of the upper layer that is not a directory."""
         path = b"%b/%b" % (level.path, name) if level.path else name
         new = look(level.new, name) if in_new else None
@@ -251,7 +270,7 @@ class Foreteller:
             yield Finding(kind, path, here, was, comes, _measure(comes), news)
 
     def _judge(
-        self, level: _Level, own: Entry, whiteout: bool, path: bytes, new: "Entry | None", old: "Entry | None"
+        self, level: Level, own: Entry, whiteout: bool, path: bytes, new: "Entry | None", old: "Entry | None"
     ) -> str:
         """DROPPED or FOLLOWS for what is dropped, "" for what stays."""
         policy = self.update.policy
@@ -270,7 +289,7 @@ class Foreteller:
             return FOLLOWS if is_repeated(os.fsdecode(own[0]), self.old.describe(path, old)) else ""
         return ""
 
-    def _tell_hidden(self, level: _Level, names: "list[bytes]") -> "Iterator[Finding]":
+    def _tell_hidden(self, level: Level, names: "list[bytes]") -> "Iterator[Finding]":
         """The findings for names of the new image alone, in a directory that hides the image's now."""
         assert level.new is not None
         shown = self.update.policy == "reset" or not level.mask
@@ -287,7 +306,7 @@ class Foreteller:
                     was = look(level.old, name)
                     yield Finding(DELETED, path, None, was and was[1], new[1], _measure(new[1]), news)
 
-    def _leave(self, level: _Level, above: "_Level | None") -> "Iterator[Finding]":
+    def _leave(self, level: Level, above: "Level | None") -> "Iterator[Finding]":
         """The findings for a directory of the upper layer, after those for all that is in it."""
         own = (level.upper.itself, level.upper.find())
         if above is None:
@@ -331,14 +350,14 @@ class Foreteller:
         if news:
             yield Finding(kind, level.path, own[1], was, comes, _measure(comes), news)
 
-    def _is_opened(self, level: _Level) -> bool:
+    def _is_opened(self, level: Level) -> bool:
         """True for a directory that hides the image's now by itself, and not all of it after."""
         if level.razed or level.new is None or not read_directory(level.upper.itself)[0]:
             return False
         return self.update.policy != "reset" and level.mask != _ALL
 
     def _judge_directory(
-        self, level: _Level, above: "_Level | None", own: Entry, new: "Entry | None", old: "Entry | None"
+        self, level: Level, above: "Level | None", own: Entry, new: "Entry | None", old: "Entry | None"
     ) -> "tuple[bool, bool]":
         """Whether a directory of the upper layer stays there, and whether it gets the attributes of the new image's."""
         policy, is_directory = self.update.policy, _find_kind(new) == "d"

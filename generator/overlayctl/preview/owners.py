@@ -4,7 +4,7 @@
 
 import os
 import stat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from overlay_generator.fstab import unescape
 from overlay_generator.gather import read_configuration
@@ -75,7 +75,7 @@ class Owners:
         for number in groups & self.groups.keys():
             self._count("group", number, path, info)
 
-    def list(self) -> "list[Finding]":
+    def find(self) -> "list[Finding]":
         """A finding for each such number, with the first path."""
         found = []
         for (word, number), first in self._found.items():
@@ -84,6 +84,20 @@ class Owners:
             text = f"{word} {number} is {before} here, and {now} in the new image"
             found.append(Finding(OWNER, first.path, first.info, None, None, first.size, (word,), text, first.count))
         return found
+
+    def take(self) -> "list[tuple[object, ...]]":
+        """What was counted, as values for add() of another process; it is forgotten here."""
+        found = self._found
+        self._found = {}
+        # As stat_result itself wants to be made again, with all of its fields.
+        return [(*key, one.path, one.info.__reduce__()[1], one.count, one.size) for key, one in found.items()]
+
+    def add(self, taken: "list[Any]") -> None:
+        """Count what was taken elsewhere, later in the walk."""
+        for word, number, path, info, count, size in taken:
+            first = self._found.setdefault((word, number), _Count(path, os.stat_result(*info)))
+            first.count += count
+            first.size += size
 
     def _count(self, word: str, number: int, path: bytes, info: os.stat_result) -> None:
         first = self._found.setdefault((word, number), _Count(path, info))

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Optional
 
@@ -15,12 +15,14 @@ from overlay_generator.config import POLICIES
 from overlayctl.errors import Failure
 from overlayctl.image.source import Source, opened, unwritable
 from overlayctl.layers.directory import Directory
+from overlayctl.layers.parallel import Unread
 from overlayctl.output import Output, printable
 from overlayctl.preview import needs
 from overlayctl.preview.finding import KINDS, LEFT, SEEDED, Finding
 from overlayctl.preview.foretell import Foreteller
 from overlayctl.preview.images import Old, look
 from overlayctl.preview.owners import Owners, read_owners
+from overlayctl.preview.parallel import Said, Told, tell_all
 from overlayctl.preview.place import Place, find_places
 from overlayctl.preview.text import COLOURS, describe, describe_summary, spell_line, spell_summary
 from overlayctl.preview.update import Notes, Update, plan, read_described, read_notes
@@ -89,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         for place in places:
             one = _Preview(options, place, new, old)
             one.run()
-            unread += one.unread
+            unread += one.unread.count
             for kind, (count, _) in one.counts.items():
                 counts[kind] = counts.get(kind, 0) + count
     refused = [f"{counts[kind]} {kind}" for kind in fatal if counts.get(kind)]
@@ -119,7 +121,7 @@ class _Preview:
         self.counts: dict[str, tuple[int, int]] = {}
         self.needs = needs.Needs(0, 0, 0.0)
         self.free: tuple[int, int | None] | None = None
-        self.unread = 0
+        self.unread = Unread(self._report)
         self.progress = Progress(not self.output.terminal, "entries")
 
     def run(self) -> None:
@@ -136,7 +138,7 @@ class _Preview:
                 update = update._replace(notes=(*update.notes, _UNSEEN))
             self._check_start(upper, new)
             owners = read_owners(self.new.root, self.old.root if self.old else None, place)
-            teller = Foreteller(update, upper, new, before, self._report, owners.see if owners.wanted else None)
+            teller = Foreteller(update, upper, new, before, self.unread, owners.see if owners.wanted else None)
             teller.advance = self.progress.advance
             try:
                 found = self._find_all(update, teller, upper, new, owners, place.above if notes else "")
@@ -166,11 +168,12 @@ class _Preview:
 
     def _find_all(
         self, update: Update, teller: Foreteller, upper: Directory, new: Directory, owners: Owners, backing: str
-    ) -> "Iterator[Finding]":
-        start = time.monotonic()
-        yield from teller.walk(self.place.start)
-        walked = time.monotonic() - start
-        yield from owners.list()
+    ) -> "Iterator[Said]":
+        start, used = time.monotonic(), sum(os.times()[:4])
+        yield from tell_all(teller, self.place.start, self._tell, owners, self.unread)
+        # prepare has no helpers.
+        walked = max(time.monotonic() - start, sum(os.times()[:4]) - used)
+        yield from owners.find()
         for gone, there in update.left:
             below = os.fsencode(gone[len(self.place.where.rstrip("/")) + 1 :])
             yield Finding(LEFT, below, text=f"what was written there is in {there}, and not seen")
@@ -190,16 +193,17 @@ class _Preview:
         if self.free is not None:
             yield from needs.judge(self.needs, self.free)
 
-    def _write(self, findings: "Iterator[Finding]") -> None:
-        """Write `findings`, the first at once, the others many at a time as long as they come fast, and count them."""
+    def _write(self, found: "Iterator[Said]") -> None:
+        """Write what was `found` and count it: the first at once, others many at a time as long as they come fast."""
         waiting: list[str] = []
         size, last = 0, 0.0
-        for finding in findings:
-            count, total = self.counts.get(finding.kind, (0, 0))
-            self.counts[finding.kind] = (count + finding.entries, total + finding.size)
-            text = self._spell_finding(finding)
-            waiting.append(text)
-            size += len(text)
+        for one in found:
+            told = one if isinstance(one, Told) else self._tell((one,))
+            for kind, (count, total) in told.counts.items():
+                before = self.counts.get(kind, (0, 0))
+                self.counts[kind] = (before[0] + count, before[1] + total)
+            waiting.append(told.text)
+            size += len(told.text)
             now = time.monotonic()
             if size >= _AT_ONCE or now - last > _PATIENCE:
                 self.output.write("".join(waiting))
@@ -207,6 +211,15 @@ class _Preview:
                 waiting.clear()
                 size, last = 0, now
         self.output.write("".join(waiting))
+
+    def _tell(self, findings: "Iterable[Finding]") -> Told:
+        counts: dict[str, tuple[int, int]] = {}
+        texts = []
+        for finding in findings:
+            count, total = counts.get(finding.kind, (0, 0))
+            counts[finding.kind] = (count + finding.entries, total + finding.size)
+            texts.append(self._spell_finding(finding))
+        return Told("".join(texts), counts)
 
     def _spell_finding(self, finding: Finding) -> str:
         path = self._spell(finding.path)
@@ -224,11 +237,10 @@ class _Preview:
         return f"{self.place.where.rstrip('/')}/{below}" if below else self.place.where
 
     def _report_new(self, path: bytes, error: OSError) -> None:
-        self.unread += 1
+        self.unread.count += 1
         _say(f"{self.new.name}: {self._spell(path)}: {error.strerror}; left out")
 
     def _report(self, path: bytes, error: OSError) -> None:
-        self.unread += 1
         _say(f"{self._spell(path)}: {error.strerror}; left out")
 
 

@@ -60,7 +60,7 @@ def processes() -> "set[str]":
 @pytest.mark.usefixtures("two_processors")
 @pytest.mark.parametrize("start", [b"", b"d3"])
 def test_the_text_is_that_of_one(start: bytes, layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_WORTHWHILE", 500)
+    monkeypatch.setattr(parallel, "WORTHWHILE", 500)
     before = processes()
     expected = "".join(map(spell, walk(layers, start)))
     texts = spell_all(layers, start, spell, Unread(said))
