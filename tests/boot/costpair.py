@@ -106,7 +106,7 @@ def _boot(way: str, product: Product, base: Base, machine: Machine) -> dict[str,
     image = build_image(base, product, Image(fstab, whole=True), cache_root())
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
-        disks = {DISK.name: (make_disk(DISK, base, results), False)} if has_disk else {}
+        disks = {DISK.name: (make_disk(DISK, base, results, {}), False)} if has_disk else {}
         words = "overlayfs.mounts=/var test.checks=boot-times:var.mount test.root-in-memory"
         start = Start(base.kernel, base.initramfs, image, words, disks=disks, cut_at="times")
         boot(machine, start, results)
