@@ -120,7 +120,7 @@ def _probe_attributes(scratch: Folder) -> None:
 def _probe_types(scratch: Folder) -> None:
     """overlayfs takes the type of an entry from the directory (d_type): without it, rm -r fails later on."""
     scratch.mkdir("directory")
-    found = scratch.list()
+    found = list(scratch.scan())
     scratch.rmdir("directory")
     # Without d_type in the directory, is_dir() looks at the entry itself, which is no longer there.
     if not found or not found[0].is_dir(follow_symlinks=False):

@@ -24,7 +24,7 @@ from overlay_prepare.opaque import is_opaque, mark_whiteouts
 from overlay_prepare.pairs import Pairs
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.reset import Bin, put_aside
-from overlay_prepare.tree import remove
+from overlay_prepare.tree import list_by_parts, remove
 from overlay_prepare.upper import follow_attributes
 
 # overlayfs shows nobody an attribute with its prefix.
@@ -91,7 +91,7 @@ class _Fold:
         """Move what is in one directory, which is at `path`; the names of the directories that both have."""
         self._note_times(upper)
         both = []
-        for entry in upper.list():
+        for entry in list_by_parts(upper):
             name = entry.name
             if entry.is_dir(follow_symlinks=False):
                 if self._move_directory(upper, layer, name):

@@ -105,19 +105,18 @@ class Folder:
             info = look_at(lambda: self.stat(name))
         except FileNotFoundError:
             return ""
-        # Where stat(2) fails over the times, the directory entry still has the type.
-        kinds = (_tell_kind(entry) for entry in self.scan() if entry.name == name)
-        return _KINDS.get(info.st_mode & 0o170000, "o") if info else next(kinds, "")
+        if info:
+            return _KINDS.get(info.st_mode & 0o170000, "o")
+        # Where stat(2) fails over the times, the directory entry still has the type. Opened anew: somebody may be in
+        # the middle of a scan.
+        with posix.scandir(f"/proc/self/fd/{self.fd}") as entries:
+            return next((_tell_kind(entry) for entry in entries if entry.name == name), "")
 
     def scan(self) -> "Iterator[posix.DirEntry[str]]":
         """Its entries, which have names but no paths. One scan of a folder at a time."""
         posix.lseek(self.fd, 0, 0)  # scandir() shares the descriptor's position, and starts there
         with posix.scandir(self.fd) as entries:
             yield from entries
-
-    def list(self) -> "list[posix.DirEntry[str]]":
-        """All its entries, for callers that change the directory."""
-        return list(self.scan())
 
     def open(self, name: str) -> "Folder":
         """The directory `name`. Raises WrongKind if it is another mount, NotADirectoryError, FileNotFoundError."""

@@ -15,7 +15,7 @@ from overlay_prepare.files import send_all
 from overlay_prepare.folder import Folder
 from overlay_prepare.layers import make_layers
 from overlay_prepare.normalise import normalise
-from overlay_prepare.opaque import is_opaque, reveal
+from overlay_prepare.opaque import find_concerned, is_opaque, reveal
 from overlay_prepare.passthrough import list_kept
 from overlay_prepare.report import NOTICE, WARNING, describe, say
 from overlay_prepare.request import Request
@@ -154,7 +154,7 @@ def _make_second(where: str, backing: Folder, folder: Folder, image: str, policy
         with at.make(frozen.LAYER) as layer:
             link_tree(kept, layer)
             # The files are those of the frozen layer, and keep what they have.
-            _, opaque = normalise(layer, work, files=False)
+            _, opaque = normalise(layer, work, files=False, matters=find_concerned(where, folder))
         if policy != "keep":
             from overlay_prepare.policy import apply
 

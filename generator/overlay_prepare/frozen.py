@@ -21,7 +21,7 @@ given before what it stands for is whole, so that a power cut at any moment leav
 import errno
 
 from overlay_prepare.folder import Folder
-from overlay_prepare.tree import remove
+from overlay_prepare.tree import list_by_parts, remove
 
 NAME, UNDONE = "frozen", "undone"
 KEPT, LAYER, UNDOING, MAKING = "kept", "upper", "undoing", "making"
@@ -127,6 +127,6 @@ def clear(backing: Folder, folder: Folder) -> None:
     """Remove the notes of what is not frozen, or no longer. Raises OSError."""
     if folder.find_kind(MOVED) and not backing.find_kind(MOVED):
         folder.rename(MOVED, MOVED, backing)
-    for entry in folder.list():
+    for entry in list_by_parts(folder):
         if entry.name in (SINCE, FOLDING, MAKING, *NOTES):
             remove(folder, entry.name)

@@ -10,6 +10,7 @@ import posix
 from overlay_prepare.files import list_attributes, send_all
 from overlay_prepare.folder import Folder
 from overlay_prepare.opaque import is_opaque
+from overlay_prepare.tree import list_by_parts
 from overlay_prepare.upper import copy_attributes
 
 
@@ -28,7 +29,7 @@ def move_below(source: Folder, target: Folder) -> None:
 
     Called again after an interruption, it moves the rest.
     """
-    for entry in source.list():
+    for entry in list_by_parts(source):
         if entry.is_dir(follow_symlinks=False) and target.find_kind(entry.name) == "d":
             with source.open(entry.name) as inner, target.open(entry.name) as other:
                 move_below(inner, other)

@@ -65,6 +65,12 @@ def read_all(backing: "Folder") -> "list[str] | None":
     return found if _read_lines(backing, take) else None
 
 
+def read_directories(backing: "Folder") -> "set[str]":
+    """The directories that the list has names in, "" is the top; none if there is no list. Raises OSError."""
+    found: set[str] = set()
+    return found if _read_lines(backing, lambda parent, _name: found.add(parent)) else set()
+
+
 def read_below(backing: "Folder", tops: "set[str]") -> "dict[str, set[str]] | None":
     """The names noted in the directories `tops` and all below them, by the paths of these; None if there is no list.
 

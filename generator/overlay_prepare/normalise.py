@@ -16,13 +16,19 @@ from overlay_prepare.folder import Folder
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.tree import Level, remove_below, walk
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
 _STALE = (ORIGIN, MARKS + "impure", MARKS + "nlink", MARKS + "upper")
 
 
-def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, list[str]]":
+def normalise(
+    upper: Folder, work: Folder, files: bool = True, matters: "Callable[[str], bool] | None" = None
+) -> "tuple[int, list[str]]":
     """Strip all of `upper` and empty `work`. Returns the number of references taken out, and the paths below `upper`
-    of its opaque directories. Raises OSError.
+    of its opaque directories, those alone for which `matters` is true if it is given. Raises OSError.
 
     Without `files` only directories are stripped: enough if the kernel can follow no reference of a file in the new
     image, and it saves looking at each inode. Symbolic links are not followed and mount points not entered. `upper`
@@ -47,7 +53,8 @@ def normalise(upper: Folder, work: Folder, files: bool = True) -> "tuple[int, li
         has_whiteout = False
         if OPAQUE in found and posix.getxattr(folder.fd, OPAQUE) == b"y":
             path = "/".join(level.name for level in way[1:])
-            if not is_too_long(path):  # no image has anything so deep
+            # No image has anything so deep.
+            if not is_too_long(path) and (not matters or matters(path)):
                 opaque.append(path)
 
     walk(upper, look, leave)

@@ -16,7 +16,26 @@ from overlay_prepare.report import WARNING, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+
+def find_concerned(where: str, backing: Folder) -> "Callable[[str], bool]":
+    """Tells of an opaque directory, given by its path in the upper layer, if it hides or has hidden what an image has.
+
+    For the others, of which anybody may have made any number (before Linux 5.16 each new one), reveal() does nothing.
+    """
+    try:
+        known = imagenames.read_directories(backing)
+    except OSError:
+        return lambda _path: True  # and reveal() raises it again
+
+    def is_concerned(path: str) -> bool:
+        try:
+            return path in known or leads_to_directory(where, path)
+        except OSError:
+            return True
+
+    return is_concerned
 
 
 def reveal(where: str, backing: Folder, opaque: "list[str]", notes: "Folder | None" = None) -> "list[str]":

@@ -22,7 +22,7 @@ from overlay_prepare.files import MARKS, find_kind
 from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.imagecopy import copy_missing, move_below
 from overlay_prepare.normalise import is_whiteout
-from overlay_prepare.tree import Level, remove, walk
+from overlay_prepare.tree import Level, list_by_parts, remove, walk
 
 TOP = "direct"
 # A flat name has no "~". A name with a dot could be another path's; version 0.1.0 has these.
@@ -150,22 +150,25 @@ def _finish(backing: Folder, top: Folder, name: str, inner: str) -> None:
 
 def _clean(top: Folder) -> None:
     """Take out what has a meaning only in an overlay: whiteouts, and marks on directories and files."""
-    whiteouts: list[str] = []
+    has_whiteout = False
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
+        nonlocal has_whiteout
         if is_whiteout(folder, entry):
-            whiteouts.append(entry.name)
+            has_whiteout = True
         else:
             _strip(folder.reach(entry.name))
 
     def leave(folder: Folder, _way: "list[Level]") -> None:
+        nonlocal has_whiteout
         _strip(folder.fd)
-        for name in whiteouts:
-            try:
-                folder.unlink(name)
-            except PermissionError:
-                pass  # an immutable directory stays as it was
-        whiteouts.clear()
+        for entry in list_by_parts(folder) if has_whiteout else ():
+            if is_whiteout(folder, entry):
+                try:
+                    folder.unlink(entry.name)
+                except PermissionError:
+                    pass  # an immutable directory stays as it was
+        has_whiteout = False
 
     walk(top, look, leave)
 

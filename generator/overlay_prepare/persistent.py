@@ -176,6 +176,7 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
     """Make the upper layer fit for `image`, a text of identify(), and do what the policy for updates asks for."""
     from overlay_prepare import events, imagechange, imagenames
     from overlay_prepare.normalise import normalise
+    from overlay_prepare.opaque import find_concerned
 
     where = request.where
     previous = _find_previous(request, backing)
@@ -198,7 +199,7 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
     uuids, uuid = stamp.read_uuids(backing), identity.find_uuid(where)
     every = _may_be_followed(uuids, uuid)
     with backing.open("upper") as upper, backing.open("work") as work:
-        count, opaque = normalise(upper, work, files=every)
+        count, opaque = normalise(upper, work, files=every, matters=find_concerned(where, backing))
     # Right now: on a full disk, one of the notes would take the last inode, and the overlay would come up read-only.
     _check_work(request, backing)
     dropped, finished = _apply_policy(request, backing, policy, image)

@@ -16,14 +16,14 @@ from overlay_prepare.files import NO_SPACE, find_kind, is_too_long
 from overlay_prepare.folder import Folder, look_at, write_all
 from overlay_prepare.normalise import OPAQUE, is_whiteout
 from overlay_prepare.report import WARNING, describe, say
-from overlay_prepare.tree import Level, remove, walk
+from overlay_prepare.tree import Level, list_by_parts, remove, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LOG = "dropped"
-_MOST = 256 << 20  # bytes of a log of ours, which one update may make that long: two million lines
+LOG, OLD_LOG = "dropped", "dropped.old"
+MOST = 256 << 20  # bytes of a log of ours, which one update may make that long: two million lines
 _LONGEST = 1 << 20  # bytes of the log before it is rotated; one old log is kept
 DEEPEST = 400  # directories; what lies deeper is kept, as nothing here may end in a RecursionError
 
@@ -75,14 +75,14 @@ def apply(
             # Dropping entries makes room on a full disk, which is worth more than the list of them.
             if error.errno not in NO_SPACE:
                 raise
-            reason = f"the disk is full, so not all that was dropped is listed in {backing}/{_LOG}"
+            reason = f"the disk is full, so not all that was dropped is listed in {backing}/{LOG}"
         return drop(Change(where, old, -1), upper, ""), reason, False
 
 
 def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:
     """Append `title` and what `work` lists to the log; it is on the disk when this returns. Raises OSError."""
     _mend_log(backing)
-    log = backing.append(_LOG)
+    log = backing.append(LOG)
     try:
         _note(log, title)
         work(log)
@@ -94,16 +94,16 @@ def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:
 
 def _mend_log(backing: Folder) -> None:
     """Rotate a long log, and cut off what a power cut has left after the last whole line: none of that was dropped."""
-    info = look_at(lambda: backing.stat(_LOG)) if backing.find_kind(_LOG) == "f" else None
-    if info and info.st_size > _MOST:
-        backing.put_aside(_LOG, f"has {info.st_size} bytes, and at most {_MOST} are allowed")
+    info = look_at(lambda: backing.stat(LOG)) if backing.find_kind(LOG) == "f" else None
+    if info and info.st_size > MOST:
+        backing.put_aside(LOG, f"has {info.st_size} bytes, and at most {MOST} are allowed")
     elif info and info.st_size > _LONGEST:
-        backing.expect(_LOG + ".old", "f")
-        backing.rename(_LOG, _LOG + ".old")
-    data = backing.recover(_LOG, _LONGEST) or b""
+        backing.expect(OLD_LOG, "f")
+        backing.rename(LOG, OLD_LOG)
+    data = backing.recover(LOG, _LONGEST) or b""
     whole = data[: data.rfind(b"\n", 0, data.find(b"\0") if b"\0" in data else len(data)) + 1]
     if len(whole) < len(data):
-        backing.write(_LOG, whole)
+        backing.write(LOG, whole)
 
 
 def _note(log: int, line: str) -> None:
@@ -124,7 +124,7 @@ def judge_pruned(own: str, kind: str) -> str:
 def _prune(change: Change, upper: Folder, directory: str) -> int:
     """Drop what hides the image in `upper`, which is the upper layer's `directory`; the number of entries."""
     count = 0
-    for entry in upper.list() if directory.count("/") < DEEPEST else ():
+    for entry in list_by_parts(upper) if directory.count("/") < DEEPEST else ():
         path = f"{directory}/{entry.name}"
         if is_too_long(change.where + path):
             continue
@@ -155,7 +155,7 @@ def is_repeated(place: str, before: "str | None") -> bool:
 def _refresh(change: Change, upper: Folder, directory: str) -> int:
     """Drop what is the same as in the previous image; the number of entries."""
     count = 0
-    for entry in upper.list() if directory.count("/") < DEEPEST else ():
+    for entry in list_by_parts(upper) if directory.count("/") < DEEPEST else ():
         path = f"{directory}/{entry.name}"
         before = change.old.get(path[1:])
         place = upper.reach(entry.name)
@@ -195,19 +195,15 @@ def _open(directory: Folder) -> None:
 def _drop_below(change: Change, upper: Folder, path: str) -> int:
     """Drop a directory with all that is in it; the number of entries."""
     count = 0
-    names: list[str] = []
-
-    def look(_folder: Folder, entry: "posix.DirEntry[str]") -> None:
-        names.append(entry.name)
 
     def leave(folder: Folder, way: "list[Level]") -> None:
         nonlocal count
         directory = "/".join([path, *(level.name for level in way[1:])])
-        count += sum(_drop(change, folder, f"{directory}/{name}") for name in names)
-        names.clear()
+        files = (entry.name for entry in list_by_parts(folder) if not entry.is_dir(follow_symlinks=False))
+        count += sum(_drop(change, folder, f"{directory}/{name}") for name in files)
 
     with upper.open(path.rpartition("/")[2]) as inner:
-        walk(inner, look, leave)
+        walk(inner, lambda _folder, _entry: None, leave)
     if not change.is_listing:
         try:
             remove(upper, path.rpartition("/")[2])

@@ -16,7 +16,7 @@ from overlay_prepare.normalise import OPAQUE
 from overlay_prepare.opaque import add_whiteouts, is_opaque
 from overlay_prepare.reserve import is_low
 from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept
-from overlay_prepare.tree import remove
+from overlay_prepare.tree import list_by_parts, remove
 from overlay_prepare.upper import make_like
 
 TRASH = "trash"
@@ -124,7 +124,7 @@ def _clear(bin_: Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks:
     if depth > _DEEPEST:
         return 0
     hides = marks and is_opaque(folder.fd)
-    for entry in folder.list():
+    for entry in list_by_parts(folder):
         inner = f"{path.rstrip('/')}/{entry.name}"
         directory = entry.is_dir(follow_symlinks=False)
         kept = is_kept(inner, keep)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _OPEN = 32  # levels whose descriptors are kept; a service has 1024 by default
 _NAMES = 64  # names of subdirectories that are kept for a level
+_PART = 1024  # entries that list_by_parts() has in memory
 _NONE: "list[str]" = []
 
 
@@ -66,6 +67,22 @@ def walk(
         if len(way) > _OPEN + 1:
             _rest(way[-_OPEN - 1])
         _look(way[-1], look, leave, way)
+
+
+def list_by_parts(folder: Folder) -> "Iterator[posix.DirEntry[str]]":
+    """All entries of `folder`, for callers that remove them or go into them meanwhile: a user can make more in one
+    directory than fit into memory. Raises OSError.
+
+    Nothing may be added to `folder`, nor may it be scanned, before the last one was taken.
+    """
+    found: list[posix.DirEntry[str]] = []
+    for entry in folder.scan():
+        found.append(entry)
+        if len(found) == _PART:
+            yield from found
+            found.clear()
+    # With fewer of them the scan is over by now, and has no descriptor at each level of a deep tree.
+    yield from found
 
 
 def _look(
@@ -143,34 +160,43 @@ def remove_below(top: Folder) -> None:
     moved = 0
     while way:
         name, folder, inner = way[-1]
-        if inner:
-            following = inner.pop()
-            if len(way) > _OPEN:
-                # Moved up to `top`, which is cleared again at the end: no more descriptors than this are open.
-                moved = _bring_up(folder, following, top, moved)
+        following = next(inner, None)
+        if following is None:
+            # Once more: what was moved up here meanwhile is in it.
+            inner = _clear(folder)
+            following = next(inner, None)
+            if following is None:
+                way.pop()
+                if way:
+                    folder.close()
+                    way[-1][1].rmdir(name)
                 continue
-            deeper = folder.open(following)
-            way.append((following, deeper, _clear(deeper)))
+            way[-1] = (name, folder, inner)
+        if len(way) > _OPEN:
+            # Moved up to `top`, which is cleared again at the end: no more descriptors than this are open.
+            moved = _bring_up(folder, following, top, moved)
             continue
-        inner += _clear(folder)
-        if not inner:
-            way.pop()
-            if way:
-                folder.close()
-                way[-1][1].rmdir(name)
+        deeper = folder.open(following)
+        way.append((following, deeper, _clear(deeper)))
 
 
-def _clear(folder: Folder) -> "list[str]":
-    """Remove the files of `folder` up to its next few directories; the names of these."""
-    found = []
+def _clear(folder: Folder) -> "Iterator[str]":
+    """Remove the files of `folder`, and yield the names of its directories, each to be removed before the next one.
+
+    The scan goes on where it was: begun anew it would pass all blocks that were emptied so far, each time (ext4, 80,000
+    directories: 13 seconds instead of 3, Linux 6.18).
+    """
+    found: list[str] = []
     for entry in folder.scan():
         if not entry.is_dir(follow_symlinks=False):
             folder.unlink(entry.name)
-        else:
-            found.append(entry.name)
-            if len(found) == _NAMES:
-                break
-    return found
+            continue
+        found.append(entry.name)
+        if len(found) == _NAMES:
+            yield from found
+            found.clear()
+    # With fewer of them the scan is over by now, and takes no memory at each level of a deep tree.
+    yield from found
 
 
 def _bring_up(folder: Folder, name: str, top: Folder, number: int) -> int:

@@ -123,3 +123,33 @@ def test_what_can_t_be_looked_at_is_not_good(monkeypatch: pytest.MonkeyPatch, mo
     assert check_all() == 1
     monkeypatch.setattr(boot, "make_plan", refuse)
     assert check_all() == 1
+
+
+@pytest.mark.parametrize(("mounted", "unmet"), [
+    ([], ["the overlay is not mounted", "it is in memory"]),
+    ([("ext4", "backing"), ("ext4", "where")], ["the overlay is not mounted"]),
+    ([("ext4", "backing"), ("overlay", "elsewhere")], ["the overlay is not mounted"]),
+    ([("ext4", "elsewhere"), ("overlay", "where")], ["it is in memory"]),
+    # The topmost counts.
+    ([("tmpfs", "backing"), ("ext4", "backing"), ("overlay", "where")], []),
+    ([("ext4", "backing"), ("tmpfs", "backing"), ("overlay", "where")], ["it is in memory"]),
+])  # fmt: skip
+def test_what_is_mounted_where(mounted: "list[tuple[str, str]]", unmet: "list[str]", mount: OverlayMount) -> None:
+    places = {"backing": mount.backing.mount, "where": mount.where, "elsewhere": "/elsewhere"}
+    assert find_unmet(mount, [Mounted(places[place], fstype, "rw") for fstype, place in mounted]) == unmet
+
+
+@pytest.mark.parametrize("word", ALL)
+def test_only_what_is_required_is_looked_at(word: str, mount: OverlayMount, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount.settings = Settings(require=(word,))
+    stamp.write(hold(mount.backing.path), "IMAGE_VERSION=2\n")
+    monkeypatch.setattr(bootcheck, "find_kind", lambda _path: "f")
+    expected = {
+        "writable": "the overlay is not mounted",
+        "current-image": "the upper layer is not fit for the image below it",
+        "persistent": "what is written is not kept",
+    }
+    assert find_unmet(mount, table(mount)[:1]) == [expected[word]]
+    assert find_unmet(mount, []) == ([] if word == "current-image" else [
+        "the overlay is not mounted" if word == "writable" else "it is in memory"
+    ])  # fmt: skip

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether a backing file system is the wanted one and fit: by what mountinfo says, and tried on real ones."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from overlay_generator.model import Mounted
 from overlay_generator.render import OPTIONS_PERSISTENT
 from overlay_prepare import fitness
 from overlay_prepare.fitness import check_work, find_mounted, probe, verify
+from overlay_prepare.folder import Folder
 from overlay_prepare.report import Unusable
 
 AT = "/run/buildroot/mounts/var"
@@ -163,3 +165,77 @@ def test_a_work_directory_that_can_not_be_used_is_told(name: str, backing: Path)
             check_work(hold(backing))
     finally:
         subprocess.run(["chattr", "-i", backing / name], check=True)
+
+
+@pytest.mark.parametrize(("number", "keeps"), [
+    (0, True), (errno.ENODATA, True), (errno.EOPNOTSUPP, False), (errno.EIO, None),
+])  # fmt: skip
+def test_whether_a_file_system_keeps_acls(number: int, keeps: "bool | None", monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def getxattr(*arguments: object) -> bytes:
+        asked.append(arguments)
+        if number:
+            raise OSError(number, os.strerror(number))
+        return b""
+
+    monkeypatch.setattr("posix.getxattr", getxattr)
+    if keeps is None:
+        with pytest.raises(OSError, match="Input/output error"):
+            fitness.keeps_acls("/var")
+    else:
+        assert fitness.keeps_acls("/var") is keeps
+    assert asked == [("/var", "system.posix_acl_access")]
+
+
+def test_a_command_that_fails_is_named_with_its_last_word() -> None:
+    fitness.run("/bin/true", "x")
+    with pytest.raises(OSError, match="/bin/false failed") as caught:
+        fitness.run("/bin/false", "x", "/at")
+    assert caught.value.filename == "/at"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_an_overlay_that_is_busy_is_unmounted_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, ...]] = []
+
+    def run(*command: str) -> None:
+        done.append(command)
+        if len(command) == 2:
+            raise OSError(0, "/bin/umount failed", command[-1])
+
+    monkeypatch.setattr(fitness, "run", run)
+    fitness._unmount("/at")
+    assert done == [("/bin/umount", "/at"), ("/bin/umount", "-l", "/at")]
+
+
+@pytest.mark.parametrize(("number", "text"), [
+    (errno.EOPNOTSUPP, "its file system has no trusted extended attributes"), (errno.ENOSPC, "No space left"),
+])  # fmt: skip
+def test_a_disk_without_trusted_attributes_is_told_from_a_full_one(
+    number: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def setxattr(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("posix.setxattr", setxattr)
+    with pytest.raises(Unusable if number == errno.EOPNOTSUPP else OSError, match=text):
+        fitness._probe_attributes(hold(tmp_path))
+
+
+def test_directories_that_do_not_tell_types_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitness._probe_types(hold(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+    class Unknown:
+        name = "directory"
+
+        def is_dir(self, follow_symlinks: bool) -> bool:
+            assert not follow_symlinks
+            return False
+
+    for found in ([], [Unknown()]):
+        monkeypatch.setattr(Folder, "scan", lambda _self, found=found: iter(found))
+        with pytest.raises(Unusable, match="d_type"):
+            fitness._probe_types(hold(tmp_path))

@@ -319,7 +319,7 @@ def test_a_folder_that_is_dropped_is_closed(disk: Disk) -> None:
     for _ in range(3):
         disk.folder.make("upper")
         with disk.folder.make("upper") as upper:
-            assert upper.list() == []
+            assert list(upper.scan()) == []
             upper.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -327,12 +327,12 @@ def test_a_folder_that_is_dropped_is_closed(disk: Disk) -> None:
 def test_entries_are_those_that_are_there_each_time(disk: Disk) -> None:
     (disk.top / "upper").mkdir()
     for _ in range(2):
-        assert {entry.name: entry.is_dir(follow_symlinks=False) for entry in disk.folder.list()} == {
+        assert {entry.name: entry.is_dir(follow_symlinks=False) for entry in disk.folder.scan()} == {
             "other": False,
             "upper": True,
         }
     next(iter(disk.folder.scan()))
-    assert len(disk.folder.list()) == 2
+    assert len(list(disk.folder.scan())) == 2
 
 
 @pytest.mark.parametrize(("before", "after"), [("", "new"), ("longer than that", "new"), ("x", "new\udcff\n" * 1000)])
@@ -351,3 +351,18 @@ def test_what_is_written_by_parts_is_written_whole(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(posix, "write", lambda fd, data: write(fd, data[:3]))
     hold(tmp_path).write_over("file", b"0123456789")
     assert (tmp_path / "file").read_text() == "0123456789"
+
+
+def test_the_first_descriptor_is_one_as_well(tmp_path: Path) -> None:
+    """Where standard input is closed, the first directory that is opened gets its number."""
+    kept = os.dup(0)
+    try:
+        os.close(0)
+        folder = hold(tmp_path)
+        assert folder.fd == 0
+        folder.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)

@@ -227,3 +227,70 @@ def test_a_read_only_ext4_that_was_once_written_to_is_no_other_image(tmp_path: P
     assert "ext4-tables=" not in after
     assert compare(before, after) == UNSURE
     assert compare(after, run_mounted(at + 'identify "$1/at/var"', tmp_path)) == SAME
+
+
+XFS = b"XFSB" + b"\0" * 28 + b"u" * 16
+EXT4 = (b"\0" * (1024 + 0x38) + b"\x53\xef").ljust(1024 + 0x68, b"\0") + b"u" * 16
+USED = bytes(EXT4[: 1024 + 0x34]) + b"\1" + EXT4[1024 + 0x35 :]  # mounted once
+
+
+@pytest.mark.parametrize(("start", "counts", "does_not"), [
+    (SQUASHFS, (4, 8, 95), (96, 8191)), (EROFS, (1028, 1100, 1151), (0, 1023, 1152)),
+    (XFS, (32, 47), (4, 31, 48, 8191)),
+    (USED, (1024 + 0x68, 1024 + 0x77, 1024 + 0x108, 1024 + 0x10B),
+     (1024, 1024 + 0x30, 1024 + 0x67, 1024 + 0x78, 1024 + 0x107, 1024 + 0x10C, 8191)),
+    (EXT4, (1024, 1024 + 0x30, 1024 + 0x33, 1024 + 0x36, 1024 + 0x67, 8191), (0, 1023)),
+    (b"unheard of", (0, 1024, 8191), (8192,)),
+])  # fmt: skip
+def test_which_bytes_of_a_superblock_count(
+    start: bytes, counts: "tuple[int, ...]", does_not: "tuple[int, ...]"
+) -> None:
+    def change(offset: int) -> str:
+        data = bytearray(start.ljust(8193, b"\0"))
+        data[offset] ^= 0x55
+        return identity.spell_file_system(bytes(data))
+
+    same = identity.spell_file_system(start.ljust(8193, b"\0"))
+    assert [offset for offset in counts if change(offset) == same] == []
+    assert [offset for offset in does_not if change(offset) != same] == []
+
+
+@pytest.mark.parametrize("offset", [0x2C, 0x2F, 0x34, 0x35])
+def test_an_ext4_that_was_ever_mounted_is_known_by_its_making_alone(offset: int) -> None:
+    data = bytearray(EXT4.ljust(8192, b"\0"))
+    assert "ext4-tables" in identity.spell_file_system(bytes(data))
+    data[1024 + offset] = 1
+    assert "ext4-tables" not in identity.spell_file_system(bytes(data))
+
+
+@pytest.mark.parametrize(("start", "expected"), [
+    (SQUASHFS, ""), (EXT4, (b"u" * 16).hex()), (b"\0" * 8192, None), (XFS, None),
+    (EROFS.ljust(1024 + 48, b"\0") + bytes(range(1, 20)), bytes(range(1, 17)).hex()),
+    (EROFS.ljust(1024 + 48, b"\0") + b"\0" * 16 + b"x", ""),
+])  # fmt: skip
+def test_the_uuid_that_references_carry(start: bytes, expected: "str | None", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "_read_start", lambda _device: start.ljust(8192, b"\0"))
+    assert identity.find_uuid("/") == expected
+
+
+def test_where_there_is_no_disk_no_uuid_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_device: int) -> bytes:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(identity, "_read_start", refuse)
+    assert identity.find_uuid("/") is None
+
+
+def test_the_number_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for major, minor in ((8, 1), (259, 5), (4095, 1048575), (0, 256)):
+        device = os.makedev(major, minor)
+        assert identity._sysfs(device) == f"/sys/dev/block/{major}:{minor}"
+    read: list[tuple[str, int, int]] = []
+
+    def note(path: str, offset: int, length: int) -> bytes:
+        read.append((path, offset, length))
+        return b"MAJOR=8\nDEVNAME=vda\nDEVTYPE=disk\n"
+
+    monkeypatch.setattr(identity, "_read", note)
+    identity._read_start(os.makedev(8, 1))
+    assert read == [("/sys/dev/block/8:1/uevent", 0, 4096), ("/dev/vda", 0, 8192)]

@@ -11,7 +11,9 @@ import pytest
 from hold import hold
 from overlay_prepare import imagechange, report
 from overlay_prepare.imagechange import describe_step, forget_updated, judge_step, leave
+from overlay_prepare.request import Request
 from persistentdevice import Device, pretend
+from tree import fill
 
 
 @pytest.mark.parametrize(
@@ -112,3 +114,59 @@ def test_a_change_is_told_in_its_own_boot_alone(tmp_path: Path, monkeypatch: pyt
     Device.identity = "IMAGE_VERSION=1\n"
     device.boot()
     assert read(told)["STEP_BACK"] == "yes"
+
+
+def test_a_mark_of_a_layer_in_between_is_hidden_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = str(tmp_path / "var")
+    monkeypatch.setattr(imagechange, "UPDATABLE", (where,))
+    for below, image, kind in ((True, False, "o"), (False, True, "o"), (False, False, "")):
+        top = tmp_path / f"{below}{image}"
+        fill(top, "upper/.updated", "below/", "backing/")
+        fill(tmp_path / "var")
+        if below:
+            fill(top, "below/.updated")
+        (tmp_path / "var/.updated").unlink(missing_ok=True)
+        if image:
+            fill(tmp_path / "var", ".updated")
+        imagechange.forget_updated(where, hold(top), hold(top / "below"))
+        assert hold(top / "upper").find_kind(".updated") == kind
+
+
+def test_a_directory_of_that_name_is_left_and_other_places_have_no_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = str(tmp_path / "var")
+    fill(tmp_path, "upper/.updated/x", "var/.updated")
+    imagechange.forget_updated(where, hold(tmp_path))
+    monkeypatch.setattr(imagechange, "UPDATABLE", (where,))
+    imagechange.forget_updated(where, hold(tmp_path))
+    assert (tmp_path / "upper/.updated/x").exists()
+    fill(tmp_path / "other", "var/.updated")
+    imagechange.forget_updated(where, hold(tmp_path / "other"))
+    assert not (tmp_path / "other/upper").exists()
+
+
+def test_word_of_a_change_that_can_not_be_left_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(imagechange, "leave", fail)
+    imagechange.announce(Request("/var", "/b/var", "/b"), "IMAGE_VERSION=1\n", "IMAGE_VERSION=2\n", 2)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "<4>/var: migrations don't learn of another image: No space left on device",
+        "<5>/var: another image; 2 references to the old one were taken out of the upper layer",
+    ]
+
+
+def test_versions_of_any_length() -> None:
+    assert imagechange.judge_step("9" * 5000, "1" + "0" * 5000) == "no"
+    assert imagechange.judge_step("1" + "0" * 5000, "9" * 5000) == "yes"
+    assert imagechange.judge_step("007", "7") == "no"
+    assert imagechange.judge_step("7", "007") == "no"
+    assert imagechange.read_version("IMAGE_VERSION='1.0~rc1 $(x)'\n") == "1.0~rc1___x_"
+    assert imagechange.read_version("BUILD_ID=5\n") == "5"
+    assert imagechange.read_version("IMAGE_VERSION=\nBUILD_ID=5\n") == "5"
+    assert len(imagechange.read_version("IMAGE_VERSION=" + "x" * 300)) == 200

@@ -165,3 +165,131 @@ def test_the_domain_for_a_program_is_asked_for_and_taken_back(tmp_path: Path, mo
     with labels.OwnDomain():
         assert written == [b"u:r:initrc_t:s0\0"]
     assert written == [b"u:r:initrc_t:s0\0", b"\n"]
+
+
+LIB = b"u:object_r:var_lib_t:s0"
+
+
+@pytest.mark.parametrize(("printed", "expected"), [
+    (f"echo {LIB.decode()}", LIB), ("echo '<<none>>'", VAR), ("exit 1", VAR), ("printf 'no context'", VAR),
+])  # fmt: skip
+def test_the_policy_tells_the_label_where_its_tool_is_there(
+    printed: str, expected: bytes, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "matchpathcon"
+    tool.write_text(f'#!/bin/sh\ntest "$1 $2" = "-n /var/lib/x" || exit 2\n{printed}\n')
+    tool.chmod(0o755)
+    monkeypatch.setattr(labels, "_MATCHPATHCON", str(tool))
+    kernel.known = {"/var": VAR}
+    monkeypatch.setattr(labels, "find_kind", lambda path: "d" if path == "/var" else "f" if path == str(tool) else "")
+    assert labels.find_for("/var/lib/x", "/var") == expected
+
+
+@pytest.mark.parametrize(("path", "expected"), [
+    ("/var/lib/x", b"lib"), ("/var/lib/deep/er/x", b"lib"), ("/var/other/x", b"var"), ("/var/file/x", b"var"),
+])  # fmt: skip
+def test_else_the_nearest_directory_of_the_image_does(
+    path: str, expected: bytes, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.known = {"/": b"root", "/var": b"var", "/var/lib": b"lib", "/var/file": b"file"}
+    kinds = {"/": "d", "/var": "d", "/var/lib": "d", "/var/file": "f"}
+    monkeypatch.setattr(labels, "find_kind", lambda path: kinds.get(path, ""))
+    assert labels.find_for(path, "/var") == expected
+
+
+def test_without_selinux_there_is_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "is_on", lambda: False)
+    assert labels.find_for("/var/lib/x", "/var") == b""
+
+
+def test_a_label_that_can_not_be_read(
+    kernel: Kernel, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(labels, "find_kind", lambda _path: "")
+    assert labels.find_for("/var/lib/x", "/var") == b"", "it has none"
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(kernel, "getxattr", fail, raising=False)
+    with pytest.raises(OSError, match="Input/output error"):
+        labels.find_for("/var/lib/x", "/var")
+    labels.follow("/var", hold(work))
+    assert capsys.readouterr().err == "<4>the label of /var can't be read (Input/output error)\n"
+    assert labels.read(hold(work)) == b""
+
+
+def test_an_empty_label_is_given_to_nothing_and_the_same_one_not_again(
+    kernel: Kernel, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel.fixed = (str(work),)
+    labels.give(hold(work), b"")
+    kernel.known = {str(work): VAR}
+    labels.give(hold(work), VAR)
+    assert capsys.readouterr().err == ""
+    labels.give(hold(work), LIB)
+    assert capsys.readouterr().err != ""
+
+
+def test_what_a_program_prints_is_read_and_nothing_stays_open() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    assert labels._read_output("/bin/sh", "-c", "echo one; echo two >&2") == b"one\n"
+    assert labels._read_output("/bin/sh", "-c", "head -c 5000 /dev/zero") == b"\0" * 4096
+    with pytest.raises(FileNotFoundError):
+        labels._read_output("/nowhere/at/all")
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_the_domain_is_written_to_the_kernel_s_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "_OWN", f"{tmp_path}/")
+    (tmp_path / "exec").write_text("")
+    before = set(os.listdir("/proc/self/fd"))
+    labels.OwnDomain._write(b"u:r:initrc_t:s0\0")
+    assert (tmp_path / "exec").read_bytes() == b"u:r:initrc_t:s0\0"
+    (tmp_path / "exec").unlink()
+    with pytest.raises(FileNotFoundError):
+        labels.OwnDomain._write(b"x")
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_domain_that_is_refused_is_told_once_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(labels, "is_on", lambda: True)
+    monkeypatch.setattr(labels, "_OWN", f"{tmp_path}/none/")
+    with labels.OwnDomain():
+        text = "the overlay is tried in another SELinux domain than this one"
+        assert text in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
+
+
+def test_without_selinux_no_domain_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(labels, "is_on", lambda: False)
+    monkeypatch.setattr(labels, "_OWN", f"{tmp_path}/")
+    monkeypatch.setattr(labels.OwnDomain, "_write", staticmethod(written.append))
+    (tmp_path / "current").write_bytes(b"u:r:initrc_t:s0\0")
+    with labels.OwnDomain():
+        pass
+    assert written == []
+
+
+def test_what_is_no_context_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As AppArmor has it in the same file."""
+    written: list[bytes] = []
+    monkeypatch.setattr(labels, "is_on", lambda: True)
+    monkeypatch.setattr(labels, "_OWN", f"{tmp_path}/")
+    monkeypatch.setattr(labels.OwnDomain, "_write", staticmethod(written.append))
+    (tmp_path / "current").write_bytes(b"unconfined\n")
+    with labels.OwnDomain():
+        assert written == []
+    assert written == [b"\n"]
+
+
+def test_selinux_is_on_where_its_file_system_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "_TOP", str(tmp_path / "none"))
+    assert labels.is_on() is False
+    monkeypatch.setattr(labels, "_TOP", str(tmp_path))
+    assert labels.is_on() is True

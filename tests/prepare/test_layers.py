@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_prepare import layers
+from overlay_generator.names import backing_name
+from overlay_prepare import labels, layers
 from overlay_prepare.layers import make_layers
 from overlay_prepare.request import Request
 from tree import describe, fill, read_tree
@@ -90,3 +91,47 @@ def test_one_that_can_not_be_passed_through_is_told_and_the_boot_goes_on(
     assert not list(device.backing.glob("direct/*docker"))
     device.make("lib/docker", "lib/other")
     assert len(list(device.backing.glob("direct/*[a-z]"))) == 2
+
+
+@pytest.mark.parametrize(("rollback", "labelled"), [
+    ("no", ["lower", "work"]), ("yes", ["lower", "work", "frozen", "frozen/upper"]),
+    ("hold", ["lower", "work", "frozen", "frozen/upper"]),
+])  # fmt: skip
+def test_what_is_made_is_labelled_like_the_image(
+    rollback: str, labelled: "list[str]", device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(labels, "follow", lambda source, made: found.append((source, made.path)))
+    backing = str(device.backing)
+    make_layers(Request(str(device.where), backing, backing, rollback=rollback), hold(backing))
+    assert found == [(str(device.where), f"{backing}/{name}") for name in labelled]
+    for name in labelled:
+        assert (device.backing / name).stat().st_mode & 0o7777 == 0o700
+
+
+def test_the_backing_directory_is_made_below_the_mount_point_alone(tmp_path: Path) -> None:
+    with layers.open_backing(Request("/var", str(tmp_path), str(tmp_path))) as folder:
+        assert folder.path == str(tmp_path)
+    assert os.listdir(tmp_path) == []
+    with layers.open_backing(Request("/var", f"{tmp_path}/a/b", str(tmp_path))) as folder:
+        assert folder.path == f"{tmp_path}/a/b"
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == (tmp_path / "a/b").stat().st_mode & 0o7777 == 0o700
+    with pytest.raises(FileNotFoundError):
+        layers.open_backing(Request("/var", f"{tmp_path}/none/b", f"{tmp_path}/none"))
+
+
+def test_what_is_in_the_way_of_a_directory_that_is_passed_through_is_put_aside(
+    device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_after: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(
+        "overlay_prepare.storage.look_after", lambda where, path, place: looked_after.append((where, path, place.path))
+    )
+    name = backing_name(f"{device.where}/lib/docker")
+    fill(device.backing, f"direct/{name}>../outside", "outside/")
+    device.make("lib/docker")
+    assert (device.backing / "direct" / name).is_dir()
+    assert (device.backing / "direct" / f"{name}.refused").is_symlink()
+    assert device.state.stat().st_mode & 0o777 == 0o755
+    assert looked_after == [(str(device.where), f"{device.where}/lib/docker", f"{device.backing}/direct/{name}")]
+    assert "is not passed through" not in capsys.readouterr().err

@@ -76,6 +76,24 @@ def test_work_is_emptied_and_stays_itself(layers: Path) -> None:
     assert (layers / "work").stat().st_ino == inode
 
 
+def test_without_files_only_directories_are_stripped(layers: Path) -> None:
+    """Where the kernel follows none of their references in the new image, each is a look at an inode for nothing."""
+    for name in ("upper/a/b", "upper/a/b/file", "upper/a/link"):
+        _mark(layers / name)
+    assert normalise(hold(layers / "upper"), hold(layers / "work"), files=False)[0] == len(STALE)
+    assert _names(layers / "upper/a/b/file") >= set(STALE)
+    assert _names(layers / "upper/a/link") >= set(STALE)
+    assert _names(layers / "upper/a/b") & set(STALE) == {ORIGIN}
+    assert os.getxattr(layers / "upper/a", ORIGIN) == b"", "it has a whiteout"
+
+
+def test_opaque_directories_are_named(layers: Path) -> None:
+    for name, value in (("a", b"y"), ("a/b/c", b"y"), ("a/b", b"x"), ("", b"y")):
+        os.setxattr(layers / "upper" / name, "trusted.overlay.opaque", value)
+    _, opaque = normalise(hold(layers / "upper"), hold(layers / "work"))
+    assert sorted(opaque) == ["", "a", "a/b/c"]
+
+
 def test_twice_is_the_same_as_once(layers: Path) -> None:
     _mark(layers / "upper/a/b/file")
     assert normalise(hold(layers / "upper"), hold(layers / "work")) == (len(STALE), [])

@@ -51,6 +51,8 @@ SINGLE = {
     ("persistent.py", "_sweep"): "/run/overlay-generator",
     ("normalise.py", "_strip"): "what Folder.reach() gives",
     ("normalise.py", "_remove"): "what Folder.reach() gives, or a descriptor",
+    ("opaque.py", "find_concerned"): "the image",
+    ("opaque.py", "is_concerned"): "the image",
     ("opaque.py", "_find_directories"): "the image",
     ("opaque.py", "_has_news"): "the image",
     ("opaque.py", "is_opaque"): "a descriptor",

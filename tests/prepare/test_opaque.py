@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a new image adds becomes visible in opaque directories; what the user has deleted stays deleted."""
 
+import errno
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from hold import hold
 from overlay_prepare import imagenames
 from overlay_prepare.normalise import normalise
-from overlay_prepare.opaque import add_whiteouts, is_opaque, mark_whiteouts, reveal
+from overlay_prepare.opaque import add_whiteouts, find_concerned, is_opaque, mark_whiteouts, reveal
 from powercut import cut_everywhere
 from tree import OPAQUE, ORIGIN, dig, fill, read_tree
 
@@ -187,3 +189,73 @@ def test_whiteouts_are_made_once(tmp_path: Path) -> None:
     os.setxattr(tmp_path, ORIGIN, b"x")
     mark_whiteouts(hold(tmp_path))
     assert os.getxattr(tmp_path, ORIGIN) == b"x"
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
+def test_on_a_full_disk_it_stays_as_it_was(
+    number: int, said: bool, update: Update, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(update.old, "app/conf")
+    fill(update.upper, "app/ opaque", "app/mine")
+    fill(update.new, "app/conf", "app/news")
+    update.note(update.old, [])
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(posix, "mknod", refuse)
+    if said:
+        assert update.follow() == ["app/conf"], "it is remembered, as what it hides is still hidden"
+        text = f"<4>{update.upper}/app: what the image adds there is not shown, as the disk is full\n"
+        assert capsys.readouterr().err == text
+    else:
+        with pytest.raises(OSError, match="Input/output error"):
+            update.follow()
+    assert update.kinds() == {"app": "opaque", "app/mine": "file"}
+
+
+def test_the_top_itself_may_be_opaque(update: Update) -> None:
+    fill(update.old, "conf", "dir/inner")
+    fill(update.upper, "mine", "dir/own")
+    os.setxattr(update.upper, OPAQUE, b"y")
+    fill(update.new, "conf", "news", "dir/inner")
+    update.note(update.old, [])
+    assert update.follow() == []
+    assert update.kinds() == {
+        "mine": "file", "conf": "deleted", "dir": "merged", "dir/own": "file", "dir/inner": "deleted",
+    }  # fmt: skip
+    assert not is_opaque(str(update.upper))
+
+
+def test_a_mark_of_another_value_is_none(tmp_path: Path) -> None:
+    """x: it has whiteouts that are files (Linux 6.7), and hides nothing by itself."""
+    os.setxattr(tmp_path, OPAQUE, b"x")
+    assert not is_opaque(str(tmp_path))
+
+
+def test_only_what_an_image_has_or_had_is_concerned(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(update.old, "had/x", "deep/er/y", "top")
+    fill(update.new, "has/z", "file", "link>has")
+    update.note(update.old, ["carried/name"])
+    is_concerned = find_concerned(str(update.new), hold(update.backing))
+    assert [path for path in ("", "had", "deep", "deep/er", "has", "carried") if not is_concerned(path)] == []
+    others = ("top", "file", "link", "none", "had/x", "had/none", "has/none", "tmp/of/a/user")
+    assert [path for path in others if is_concerned(path)] == []
+    assert is_concerned("x" * 5000), "what can't be looked at"
+    (update.backing / "names").unlink()
+    is_concerned = find_concerned(str(update.new), hold(update.backing))
+    assert [path for path in ("had", "has", "") if is_concerned(path)] == ["has", ""]
+
+    def fail(_backing: object) -> "set[str]":
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(imagenames, "read_directories", fail)
+    assert find_concerned(str(update.new), hold(update.backing))("none")
+
+
+def test_an_opaque_directory_that_hides_nothing_is_not_kept_in_memory(update: Update) -> None:
+    fill(update.old, "app/conf")
+    fill(update.upper, "app/ opaque", *(f"tmp/{number}/ opaque" for number in range(50)))
+    update.note(update.old, [])
+    concerned = find_concerned(str(update.new), hold(update.backing))
+    assert normalise(hold(update.upper), hold(update.backing / "work"), matters=concerned)[1] == ["app"]

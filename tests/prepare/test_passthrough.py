@@ -14,6 +14,7 @@ import pytest
 from hold import hold
 from lossydisk import WAYS, cut_off_lossy
 from overlay_generator.names import backing_name
+from overlay_prepare import imagecopy
 from overlay_prepare.passthrough import TOP, link, list_others, make_direct
 from powercut import CHANGING, cut_everywhere, cut_off
 from tree import OPAQUE, ORIGIN, describe, fill, read_tree
@@ -381,3 +382,14 @@ def test_marks_go_from_a_link_and_not_from_what_it_leads_to(device: Device) -> N
     device.make()
     assert ORIGIN not in os.listxattr(device.made / "link", follow_symlinks=False)
     assert os.getxattr(outside, ORIGIN) == b"x"
+
+
+def test_nothing_stays_open(device: Device) -> None:
+    fill(device.path, "file", "dir/other", "link>file")
+    fill(device.upper, "mine", "dir/own")
+    before = set(os.listdir("/proc/self/fd"))
+    device.make()
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(FileNotFoundError):
+        imagecopy._copy_content("/nowhere", os.open("/dev/null", os.O_WRONLY))
+    assert set(os.listdir("/proc/self/fd")) == before

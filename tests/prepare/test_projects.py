@@ -90,3 +90,41 @@ def test_a_file_system_without_them_is_not_asked(monkeypatch: pytest.MonkeyPatch
 def test_what_cannot_be_asked_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     projects.warn_of_clash(hold(tmp_path), "/var")  # neither is there
     assert "it is not known whether upper and work have the same project ID" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flags", "upper", "work", "warned"), [
+    (0x200, 7, 0, True), (0x2FF, 7, 8, True), (0x200, 7, 7, False), (0xDFF, 7, 0, False), (0, 7, 0, False),
+])  # fmt: skip
+def test_only_an_id_that_is_inherited_counts(
+    flags: int, upper: int, work: int, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = {"upper": (flags, upper), "work": (0, work)}
+    monkeypatch.setattr(projects, "_read", lambda _backing, name: found[name])
+    projects.warn_of_clash(hold(tmp_path), "/var")
+    said = capsys.readouterr().err
+    assert bool(said) is warned
+    assert not warned or f"upper is {upper}, that of work {work}; run chattr +P -p {upper} " in said
+
+
+@pytest.mark.parametrize(("machine", "number"), [
+    ("x86_64", 0x801C581F), ("aarch64", 0x801C581F), ("riscv64", 0x801C581F), ("mips64", 0x401C581F),
+    ("ppc64le", 0x401C581F), ("alpha", 0x401C581F), ("sparc64", 0x401C581F), ("parisc64", 0x401C581F),
+])  # fmt: skip
+def test_where_the_number_stands(machine: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """struct fsxattr of <linux/fs.h>: flags, extent size, extents, project, extent size of copies, padding."""
+    import fcntl
+    import posix
+    import sys
+
+    asked: list[tuple[int, int]] = []
+
+    def ioctl(_fd: int, request: int, data: bytes) -> bytes:
+        asked.append((request, len(data)))
+        return b"".join(value.to_bytes(4, sys.byteorder) for value in (0x200, 1, 2, 42, 4)) + bytes(8)
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(posix, "uname", lambda: os.uname_result(("Linux", "x", "6.1", "x", machine)))
+    (tmp_path / "upper").mkdir()
+    assert projects._read(hold(tmp_path), "upper") == (0x200, 42)
+    assert asked == [(number, 28)]

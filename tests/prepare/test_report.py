@@ -3,11 +3,14 @@
 """What prepare says and leaves behind for programs and people."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from overlay_prepare import report
+from overlay_prepare.patience import Late
 from overlay_prepare.report import Unusable, describe, leave, note
 
 
@@ -69,3 +72,69 @@ def test_a_count_has_the_words_that_fit_it() -> None:
         "1 entry",
         "2 entries",
     ]
+
+
+def test_the_levels_are_those_of_syslog(capsys: pytest.CaptureFixture[str]) -> None:
+    """LOG_ERR, LOG_WARNING and LOG_NOTICE of syslog(3)."""
+    for level in (report.ERROR, report.WARNING, report.NOTICE):
+        report.say(level, "text\x1b[2J")
+    assert capsys.readouterr().err == "".join(f"<{number}>text\\x1b[2J\n" for number in (3, 4, 5))
+
+
+def test_what_can_not_be_written_is_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def write(self, _text: str) -> None:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    report.say(report.ERROR, "text")
+
+
+def test_without_journald_it_goes_to_the_kernel_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged: list[tuple[int, str]] = []
+    asked: list[int] = []
+    monkeypatch.setattr("overlay_generator.log.is_null", lambda fd: bool(asked.append(fd)) or True)  # type: ignore[func-returns-value]
+    monkeypatch.setattr("overlay_generator.log.log", lambda level, text: logged.append((level, text)))
+    report.say(report.WARNING, "text")
+    assert (logged, asked) == ([(4, "text")], [2])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("sent", "console", "shown", "said"), [
+    (True, True, ["a\\x07b"], ""), (True, False, [], ""), (False, True, [], "<4>a\\x07b\n"),
+    (False, False, [], "<4>a\\x07b\n"),
+])  # fmt: skip
+def test_an_event_goes_to_the_journal_and_the_console_or_is_a_line(
+    sent: bool, console: bool, shown: "list[str]", said: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found: list[str] = []
+    monkeypatch.setattr("overlay_prepare.journal.send", lambda *_arguments: sent)
+    monkeypatch.setattr("overlay_prepare.journal.show", found.append)
+    report.tell("event", report.WARNING, "a\x07b", {}, console=console)
+    assert found == shown
+    assert capsys.readouterr().err == said
+
+
+def test_without_more_to_say_an_event_is_shown_on_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    monkeypatch.setattr("overlay_prepare.journal.send", lambda *_arguments: True)
+    monkeypatch.setattr("overlay_prepare.journal.show", found.append)
+    report.tell("event", report.WARNING, "text", {})
+    assert found == ["text"]
+
+
+def test_what_could_not_be_done_behind_the_boot_is_a_line_each(places: Path) -> None:
+    report.leave_behind("var", ["one\x1b", "two"])
+    assert (places / "state/var.behind").read_text() == "one\\x1b\ntwo\n"
+    for _ in range(2):
+        report.leave_behind("var", [])
+        assert os.listdir(places / "state") == []
+
+
+def test_what_is_unexpected_has_its_type() -> None:
+    assert describe(report.Refused("no")) == "no"
+    assert describe(Late("late")) == "late"
+    assert describe(ValueError("bad")) == "ValueError: bad"

@@ -59,3 +59,16 @@ def test_what_the_units_say_is_what_is_read(path: str, verify: bool) -> None:
     fallback = "mode=0700,size=64M,nr_inodes=5"
     expected = Request(path, backing.path, backing.mount, "xfs", fallback, True, "refresh", (path + "/in",), verify)
     assert vars(found) == vars(expected)
+
+
+def test_each_of_the_others_is_read() -> None:
+    words = "--adapt=yes --flags=nosuid, --mounter=u:r:x --notify=notice --rollback=hold --commit=604800"
+    found = parse(["--mount=/m", *words.split(), "/var", "/b/a-b"])
+    assert (found.adapt, found.flags, found.mounter, found.notify) == (True, "nosuid,", "u:r:x", False)
+    assert (found.rollback, found.commit, found.name) == ("hold", "604800", "a-b")
+    none = parse(["--mount=/m", "/var", "/b"])
+    assert (none.adapt, none.flags, none.mounter, none.notify) == (False, "", "", True)
+    assert (none.rollback, none.commit) == ("no", "good")
+    for word in ("--reset=no", "--verify=no", "--adapt=no", "--notify=fail"):
+        found = parse(["--mount=/m", word, "/var", "/b"])
+        assert (found.reset, found.verify, found.adapt, found.notify) == (False, False, False, True)

@@ -121,3 +121,9 @@ def test_the_paths_of_a_request_are_bounded() -> None:
     for line in ("path /" + "a" * 4095, "keep /" + "\u00e4" * 4095):
         with pytest.raises(ValueError, match="more than 4095 characters"):
             parse(line)
+
+
+def test_a_path_that_is_too_long_is_named_by_its_beginning() -> None:
+    assert parse("path /" + "x" * 4094).paths == ("/" + "x" * 4094,)
+    with pytest.raises(ValueError, match=f"^/{'x' * 59} has more than 4095 characters, and can be no path$"):
+        parse("path /" + "x" * 4095)

@@ -72,3 +72,63 @@ def test_on_a_full_disk_no_uuids_are_better_than_old_ones(tmp_path: Path, monkey
     stamp.write_uuids(hold(tmp_path), ["aa", "bb"])
     assert stamp.read_uuids(hold(tmp_path)) is None
     stamp.write(hold(tmp_path), "one\n")
+
+
+@pytest.mark.parametrize("number", [28, 122, 5, 30])
+def test_whatever_fails_no_old_uuids_stay(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp.write_uuids(hold(tmp_path), ["aa"])
+    synced: list[int] = []
+
+    def refuse(*_arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(posix, "write", refuse)
+        patched.setattr(posix, "fsync", synced.append)
+        stamp.write_uuids(hold(tmp_path), ["aa", "bb"])
+    assert not (tmp_path / "uuids").exists()
+    assert synced, "nor after a power cut"
+
+
+def test_only_a_full_disk_is_no_fault_for_the_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(posix, "write", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        stamp.write(hold(tmp_path), "one\n")
+
+
+def test_uuids_that_can_not_be_read_are_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp.write_uuids(hold(tmp_path), ["aa"])
+    stamp.write(hold(tmp_path), "one\n")
+
+    def refuse(*_arguments: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(posix, "read", refuse)
+    assert stamp.read_uuids(hold(tmp_path)) is None
+    assert not stamp.is_current(hold(tmp_path), "one\n")
+    with pytest.raises(OSError, match="Input/output error"):
+        stamp.read_previous(hold(tmp_path))
+
+
+def test_notes_are_of_their_owner_alone_and_of_a_limited_size(tmp_path: Path) -> None:
+    stamp.write(hold(tmp_path), "one\n")
+    stamp.write_uuids(hold(tmp_path), ["aa"])
+    for name in ("image", "uuids"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        (tmp_path / name).write_text("x" * 65536)
+    assert len(stamp.read_previous(hold(tmp_path))) == 65536
+    assert stamp.read_uuids(hold(tmp_path)) == ["x" * 65536]
+    for name in ("image", "uuids"):
+        (tmp_path / name).write_text("x" * 65537)
+    assert stamp.read_previous(hold(tmp_path)) == ""
+    assert stamp.read_uuids(hold(tmp_path)) is None
+
+
+def test_who_it_was_may_be_told(tmp_path: Path) -> None:
+    stamp.write(hold(tmp_path), "one\n")
+    stamp.mark_changing(hold(tmp_path), "two\n")
+    assert stamp.read_previous(hold(tmp_path)) == "two\n"
+    assert (tmp_path / "image").read_text() == "changing\ntwo\n"

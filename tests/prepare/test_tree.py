@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_prepare import tree
+from overlay_prepare import policy, tree
 from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.tree import Level, remove, remove_below, walk
 from product import SYSTEM_PYTHON
@@ -195,3 +195,70 @@ def _measure(*command: object) -> "list[int]":
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=600)
     return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
+def test_entries_may_be_removed_while_they_are_listed(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "_PART", 3)
+    for number in range(count):
+        (tmp_path / f"{number}").write_text("") if number % 2 else (tmp_path / f"{number}").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    with hold(tmp_path) as top:
+        seen = []
+        for entry in tree.list_by_parts(top):
+            seen.append(entry.name)
+            assert top.find_kind(entry.name) == ("d" if int(entry.name) % 2 == 0 else "f")
+            tree.remove(top, entry.name)
+            assert count > 2 or len(os.listdir("/proc/self/fd")) == before + 1, "no scan is open"
+    assert sorted(seen) == [f"{number}" for number in range(count)]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_policy_takes_a_directory_by_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "_PART", 3)
+    for number in range(10):
+        fill(tmp_path, f"upper/d/{number}", f"upper/e/{number}/f", f"upper/r/{number}", f"upper/mine/{number}")
+        fill(tmp_path, f"image/d/{number}", f"image/e/{number}/f", "image/r")
+    assert policy.apply("prune", f"{tmp_path}/image", hold(tmp_path), "x") == (30, "", False)
+    left = [path for path in (tmp_path / "upper").rglob("*") if path.is_file()]
+    assert sorted(left) == [tmp_path / f"upper/mine/{number}" for number in range(10)]
+    lines = (tmp_path / "dropped").read_text().splitlines()[1:]
+    assert len(lines) == len(set(lines)) == 30
+
+
+_MANY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from overlay_prepare import policy
+from overlay_prepare.folder import open_top
+def most_memory():
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+before, count = 0, 0
+for path in sys.argv[2:]:
+    before = most_memory()
+    with open_top(path, print) as backing:
+        count += policy.apply("prune", path + "/image", backing, "x")[0]
+print(count, before, most_memory())
+"""
+
+
+def test_many_files_in_one_directory_need_little_memory(prefix: Path, tmp_path: Path) -> None:
+    """5000 that a policy drops; TIMES=20 in the environment is 100,000."""
+    times = int(os.environ.get("TIMES", "1"))
+    for name, count in (("small", 5), ("large", 5000 * times)):
+        (tmp_path / name / "upper/x").mkdir(parents=True)
+        (tmp_path / name / "image").mkdir()
+        (tmp_path / name / "image/x").write_text("the directory's place was taken by a file")
+        (tmp_path / name / "upper/y").mkdir()
+        for number in range(count):
+            (tmp_path / name / f"upper/x/{number:0240}").touch()
+            (tmp_path / name / f"upper/y/{number:0240}").touch()
+    command = [SYSTEM_PYTHON, "-ISB", "-c", _MANY, prefix / "lib/overlay-generator"]
+    count, base, memory = _measure(*command, tmp_path / "small", tmp_path / "large")
+    assert count == 5 + 5000 * times
+    # With all entries of a directory at once it were three and a half.
+    assert memory - base < 1500
+    assert times == 1 or memory < 32 << 10
+    assert len(os.listdir(tmp_path / "large/upper/y")) == 5000 * times

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_prepare.upper import make_upper
+from overlay_prepare.upper import copy_attributes, follow_attributes, make_upper
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 NOBODY = 0xFFFFFFFF
@@ -190,3 +190,16 @@ def test_a_missing_directory_is_named(tmp_path: Path, backing: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         make_upper(str(tmp_path / "var"), hold(backing))
     assert caught.value.filename == str(tmp_path / "var")
+
+
+def test_of_what_a_new_directory_has_by_itself_only_acls_go(where: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    os.setxattr(made, "user.given", b"x")
+    os.setxattr(where, "user.own", b"y")
+    assert copy_attributes(str(where), str(made)) == []
+    assert sorted(os.listxattr(made)) == ["user.given", "user.own"]
+    fd = os.open(made, os.O_RDONLY)
+    assert follow_attributes(str(where), fd, str(made)) == []
+    os.close(fd)
+    assert os.listxattr(made) == ["user.own"]

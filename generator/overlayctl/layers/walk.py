@@ -196,6 +196,7 @@ class Walker:
             image = _enter(place.image, name, old)
             shown = image if below is old else _enter(place.shown, name, below)
             inner = Place(path, None, shown, image, bool(self.index))
+        # Saves comparing it with itself, and has no other effect.
         if old and old[0] == real:
             return (), inner
         return self._compare("", path, (real, info), old, place.shown), inner

@@ -5,7 +5,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from overlay_prepare import identity
+from overlay_prepare import folder, identity, policy
 from overlayctl.errors import Failure
 from overlayctl.metrics import exposition, textfile
 from overlayctl.metrics.exposition import Facts
@@ -60,17 +60,29 @@ def _find_facts(directory: "DirectoryStatus") -> Facts:
 
 
 def _count_dropped(backing: str) -> "int | None":
-    """How many entries are in the logs of what was dropped (overlay_prepare/policy.py), None if they can't be read."""
-    count = 0
-    for name in ("dropped", "dropped.old"):
-        try:
-            with open(f"{backing}/{name}", "rb") as stream:
-                count += sum(not line.startswith(b"#") for line in stream)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return None
-    return count
+    """How many entries are in the logs of what was dropped (overlay_prepare/policy.py), None if they can't be read.
+
+    Whoever can write the disk may have put anything in their place: what is no such log is not opened.
+    """
+    try:
+        with folder.open_top(backing, lambda _text: None) as opened:
+            return sum(_count_entries(opened, name) for name in (policy.LOG, policy.OLD_LOG))
+    except OSError:
+        return None
+
+
+def _count_entries(opened: folder.Folder, name: str) -> int:
+    try:
+        fd = opened.open_file(name, policy.MOST)
+    except FileNotFoundError:
+        return 0
+    with os.fdopen(fd, "rb") as stream:
+        # By parts: a line may be as long as the file.
+        count, begins = 0, True
+        while part := stream.readline(1 << 16):
+            count += begins and not part.startswith(b"#")
+            begins = part.endswith(b"\n")
+        return count
 
 
 def _identify() -> str:

@@ -20,7 +20,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from overlay_generator import gather
+from overlay_generator import gather, inside
 from overlay_generator.cmdline import read_request, split_words
 from overlay_generator.decide import decide
 from overlay_generator.dryrun import show
@@ -143,8 +143,14 @@ def _has_selinux(tree: Tree) -> bool:
     place = tree.resolve("/etc/selinux/config")
     if not place:
         return False
-    with open(tree.root + place, encoding="utf-8", errors="replace") as stream:
-        words = [line.strip().upper() for line in stream]
+    at = tree.root + place
+    try:
+        # Anything may stand there in a tree: neither a FIFO nor a device is waited for, and a file has an end.
+        inside.refuse_device(at, os.stat(at))
+        text = gather.read_file(at).decode("utf-8", "replace")
+    except OSError as error:
+        raise Failure(f"{at}: {error.strerror}") from error
+    words = [line.strip().upper() for line in text.splitlines()]
     return any(word in ("SELINUX=ENFORCING", "SELINUX=PERMISSIVE") for word in words)
 
 

@@ -5,6 +5,8 @@
 import os
 import stat
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from device import VAR, Device, needs_mounts
 from openmetrics import parse
 from overlayctl.errors import Failure
 from overlayctl.metrics import textfile
+from overlayctl.metrics.verb import _count_dropped
 from product import REPOSITORY, Run
 
 
@@ -160,3 +163,39 @@ def test_the_units_are_off_and_write_right_after_the_boot() -> None:
     assert "\nWantedBy=timers.target\n" in timer
     assert "[Install]" not in (UNITS / "overlay-metrics.service").read_text()
     assert not [path for path in UNITS.glob("*.wants/*") if "metrics" in path.name]
+
+
+@pytest.mark.parametrize("what", ["fifo", "link", "device", "directory", "huge", "linked"])
+def test_what_is_no_log_on_the_disk_is_not_opened(what: str, tmp_path: Path) -> None:
+    """Anybody may have written the disk: a FIFO would hold the timer's unit for ever."""
+    if what == "device" and os.geteuid() != 0:
+        pytest.skip("device nodes need root")
+    path = tmp_path / "backing/dropped"
+    path.parent.mkdir()
+    (tmp_path / "outside").write_text("one\n")
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to("../outside"),
+        "device": lambda: os.mknod(path, 0o020600, os.makedev(1, 5)),
+        "directory": path.mkdir,
+        "huge": lambda: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 1 << 40),
+        "linked": lambda: os.link(tmp_path / "outside", path),
+    }
+    make[what]()
+    library = REPOSITORY / "generator"
+    program = f"import sys; sys.path.insert(0, {str(library)!r}); from overlayctl.metrics import verb; "
+    program += f"print(verb._count_dropped({str(path.parent)!r}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "None\n"
+
+
+@pytest.mark.parametrize(("text", "count"), [
+    ("", 0), ("# a\n/x\n", 1), ("# a\n/x\ndeleted /y\n# b\n/z", 3), ("/" + "x" * 200_000 + "\n/y\n", 2),
+    ("#" + "x" * 200_000 + "\n/y\n", 1),
+])  # fmt: skip
+def test_entries_are_counted_and_not_titles(text: str, count: int, tmp_path: Path) -> None:
+    (tmp_path / "dropped").write_text(text)
+    assert _count_dropped(str(tmp_path)) == count
+    (tmp_path / "dropped.old").write_text("# a\n/x\n")
+    assert _count_dropped(str(tmp_path)) == count + 1
+    assert _count_dropped(str(tmp_path / "none")) is None

@@ -378,3 +378,28 @@ def test_a_context_that_is_none_is_refused(render: Render, tmp_path: Path) -> No
     result = render("--root", root, "--selinux-context=init_t")
     assert (result.returncode, result.stdout) == (3, "")
     assert "--selinux-context=init_t: not USER:ROLE:TYPE" in result.stderr
+
+
+@pytest.mark.parametrize(("what", "text"), [
+    ("fifo", ""), ("device", "it is a device"), ("directory", "Is a directory"), ("huge", ""),
+])  # fmt: skip
+def test_what_stands_for_a_file_in_a_tree_is_not_waited_for(
+    what: str, text: str, render: Render, tmp_path: Path
+) -> None:
+    if what == "device" and os.geteuid() != 0:
+        pytest.skip("device nodes need root")
+    root = tmp_path / "root"
+    build("05", root)
+    path = root / "etc/selinux/config"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "device": lambda: os.mknod(path, 0o020600, os.makedev(1, 5)),
+        "directory": path.mkdir,
+        "huge": lambda: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 1 << 40),
+    }
+    make[what]()
+    result = render("--root", root)
+    assert result.returncode == (3 if text else 0)
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout

@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A step back to what an update has frozen, and what becomes of the newer upper layer."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hold import hold
+from overlay_prepare import frozen, reset, stamp, stepback
+from persistentdevice import NEW, OLD, pretend
+from rollbackdevice import RollbackDevice, make
+from tree import fill, read_tree
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RollbackDevice:
+    pretend(tmp_path, monkeypatch)
+    made = make(tmp_path)
+    made.use_b()
+    return made
+
+
+def empty_trash(device: RollbackDevice) -> "list[str]":
+    """What is in the backing directory without what was put aside."""
+    reset.empty_trash(hold(device.backing))
+    return sorted(os.listdir(device.backing))
+
+
+@pytest.mark.parametrize("policy", ["keep", "prune", "reset"])
+def test_the_older_layer_is_back_to_the_byte_and_the_newer_one_kept(
+    policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, monkeypatch)
+    device = make(tmp_path, policy)
+    device.use_b()
+    newer, since = read_tree(device.upper), device.read("frozen/since")
+    fill(device.backing, "work/work/#1=half", "good=TIME=1", "commit=")
+    backing = hold(device.backing)
+    folder = frozen.open_frozen(backing)
+    assert folder
+    stepback.step_back(backing, folder)
+    assert device.exact() == device.a
+    assert read_tree(device.backing / "undone") == newer
+    assert device.read("undone.since") == since != ""
+    assert os.listdir(device.backing / "work") == []
+    assert stamp.read_previous(backing) == OLD
+    assert frozen.can_step_back(backing, OLD)
+    found = empty_trash(device)
+    assert not {"frozen", "good", "commit"} & set(found)
+
+
+def test_notes_that_the_older_layer_did_not_have_go(device: RollbackDevice) -> None:
+    backing = hold(device.backing)
+    folder = frozen.open_frozen(backing)
+    assert folder
+    fields = frozen.read_fields(folder, frozen.SINCE)
+    assert fields["NOTES"].split() == ["uuids", "names", "contents"]
+    (device.backing / "frozen/since").write_text("TIME=1\nNOTES=uuids\n")
+    for name in ("names", "uuids"):
+        (device.backing / "frozen" / name).unlink()
+        (device.backing / name).write_text("of the newer one")
+    stepback.step_back(backing, folder)
+    assert not (device.backing / "names").exists(), "it would be the newer layer's"
+    assert device.read("uuids") == "of the newer one", "it was there, and is already back"
+    assert device.read("image") == OLD
+
+
+def test_an_empty_newer_layer_is_not_kept(device: RollbackDevice) -> None:
+    backing = hold(device.backing)
+    reset.Bin(backing).put(backing, "upper")
+    device.upper.mkdir()
+    folder = frozen.open_frozen(backing)
+    assert folder
+    stepback.step_back(backing, folder)
+    assert device.exact()[0] == device.a[0]
+    assert not (device.backing / "undone").exists()
+
+
+def test_of_two_newer_ones_the_older_goes(device: RollbackDevice) -> None:
+    device.start(OLD)
+    first = device.read("undone.since")
+    device.start(NEW)
+    fill(device.upper, "second=b")
+    (device.backing / "frozen/since").write_text("TIME=7\n")
+    device.start(OLD)
+    assert "second" in read_tree(device.backing / "undone")
+    assert "own" not in read_tree(device.backing / "undone")
+    assert device.read("undone.since") == "TIME=7\n" != first
+    assert "undone" in empty_trash(device)
+
+
+def test_one_that_was_half_undone_before_is_kept_as_well(device: RollbackDevice) -> None:
+    """Another program's boot has come between."""
+    fill(device.backing, "frozen/undoing/half=b")
+    newer = read_tree(device.upper)
+    backing = hold(device.backing)
+    folder = frozen.open_frozen(backing)
+    assert folder
+    stepback.step_back(backing, folder)
+    assert read_tree(device.backing / "undone") == newer
+    assert [path.name for path in device.backing.glob("trash/*/*/half")] == ["half"]
+
+
+@pytest.mark.parametrize("with_layer", [True, False])
+def test_a_second_tree_goes_with_what_is_kept(with_layer: bool, device: RollbackDevice) -> None:
+    """making may be left of a boot that was cut off."""
+    folder = device.backing / "frozen"
+    assert (folder / "kept").is_dir(), "what the image adds in o was opened in a second tree"
+    fill(folder, "making/third=a")
+    if not with_layer:
+        shutil.rmtree(folder / "upper")
+    backing = hold(device.backing)
+    held = frozen.open_frozen(backing)
+    assert held
+    stepback.step_back(backing, held)
+    assert device.exact()[0] == device.a[0]
+    assert "third" not in str(read_tree(device.backing).keys())
+
+
+def test_the_beginning_of_one_is_undone(device: RollbackDevice) -> None:
+    newer = read_tree(device.upper)
+    device.upper.rename(device.backing / "frozen/undoing")
+    backing = hold(device.backing)
+    stepback.take_back(backing, hold(device.backing / "frozen"))
+    assert read_tree(device.upper) == newer
+
+
+def test_an_image_that_can_not_be_noted_is_told(
+    device: RollbackDevice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(frozen, "mark_capable", fail)
+    backing = hold(device.backing)
+    folder = frozen.open_frozen(backing)
+    assert folder
+    stepback.step_back(backing, folder)
+    assert "the next update will not be frozen: No space left on device" in capsys.readouterr().err
+    assert device.exact() == device.a
+
+
+def test_as_soon_as_the_older_layer_is_back_nothing_is_frozen(
+    device: RollbackDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A boot that finds it so after a power cut must not do it once more."""
+
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    backing = hold(device.backing)
+    folder = frozen.open_frozen(backing)
+    assert folder
+    assert folder.find_kind("kept") == folder.find_kind("upper") == "d"
+    monkeypatch.setattr("posix.sync", cut)
+    with pytest.raises(KeyboardInterrupt):
+        stepback.step_back(backing, folder)
+    assert device.exact()[0] == device.a[0]
+    assert folder.find_kind("image"), "its notes are still to come"
+    assert not folder.find_kind("kept")
+    assert not folder.find_kind("upper")
