@@ -32,17 +32,17 @@ from overlayctl.preview.finding import (
     Finding,
 )  # fmt: skip
 from overlayctl.preview.images import Entry, Old, enter, find_news, find_news_below, look, tell_apart
+from overlayctl.preview.listing import IN_NEW, IN_OLD, ODD, find_missing, list_names, list_upper, mark
 from overlayctl.preview.update import Update
 
 Report = Callable[[bytes, OSError], None]
 Seen = Callable[[bytes, Entry], None]
-_NOTHING: "frozenset[bytes]" = frozenset()
 _UPDATED = os.fsencode(UPDATED)
 _ALL = "all"  # of the image's names: none shows
 _KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
 
 
-Names = list[tuple[bytes, bool, bool, bool]]  # and whether it is odd, in the new image, and in the old one
+Names = list[tuple[bytes, int]]  # and what is known of it, see listing.py
 
 
 class Level:
@@ -179,57 +179,51 @@ class Foreteller:
 
     def _enter(self, level: Level, only: "list[bytes]") -> "Iterator[Step]":
         """The findings for all in `level` but the directories of the upper layer."""
-        directories, files, marks = [], [], []
-        with os.scandir(level.upper.path) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    directories.append(entry.name)
-                elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
-                    files.append(entry.name)
-                else:
-                    marks.append(entry.name)
         wanted = only[level.depth] if level.depth < len(only) else None
-        if wanted is not None:
-            directories, files, marks = ([n for n in names if n == wanted] for names in (directories, files, marks))
-        count = len(directories) + len(files) + len(marks)
-        self.entries += count
-        self.advance(count)
-        level.inner = iter(sorted(directories))
-        in_new = frozenset(level.new.names()) if level.new is not None else _NOTHING
-        in_old = self.old.names(level.path, level.old)
+        listing = list_upper(level.upper, wanted)
+        directories, others = listing
+        level.inner = iter(directories)
+        missing: list[bytes] = []
+        if level.new is not None:
+            mark(others, list_names(level.new), IN_NEW)
+            if level.hides and not level.razed:
+                missing = find_missing(listing, list_names(level.new), wanted)
+        mark(others, list_names(level.old) if level.old else self.old.names(level.path, None), IN_OLD)
         # All of them where each counts.
         whole = self.seen is not None or level.razed or self.update.policy == "reset"
         whole = whole or (level.depth == 0 and self.update.forgets)
-        ask = [name for name in files if whole or name in in_new or name in in_old]
-        level.left += len(files) - len(ask)
-        own = sorted([*((name, False) for name in ask), *((name, True) for name in marks)])
-        named = [(name, odd, name in in_new, name in in_old) for name, odd in own]
-        if self.sharing is not None and self.sharing.is_shared(len(named)):
-            for start in range(0, len(named), PART):
-                yield Part(level, named[start : start + PART])
-            if self.seen is not None or self.update.policy in ("prune", "refresh"):
-                self.sharing.settle()
-        else:
-            yield from self.tell_files(level, named)
-        if level.hides and level.new is not None and not level.razed:
-            names = in_new.difference(files, directories, marks)
-            yield from self._tell_hidden(level, sorted(names if wanted is None else names & {wanted}))
+        names = sorted(others if whole else (name for name, flags in others.items() if flags))
+        self.entries += len(directories) + len(others)
+        self.advance(len(directories) + len(others) - len(names))
+        level.left += len(others) - len(names)
+        shared = self.sharing is not None and self.sharing.is_shared(len(names))
+        for start in range(0, len(names), PART):
+            part = [(name, others[name]) for name in names[start : start + PART]]
+            self.advance(len(part))
+            if shared:
+                yield Part(level, part)
+            else:
+                yield from self.tell_files(level, part)
+        if self.sharing is not None and (self.seen is not None or self.update.policy in ("prune", "refresh")):
+            self.sharing.settle()
+        yield from self._tell_hidden(level, missing)
 
     def tell_files(self, level: Level, names: Names) -> "Iterator[Finding]":
         """The findings for entries of the upper layer that are not directories."""
-        for name, odd, in_new, in_old in names:
+        for name, flags in names:
             try:
-                yield from self._tell_file(level, name, odd, in_new, in_old)
+                yield from self._tell_file(level, name, flags)
             except FileNotFoundError:
                 continue  # somebody has just removed it
             except OSError as error:
                 level.left += 1
                 self.report(b"%b/%b" % (level.path, name) if level.path else name, error)
 
-    def _tell_file(self, level: Level, name: bytes, odd: bool, in_new: bool, in_old: bool) -> "Iterator[Finding]":
+    def _tell_file(self, level: Level, name: bytes, flags: int) -> "Iterator[Finding]":
         """The findings for an entry of the upper layer that is not a directory."""
         path = b"%b/%b" % (level.path, name) if level.path else name
-        new = look(level.new, name) if in_new else None
+        odd, in_old = flags & ODD, flags & IN_OLD
+        new = look(level.new, name) if flags & IN_NEW else None
         old = look(level.old, name) if in_old else None
         known = None
         if self.quick and not odd and new is not None and not stat.S_ISDIR(new[1].st_mode):
@@ -240,7 +234,7 @@ class Foreteller:
                 return
         info = lstat(name, dir_fd=level.upper.fd)
         own = (b"/proc/self/fd/%d/%b" % (level.upper.fd, name), info)
-        whiteout = odd and stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+        whiteout = bool(odd) and stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
         here, was, comes = None if whiteout else info, old and old[1], new and new[1]
         action = self._judge(level, own, whiteout, path, new, old)
         if action:
@@ -291,7 +285,6 @@ class Foreteller:
 
     def _tell_hidden(self, level: Level, names: "list[bytes]") -> "Iterator[Finding]":
         """The findings for names of the new image alone, in a directory that hides the image's now."""
-        assert level.new is not None
         shown = self.update.policy == "reset" or not level.mask
         for name in names:
             path = b"%b/%b" % (level.path, name) if level.path else name
@@ -301,6 +294,7 @@ class Foreteller:
             if shown or (level.mask != _ALL and name not in level.mask):
                 yield Finding(SHOWN, path, None, None, new[1], _measure(new[1]))
             else:
+                assert level.new is not None
                 news = find_news_below(self.old, path, level.old, level.new, name)
                 if news:
                     was = look(level.old, name)

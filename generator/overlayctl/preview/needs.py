@@ -54,29 +54,29 @@ def measure(top: Directory, report: Report, mine: "Optional[Directory]" = None, 
     entries = size = names = 0
     pending: list[tuple[int, Directory, bytes, Directory | None]] = [(0, top, b"", mine)]
     while pending:
-        length, above, name, over = pending.pop()
+        length, above, itself, over = pending.pop()
         try:
-            directory = above.enter(name) if name else above
-            own = enter(over, name, look(over, name)) if name else over
+            directory = above.enter(itself) if itself else above
+            own = enter(over, itself, look(over, itself)) if itself else over
             if own is not None and read_directory(own.itself)[0]:
                 continue
             taken = frozenset(own.names()) if own is not None else frozenset()
+            # Not as a list: it may have a million names.
             with os.scandir(directory.path) as found:
-                listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+                for one in found:
+                    name, inner = one.name, one.is_dir(follow_symlinks=False)
+                    entry = look(own, name) if name in taken else None
+                    if entry is not None and not (inner and stat.S_ISDIR(entry[1].st_mode)):
+                        continue
+                    entries += 1
+                    below = length + len(name) + 1
+                    names += below + inner
+                    if inner:
+                        pending.append((below, directory, name, own))
+                    elif sizes:
+                        size += -(-os.lstat(name, dir_fd=directory.fd).st_size // _BLOCK) * _BLOCK
         except OSError as error:
-            report(b"/".join([*above.parts(), name]), error)
-            continue
-        for name, inner in listed:
-            entry = look(own, name) if name in taken else None
-            if entry is not None and not (inner and stat.S_ISDIR(entry[1].st_mode)):
-                continue
-            entries += 1
-            below = length + len(name) + 1
-            names += below + inner
-            if inner:
-                pending.append((below, directory, name, own))
-            elif sizes:
-                size += -(-os.lstat(name, dir_fd=directory.fd).st_size // _BLOCK) * _BLOCK
+            report(b"/".join([*above.parts(), itself]), error)
     return Tree(entries, size, names, time.monotonic() - start)
 
 

@@ -109,11 +109,17 @@ class _Shared:
         """What a helper does."""
         path, parts, in_new, in_old, razed, apart, depth, names = task
         teller, unread = self._teller, self._unread.count
-        upper = teller.upper.descend(parts)
+        try:
+            upper = teller.upper.descend(parts)
+            new = teller.new.descend(parts) if in_new else None
+            old = teller.old.top.descend(parts) if in_old and teller.old.top else None
+        except OSError as error:
+            teller.report(path, error)
+            self._unread.count = unread
+            return "", {}, len(names), 0, [], 1
         if upper is None:
             return "", {}, 0, 0, [], 0  # somebody has just removed it
-        old = teller.old.top.descend(parts) if in_old and teller.old.top else None
-        level = Level(path, upper, teller.new.descend(parts) if in_new else None, old)
+        level = Level(path, upper, new, old)
         level.razed, level.apart, level.depth = razed, apart, depth
         listed, teller.listed = teller.listed, 0
         seen = self._owners.take()

@@ -11,6 +11,7 @@ import pytest
 
 from overlay_prepare import stamp
 from overlayctl.layers import team
+from overlayctl.layers.directory import Directory
 from overlayctl.preview import parallel
 from overlayctl.preview.foretell import Foreteller
 from previewing import Update
@@ -116,6 +117,22 @@ def test_what_helpers_can_not_read_is_counted(update: Update, monkeypatch: pytes
     monkeypatch.setattr(Foreteller, "_tell_file", fail)
     status, _, _ = update.run()
     assert status == 3
+
+
+def test_a_directory_that_a_helper_can_not_open(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+    count_processors(2, monkeypatch)
+    own, descend = os.getpid(), Directory.descend
+
+    def fail(self: Directory, parts: "list[bytes]") -> "Directory | None":
+        if os.getpid() != own and parts == [b"d1"]:
+            raise OSError(5, "Input/output error")
+        return descend(self, parts)
+
+    monkeypatch.setattr(Directory, "descend", fail)
+    status, out, err = update.run()
+    assert (status, err) == (3, "")  # a helper says it on the standard error of the process
+    assert "/var/d1/f" not in out
+    assert "/var/d2/f" in out
 
 
 def test_a_directory_whose_path_fits_into_no_pipe(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
