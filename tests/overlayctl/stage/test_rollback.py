@@ -4,12 +4,14 @@
 
 import json
 import tarfile
+from collections.abc import Callable
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 from device import VAR, Device, needs_mounts
-from product import Run
+from product import REPOSITORY, Run
 
 pytestmark = needs_mounts
 
@@ -272,32 +274,64 @@ def test_a_reset_acts_on_both_layers(words: str, device: Device) -> None:
     assert said(device, LIST) == shown.replace("image 2", "image 1"), "nothing of it comes back"
 
 
-MAKE = """
-import sqlite3
-with sqlite3.connect("/var/lib/app/app.db") as made:
-    made.executescript("CREATE TABLE log (text); INSERT INTO log VALUES ('of 1'); PRAGMA user_version = 1")
+EXAMPLES = REPOSITORY / "packaging/examples"
+# A stand-in for sqlite3(1), which not every machine has: Python's own library does the same.
+SQLITE = """#!/usr/bin/python3
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2].split(";"):
+    for row in database.execute(statement):
+        print(*row, sep="|")
 """
-# As the example app-migrate does it.
-MIGRATE = """
-import sqlite3
-with sqlite3.connect("/var/lib/app/app.db") as made:
-    made.executescript("ALTER TABLE log ADD COLUMN level; INSERT INTO log VALUES ('of 2', 1); PRAGMA user_version = 2")
-"""
-ASK = """
-import sqlite3
-made = sqlite3.connect("/var/lib/app/app.db")
-for question in ("PRAGMA user_version", "SELECT * FROM log", "PRAGMA integrity_check"):
-    print(made.execute(question).fetchall())
-"""
+DATABASE = "/var/lib/app/app.db"
+ASK = f"sqlite3 {DATABASE} 'PRAGMA user_version; SELECT * FROM log; PRAGMA integrity_check'"
 
 
-def test_a_database_that_an_update_has_migrated_goes_back(device: Device) -> None:
-    """The older program never sees the newer schema, which app-migrate of packaging/examples alone can only refuse."""
-    for name, text in (("make", MAKE), ("migrate", MIGRATE), ("ask", ASK)):
-        (device.root / "etc" / name).write_text(text)
-    assert said(device, "python3 /etc/make; python3 /etc/ask") == "[(1,)]\n[('of 1',)]\n[('ok',)]\n"
-    become(device, 2)
-    script = "test -e /run/overlay-generator/var.changed; python3 /etc/migrate; python3 /etc/ask"
-    assert said(device, script) == "[(2,)]\n[('of 1', None), ('of 2', 1)]\n[('ok',)]\n"
-    become(device, 1)
-    assert said(device, "python3 /etc/ask") == "[(1,)]\n[('of 1',)]\n[('ok',)]\n"
+@pytest.fixture
+def application(device: Device) -> "Callable[[int, str], str]":
+    """What a script of the application in one image says, after what app-migrate.service does before it starts."""
+    (device.root / "etc/bin").mkdir()
+    (device.root / "etc/bin/sqlite3").write_text(SQLITE)
+    (device.root / "etc/bin/sqlite3").chmod(0o755)
+    unit = ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(EXAMPLES / "app-migrate.service")
+    condition, program = unit["Unit"]["ConditionPathExists"], unit["Service"]["ExecStart"]
+    assert unit["Install"]["RequiredBy"] == unit["Unit"]["Before"], "without its migration it does not start"
+    newer = (EXAMPLES / program.rpartition("/")[2]).read_text()
+    # The older version of the application knows nothing of what comes after it.
+    older = newer.replace("wanted=2", "wanted=1").rpartition('[ "$found" -ge 2 ]')[0]
+    assert "wanted=1" in older
+    for version, text in ((1, older), (2, newer)):
+        (device.root / f"etc/app-migrate-{version}").write_text(text)
+
+    def start(version: int, script: str) -> str:
+        become(device, version)
+        migrate = f"sh /etc/app-migrate-{version}"
+        return said(device, f"PATH=/etc/bin:$PATH; [ ! -e {condition} ] || {migrate} || exit 0; {script}")
+
+    return start
+
+
+def test_a_database_that_an_update_has_migrated_goes_back(application: "Callable[[int, str], str]") -> None:
+    """The older program never sees the newer schema, and the newer one finds its own again where it is undone."""
+    make = f"sqlite3 {DATABASE} \"CREATE TABLE log (text); INSERT INTO log VALUES ('of 1'); PRAGMA user_version = 1\""
+    assert application(1, f"{make}; {ASK}") == "1\nof 1\nok\n"
+    more = f"sqlite3 {DATABASE} \"INSERT INTO log VALUES ('of 2', 'info')\""
+    assert application(2, f"{more}; {ASK}") == "2\nof 1|None\nof 2|info\nok\n"
+    assert application(2, ASK) == "2\nof 1|None\nof 2|info\nok\n", "migrated once"
+    assert application(1, ASK) == "1\nof 1\nok\n"
+    kept = f"sqlite3 {VAR}/undone/lib/app/app.db 'SELECT count(*) FROM log'"
+    assert application(1, f"{ASK}; {kept}") == "1\nof 1\nok\n2\n"
+
+
+def test_without_rollback_the_older_application_does_not_start(
+    device: Device, application: "Callable[[int, str], str]"
+) -> None:
+    """The control, and what the example is for in itself."""
+    configure(device, "")
+    make = f"sqlite3 {DATABASE} 'CREATE TABLE log (text); PRAGMA user_version = 1'"
+    assert application(1, f"{make}; echo started") == "started\n"
+    assert application(2, "echo started") == "started\n"
+    text = application(1, "echo started")
+    assert text == f"<3>{DATABASE} has version 2, and this image (1, a step back: yes) knows 1\n"
