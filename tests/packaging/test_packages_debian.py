@@ -220,7 +220,7 @@ look >/before
 dpkg -i /debs/*.deb >/dev/null
 systemctl daemon-reload
 look >/after
-cmp /before /after && echo nothing changed
+diff /before /after && echo nothing changed
 systemctl is-system-running || :
 sh -eu /tests/running-system
 """
