@@ -210,7 +210,8 @@ def install_by_swupdate(slots: Slots) -> "subprocess.CompletedProcess[str]":
     assert done.returncode == 0, done.stdout
     # Into a file: its processes write on for a moment after the first of them has ended.
     command = "swupdate -v -i update.swu -k cert.pem -H board:1.0 >log 2>&1"
-    done = slots.run("sh", "-c", command)
+    # Its sockets and scripts are there: another SWUpdate may run on this machine.
+    done = slots.run("sh", "-c", command, TMPDIR=str(slots.top))
     log = slots.top / "log"
     deadline = time.monotonic() + 30
     while "No SWUPDATE running" not in log.read_text(errors="replace") and time.monotonic() < deadline:

@@ -190,9 +190,12 @@ def in_hiding(upper: View, path: str) -> bool:
 
 
 def is_top(upper: View, path: str) -> bool:
-    """True if the directory that `path` is in is the upper layer's."""
+    """True if the directory that `path` is in is the upper layer's.
+
+    A file that was dropped for a directory of the image is none: what is in that one comes with it.
+    """
     above = parent(path)
-    return not above or above in upper
+    return not above or is_directory(upper, above)
 
 
 def is_hidden_top(after: View, new: View, path: str) -> bool:

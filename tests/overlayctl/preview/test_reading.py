@@ -190,3 +190,38 @@ def test_a_signal_in_the_middle_of_a_walk(number: int, update: Update) -> None:
         time.sleep(0.1)  # udev may look at it for a moment
     assert str(image) not in backed
     assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
+def test_progress_on_a_terminal(update: Update) -> None:
+    """Also within one large directory, where nothing is found for long."""
+    for index in range(6000):
+        for top in (update.old / "var", update.new / "var", update.upper):
+            (top / f"file-{index}").touch()
+    terminal, other = os.openpty()
+    code = (
+        "import sys; from overlayctl import main, progress\n"
+        "progress._QUIET = progress._EVERY = -1\n"
+        "sys.exit(main.main(sys.argv[1:]))"
+    )
+    words: list[str | Path] = ["preview", update.new, "--upper", update.upper, "--old", update.old]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        stdout=subprocess.PIPE,
+        stderr=other,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "generator")},
+        check=False,
+    )
+    os.close(other)
+    shown = b""
+    try:
+        while data := os.read(terminal, 4096):
+            shown += data
+    except OSError:
+        pass  # EIO: nobody writes to it any more
+    os.close(terminal)
+    assert done.returncode == 0
+    steps = shown.decode().split("\r")
+    assert [step for step in steps if step.startswith("256 entries ...")]
+    assert [step for step in steps if step.startswith("5,888 entries ...")]
+    # And it is gone in the end.
+    assert steps[-1] == "\x1b[K"

@@ -71,6 +71,15 @@ def test_reset(update: Update) -> None:
     assert {kind for kind, _ in found} == {"dropped", "shown"}
 
 
+@pytest.mark.parametrize("policy", ["prune", "reset"])
+def test_a_directory_in_place_of_a_dropped_file_comes_with_what_is_in_it(policy: str, tmp_path: Path) -> None:
+    update = Update(tmp_path)
+    update.fill(["d/x=1"], ["d/x=1", "d/e/a=2", "d/e/b=2"], ["d/ opaque", "d/e=mine"])
+    found = update.find("--policy", policy)
+    assert ("dropped", "/var/d/e") in found
+    assert [path for kind, path in found if kind == "shown"] == ["/var/d/x"]
+
+
 def test_without_the_old_image_each_may_be_newer(update: Update) -> None:
     assert ("hidden", "/var/same") in update.find(old=False)
     assert next(one for one in update.found if one["path"] == "/var/same")["what"] == ["unknown"]
