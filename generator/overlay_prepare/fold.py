@@ -10,6 +10,7 @@ the two shows stays the same at each step. So it can be cut off anywhere and gon
 | a directory | nothing | moves there whole |
 | an opaque one | a directory | takes its place, and goes on hiding the image's |
 | a directory | a file, a whiteout | becomes opaque, as that hid what the image has, and takes its place |
+| a directory | one of which nothing shows | takes its place, as it has a file of each name that is there |
 | a directory | a directory | both become one, with the attributes of the first |
 """
 
@@ -115,9 +116,14 @@ class _Fold:
         if kind:
             with upper.open(name) as inner:
                 hides = is_opaque(inner.fd)
+                must_hide = kind != "d"
                 if kind == "d" and not hides:
-                    return True
-                if kind != "d" and not hides:
+                    with layer.open(name) as below:
+                        # Where a fold was cut off, its times are to be brought back as well.
+                        if _TIMES in posix.listxattr(inner.fd) or not _covers(inner, below):
+                            return True
+                        must_hide = is_opaque(below.fd)
+                if must_hide and not hides:
                     # What it takes the place of has hidden the image's directory from it.
                     posix.setxattr(inner.fd, OPAQUE, b"y")
                     posix.fsync(inner.fd)
@@ -168,3 +174,19 @@ class _Fold:
             posix.utime(layer.fd, ns=(accessed, modified))
         except (OSError, ValueError, OverflowError):
             pass  # somebody else's word, or none as it is after 2038: the present time does
+
+
+def _covers(inner: Folder, below: Folder) -> bool:
+    """True if nothing of the directory `below` shows through `inner`, which has a file of each name in it."""
+    left = set()
+    for entry in below.scan():
+        if entry.is_dir(follow_symlinks=False):
+            return False
+        left.add(entry.name)
+    if not left:
+        return True
+    for entry in inner.scan():
+        # Neither a directory, which would show what the image has, nor a whiteout, which may have to go.
+        if entry.name in left and not entry.is_dir(follow_symlinks=False) and not is_whiteout(inner, entry):
+            left.remove(entry.name)
+    return not left

@@ -90,20 +90,29 @@ def finish(request: Request, backing: Folder, folder: Folder, previous: str, ima
     remove(folder, frozen.MAKING)  # of a boot that was cut off
     if not folder.find_kind(frozen.LAYER):
         dropped = _make_layer(request, backing, folder, image, policy)
-    if not backing.find_kind("upper"):
+    fresh = not backing.find_kind("upper")
+    if fresh:
         # Its root is what the overlay shows of itself.
         source = where if policy == "reset" else folder.reach(frozen.LAYER)
         for warning in make_like(source, backing, "upper"):
             say(WARNING, warning)
-        backing.sync()
     make_layers(request, backing)
     with backing.open("upper") as upper, backing.open("work") as work, folder.open(frozen.LAYER) as layer:
         normalise(upper, work)
         if previous != image:
             imagechange.forget_updated(where, backing, layer)
-    posix.sync()
+    if not fresh:
+        posix.sync()  # no reference is left that nobody knows of
+    # Not synced one by one: until the stamp is written, a boot of this image does all this again, and one of the image
+    # before has its own notes.
     uuids = (identity.find_uuid(where), identity.find_uuid(backing.path))
-    stamp.write_uuids(backing, [uuid for uuid in uuids if uuid])
+    stamp.write_uuids(backing, [uuid for uuid in uuids if uuid], durable=not fresh)
+    if request.rollback != "no":
+        try:
+            frozen.mark_capable(backing, image, durable=False)
+        except OSError:
+            pass  # tried again once the layers are made, and reported then
+    posix.sync()
     try:
         # Of all images so far: when the layers are folded, nobody can ask the older ones any more.
         imagenames.write(where, backing, imagenames.read_all(backing) or [])

@@ -98,10 +98,10 @@ def mark_good(backing: Folder, image: str) -> None:
         backing.write(GOOD, f"TIME={int(time())}\n{image}".encode("utf-8", "surrogateescape"))
 
 
-def mark_capable(backing: Folder, identity: str) -> None:
+def mark_capable(backing: Folder, identity: str, durable: bool = True) -> None:
     """Note that the image of `identity` would step back by itself. Raises OSError."""
     if not can_step_back(backing, identity):
-        backing.write(CAPABLE, identity.encode("utf-8", "surrogateescape"))
+        backing.write(CAPABLE, identity.encode("utf-8", "surrogateescape"), durable=durable)
 
 
 def drop(backing: Folder, name: str) -> None:

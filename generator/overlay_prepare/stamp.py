@@ -57,13 +57,14 @@ def read_uuids(backing: "Folder") -> "list[str] | None":
     return None if data is None else data.decode("ascii", "replace").split()
 
 
-def write_uuids(backing: "Folder", uuids: "list[str]") -> None:
-    """Note `uuids`, safe on the disk when this returns; if that fails, remove the note. Raises OSError if it stays.
+def write_uuids(backing: "Folder", uuids: "list[str]", durable: bool = True) -> None:
+    """Note `uuids`, if `durable` safe on the disk when this returns; if that fails, remove the note. Raises OSError if
+    it stays.
 
     If one of them were missing, files would show what others have, so an old note must not stay.
     """
     try:
-        done = _write(backing, HISTORY, "".join(f"{uuid}\n" for uuid in uuids))
+        done = _write(backing, HISTORY, "".join(f"{uuid}\n" for uuid in uuids), durable)
     except OSError:
         done = False
     if not done:
@@ -71,11 +72,15 @@ def write_uuids(backing: "Folder", uuids: "list[str]") -> None:
         backing.sync()
 
 
-def _write(backing: "Folder", name: str, text: str) -> bool:
+def _write(backing: "Folder", name: str, text: str, durable: bool = True) -> bool:
     """Put `text` into the file `name`; False where the disk is full. Raises OSError."""
-    for write_file in (backing.write, backing.write_over):
+    data = text.encode("utf-8", "surrogateescape")
+    for over in (False, True):
         try:
-            write_file(name, text.encode("utf-8", "surrogateescape"))
+            if over:
+                backing.write_over(name, data)
+            else:
+                backing.write(name, data, durable=durable)
             return True
         except OSError as error:
             # A full disk is no reason not to boot; the file may still be overwritten in the blocks that it has.

@@ -145,7 +145,7 @@ def test_a_fold_that_fails_is_tried_again(device: RollbackDevice, monkeypatch: p
     rename = posix.rename
 
     def refuse(source: str, *rest: object, **options: object) -> None:
-        if source == "more":
+        if source in ("more", "er"):
             raise OSError(5, "Input/output error")
         rename(source, *rest, **options)  # type: ignore[arg-type]
 
@@ -259,7 +259,35 @@ FOLDS = [
     ([], ["d/x=b", "d/y!"], {"d": "", "d/x": "b", "d/y": "!"}),
     (["d/e/x=a"], ["d/e/x!", "d/e/y>x"], {"d": "", "d/e": "", "d/e/y": ">x"}),
     (["lib/app/one=a"], ["lib/app/one!"], {"lib": "", "lib/app": "", "lib/app/one": "!"}),
+    # Of the frozen directory nothing shows, and the other takes its place as a whole.
+    (["d/x=a", "d/y!"], ["d/x=b", "d/y=b", "d/z/v=b"], {"d": "", "d/x": "b", "d/y": "b", "d/z": "", "d/z/v": "b"}),
+    (["d/ opaque", "d/x=a"], ["d/x=b"], {"d": "opaque", "d/x": "b"}),
+    (["d/e/x=a"], ["d/e/x=b", "d/y=b"], {"d": "", "d/e": "", "d/e/x": "b", "d/y": "b"}),
+    # Not so here: a directory over a file would show what the image has.
+    (["d/x=a"], ["d/x/v=b"], {"d": "", "d/x": "opaque", "d/x/v": "b"}),
+    (["d/x=a", "d/y=a"], ["d/x=b", "d/y!"], {"d": "", "d/x": "b"}),
 ]  # fmt: skip
+
+
+def test_a_fold_of_what_was_all_written_again_costs_little(
+    device: RollbackDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"lib/many/{number}/{name}" for number in range(5) for name in range(100)]
+    fill(device.upper, *(f"{name}=a" for name in names))
+    device.start(NEW)
+    fill(device.upper, *(f"{name}=b" for name in names))
+    (device.backing / "commit").touch()
+    renames = []
+    rename = posix.rename
+
+    def count(*arguments: object, **options: object) -> None:
+        renames.append(arguments)
+        rename(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(posix, "rename", count)
+    device.start()
+    assert {(device.upper / name).read_text() for name in names} == {"b"}
+    assert len(renames) < 50
 
 
 @pytest.mark.parametrize(("below", "above", "expected"), FOLDS)
