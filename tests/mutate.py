@@ -9,6 +9,16 @@ printed with its line: it needs a test, or a word on why it can't be seen. A mod
 that try it through others; tests that fail without any change are left out, and named. Not part of `make check`, as
 each change costs a run of the module's tests; TMPDIR on a file system in memory that keeps trusted attributes, as ext4
 on a tmpfs, makes that much quicker. Status 1 if any lived.
+
+Some can't be seen, and live whenever chance takes them:
+
+    files._CHUNK, the parts that are read        a copy takes a call more or less
+    folder._tell_kind(): follow_symlinks         what is asked is no link any more
+    room.find_lack(): default=0                  without any file nothing is summed up
+    fold._move_whiteout(): if below              putting aside what is not there does nothing
+    imagecopy.move_below(): follow_symlinks      nothing of the image's has the name of a directory of the user's
+    main._work_behind(): nice(39)                it is the lowest priority already with less
+    main._work_behind(): if trash                without any, emptying it does nothing
 """
 
 import argparse

@@ -57,6 +57,7 @@ SINGLE = {
     ("opaque.py", "_has_news"): "the image",
     ("opaque.py", "is_opaque"): "a descriptor",
     ("bootcheck.py", "find_unmet"): "what is mounted, and /run/overlay-generator",
+    ("bootcheck.py", "_find_disk_in_memory"): "/sys",
     ("fitness.py", "keeps_acls"): "the image, or a descriptor",
     ("passthrough.py", "_fill"): "the image",
     ("passthrough.py", "_strip"): "what Folder.reach() gives, or a descriptor",
