@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import subprocess
@@ -104,13 +105,14 @@ def loop(path: Path, read_only: bool = False) -> Iterator[str]:
     try:
         while True:
             device = f"/dev/loop{fcntl.ioctl(control, _GET_FREE)}"
-            with open(device, "rb" if read_only else "r+b", buffering=0) as stream:
-                try:
+            try:
+                with open(device, "rb" if read_only else "r+b", buffering=0) as stream:
                     fcntl.ioctl(stream, _SET_FD, fd)
-                    break
-                except OSError as error:
-                    if error.errno != 16:  # EBUSY: somebody else has taken it
-                        raise
+                break
+            except OSError as error:
+                # Somebody else has taken it, or is letting go of it (seen 3 times in 20,000 beside other mounts).
+                if error.errno not in (errno.EBUSY, errno.ENXIO):
+                    raise
     finally:
         os.close(control)
         os.close(fd)

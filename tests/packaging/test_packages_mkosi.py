@@ -102,6 +102,30 @@ def test_scripts_can_be_run(name: str) -> None:
     assert os.access(EXAMPLE / name, os.X_OK)
 
 
+def test_the_demo_s_command_is_one_value_for_qemu(tmp_path: Path) -> None:
+    """Option values end at a comma, unless that is doubled: qemu-system-x86_64(1)."""
+    script = tmp_path / "demo-update"
+    script.write_text((EXAMPLE / "demo-update").read_text())
+    for name, text in {
+        "mkosi": "touch mkosi.output/overlay-demo_1.raw",
+        "qemu-system-x86_64": 'for word; do echo "$word"; done >>words; echo "x]: demo/x" >mkosi.output/boot.log',
+        "update-disk": ":",
+    }.items():
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    (tmp_path / "mkosi.output").mkdir()
+    (tmp_path / "vars").touch()
+    environ = {**ENVIRON, "PATH": f"{tmp_path}:{ENVIRON['PATH']}", "VARIABLES": f"{tmp_path}/vars"}
+    subprocess.run(["sh", script], env=environ, check=True, capture_output=True)
+    given = [line for line in (tmp_path / "words").read_text().splitlines() if line.startswith("type=11")]
+    assert len(given) == 2
+    for words in given:
+        name, value = re.split("(?<!,),(?!,)", words.replace(",,", "\0"))
+        assert (name, value[:6]) == ("type=11", "value=")
+        assert value.replace("\0", ",").endswith("sed s,^,demo/preview:,; sync'\"")
+
+
 PREVIEW = """\
 demo/preview:hidden          8 B  /var/lib/demo/settings  (the new image's has another content)
 demo/preview:/var: 4 entries, Policy=keep (default)
