@@ -84,6 +84,7 @@ class _Fold:
                 continue
             pending.pop()
             self._follow(*pairs.here)
+            _drop_twins(*pairs.here)
             if pending:
                 name = pairs.leave()
                 pairs.here[0].rmdir(name)
@@ -174,6 +175,16 @@ class _Fold:
             posix.utime(layer.fd, ns=(accessed, modified))
         except (OSError, ValueError, OverflowError):
             pass  # somebody else's word, or none as it is after 2038: the present time does
+
+
+def _drop_twins(upper: Folder, layer: Folder) -> None:
+    """Remove what is still in `upper`, and in `layer` under another name of the same file: rename(2) does nothing then.
+
+    btrfs may have both after a power cut (Linux 6.18).
+    """
+    for entry in upper.scan():
+        if frozen.is_same(upper, entry.name, layer, entry.name):
+            upper.unlink(entry.name)
 
 
 def _covers(inner: Folder, below: Folder) -> bool:

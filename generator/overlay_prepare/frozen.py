@@ -20,7 +20,7 @@ given before what it stands for is whole, so that a power cut at any moment leav
 
 import errno
 
-from overlay_prepare.folder import Folder
+from overlay_prepare.folder import Folder, look_at
 from overlay_prepare.tree import list_by_parts, remove
 
 NAME, UNDONE = "frozen", "undone"
@@ -42,6 +42,27 @@ def open_frozen(backing: Folder) -> "Folder | None":
         if folder:
             folder.expect(name, "d")
     return folder
+
+
+def heal(backing: Folder, folder: Folder) -> None:
+    """Take one name from a note that a power cut has left in both directories. Raises OSError.
+
+    After a rename from one to the other btrfs may have both (Linux 6.18); rename(2) does nothing between them, and a
+    note with two names is refused as somebody else's.
+    """
+    # While something is frozen notes were moved to it, else they were on their way back.
+    leaving = backing if is_frozen(folder) else folder
+    for name, other in ((SINCE, UNDONE_SINCE), *((name, name) for name in NOTES)):
+        if is_same(folder, name, backing, other):
+            leaving.unlink(other if leaving is backing else name)
+
+
+def is_same(folder: Folder, name: str, backing: Folder, other: str) -> bool:
+    """True if `name` of the one and `other` of the other directory are the same file. Raises OSError."""
+    if not folder.find_kind(name) or not backing.find_kind(other):
+        return False
+    one, two = look_at(lambda: folder.stat(name)), look_at(lambda: backing.stat(other))
+    return one is not None and two is not None and (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
 
 
 def is_frozen(folder: Folder) -> bool:

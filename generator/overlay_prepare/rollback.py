@@ -59,6 +59,7 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
     folder = frozen.open_frozen(backing)
     if not folder:
         return True
+    frozen.heal(backing, folder)
     if folder.find_kind(frozen.UNDOING):
         _resume(request, backing, folder, image)
         folder = frozen.open_frozen(backing)
