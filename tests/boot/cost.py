@@ -132,15 +132,23 @@ def _boot(way: Way, base: Base, product: Product, machine: Machine, root: Path) 
         results = Path(name)
         words = [way.cmdline, f"test.checks=boot-times:{way.writable_by}", "test.root-in-memory"]
         start = Start(base.kernel, base.initramfs, image, " ".join(words), memory=way.memory, cut_at="times")
-        boot(machine, start, results)
-        log = results / "result.log"
-        report = read_report(log.read_text(errors="replace") if log.exists() else "")
-        console = (results / "console.log").read_text(errors="replace")
-    if "time-end" not in report.info:
-        said = [outcome.detail for outcome in report.outcomes] or console.splitlines()[-3:]
-        raise StepFailed(f"step 'boot {way.name}': {' / '.join(said)}")
-    times = {key.removeprefix("time-"): float(value) / 1e6 for key, value in report.info.items() if "time-" in key}
+        times = boot_times(machine, start, results, way.name)
     return {**times, "generators": times["GeneratorsFinish"] - times["GeneratorsStart"]}
+
+
+def boot_times(machine: Machine, start: Start, results: Path, way: str) -> dict[str, float]:
+    """Boot a machine that measures itself (boot-times of guest/check); when it reached what, in seconds.
+
+    Raises StepFailed when it did not get there.
+    """
+    boot(machine, start, results)
+    log = results / "result.log"
+    report = read_report(log.read_text(errors="replace") if log.exists() else "")
+    if "time-end" not in report.info:
+        console = (results / "console.log").read_text(errors="replace")
+        said = [outcome.detail for outcome in report.outcomes] or console.splitlines()[-3:]
+        raise StepFailed(f"step 'boot {way}': {' / '.join(said)}")
+    return {key.removeprefix("time-"): float(value) / 1e6 for key, value in report.info.items() if "time-" in key}
 
 
 def _give_up(text: str) -> int:

@@ -21,12 +21,11 @@ from statistics import median
 
 from architectures import host_architecture
 from cache import cache_root
-from cost import TIMEOUT
+from cost import TIMEOUT, boot_times
 from debian import Base, build_base
 from disks import make_disk
 from image import Product, build_image, snapshot
-from machine import ICOUNT, Machine, Start, boot
-from protocol import read_report
+from machine import ICOUNT, Machine, Start
 from run import HERE, TOOLS
 from steps import StepFailed, missing_tools
 from values import Disk, Image
@@ -109,16 +108,9 @@ def _boot(way: str, product: Product, base: Base, machine: Machine) -> dict[str,
         disks = {DISK.name: (make_disk(DISK, base, results, {}), False)} if has_disk else {}
         words = "overlayfs.mounts=/var test.checks=boot-times:var.mount test.root-in-memory"
         start = Start(base.kernel, base.initramfs, image, words, disks=disks, cut_at="times")
-        boot(machine, start, results)
-        log = results / "result.log"
-        report = read_report(log.read_text(errors="replace") if log.exists() else "")
-        console = (results / "console.log").read_text(errors="replace")
-    if "time-end" not in report.info:
-        said = [outcome.detail for outcome in report.outcomes] or console.splitlines()[-3:]
-        raise StepFailed(f"step 'boot {way}': {' / '.join(said)}")
+        times = boot_times(machine, start, results, way)
     # As in docs/boot-cost.md: what systemd does before its generators varies by more than a second.
-    begun = float(report.info["time-GeneratorsStart"])
-    return {key: (float(report.info[f"time-{key}"]) - begun) / 1e6 for key in UNTIL}
+    return {key: times[key] - times["GeneratorsStart"] for key in UNTIL}
 
 
 def _give_up(text: str) -> int:
