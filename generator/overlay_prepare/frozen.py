@@ -59,9 +59,10 @@ def heal(backing: Folder, folder: Folder) -> None:
 
 def is_same(folder: Folder, name: str, backing: Folder, other: str) -> bool:
     """True if `name` of the one and `other` of the other directory are the same file. Raises OSError."""
-    if not folder.find_kind(name) or not backing.find_kind(other):
+    try:
+        one, two = look_at(lambda: folder.stat(name)), look_at(lambda: backing.stat(other))
+    except FileNotFoundError:
         return False
-    one, two = look_at(lambda: folder.stat(name)), look_at(lambda: backing.stat(other))
     return one is not None and two is not None and (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
 
 

@@ -50,7 +50,7 @@ def read(backing: str) -> "Frozen | None":
 def find_undone(backing: str) -> str:
     """The directory with what a step back has left, "" where there is none."""
     path = f"{backing}/{frozen.UNDONE}"
-    return path if os.path.isdir(path) and not os.path.islink(path) else ""
+    return path if _is_directory(path) else ""
 
 
 def find_layer(backing: str) -> str:
@@ -58,7 +58,12 @@ def find_layer(backing: str) -> str:
     if read(backing) is None:
         return ""
     names = (f"{backing}/{frozen.NAME}/{name}" for name in (frozen.LAYER, frozen.KEPT))
-    return next(filter(os.path.isdir, names), "")
+    return next(filter(_is_directory, names), "")
+
+
+def _is_directory(path: str) -> bool:
+    # Whoever has written the disk may have put a link there.
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def explain_refusal(where: str) -> str:

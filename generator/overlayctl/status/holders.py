@@ -57,7 +57,7 @@ def _find_open(pid: int, where: str, device: int) -> "set[tuple[str, int]]":
     try:
         links += [entry.path for entry in os.scandir(f"{top}/fd")]
     except OSError:
-        pass
+        pass  # it has just ended, or is not for this user to look at
     found = set()
     for link in links:
         try:
@@ -84,7 +84,7 @@ def _find_mapped(pid: int, where: str, device: int) -> "set[tuple[str, int]]":
                     if _is_inside(path, where):
                         found.add((path, int(fields[4])))
     except OSError:
-        pass
+        pass  # it has just ended, or is not for this user to look at
     return found
 
 
