@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
 _SYSFS = "/sys"
-# The kernel's names of disks that are memory, each followed by a number: zram, brd, null_blk.
-_IN_MEMORY = ("zram", "ram", "nullb")
+# The kernel's names of disks that are memory, each followed by a number, and what they are called.
+MEMORY_DISKS = {"zram": "zram", "ram": "brd", "nullb": "null_blk"}
 
 
 def check_all() -> int:
@@ -94,4 +94,4 @@ def _find_disk_in_memory(path: str) -> str:
     except FileNotFoundError:
         return ""  # of no disk, or of several, as btrfs has it
     disk = place.partition("/block/")[2].split("/")[0]
-    return disk if disk.rstrip("0123456789") in _IN_MEMORY else ""
+    return disk if disk.rstrip("0123456789") in MEMORY_DISKS else ""

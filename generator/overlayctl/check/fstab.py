@@ -16,6 +16,7 @@ from overlay_generator.fstab import (
 )
 from overlay_generator.model import FstabEntry
 from overlay_generator.names import BACKING_ROOT, ancestors, backing_path
+from overlay_prepare.bootcheck import MEMORY_DISKS
 from overlayctl.check.finding import Finding, make
 
 _ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
@@ -23,8 +24,8 @@ _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
 # Seconds from the start of systemd, before udevd runs. A device that is unlocked or assembled comes later.
 _ENOUGH, _ENOUGH_UNLOCKED = 30, 90
-# zram, brd and null_blk: those that overlayctl status knows, where they are recognised by more than their names.
-_IN_MEMORY = re.compile(r"/dev/(?:zram|ram|nullb)\d+")
+# overlayctl status recognises them by more than their names.
+_IN_MEMORY = re.compile(rf"/dev/(?:{'|'.join(MEMORY_DISKS)})\d+")
 _NO_DEVICE = re.compile(r"ubi\d*[:_!]")
 
 

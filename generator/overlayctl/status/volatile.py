@@ -10,11 +10,10 @@ import os
 import stat
 from dataclasses import dataclass
 
+from overlay_prepare.bootcheck import MEMORY_DISKS
 from overlayctl.mounts import Mount, Table
 
 MEMORY = ("tmpfs", "ramfs", "rootfs")
-# The kernel's names of disks that are memory, each followed by a number, and what they are called.
-_DISKS = {"zram": "zram", "ram": "brd", "nullb": "null_blk"}
 _MODELS = ("scsi_debug",)
 # With these, one lost disk loses all; the other levels of md keep a copy (md(4)).
 _FRAGILE = ("raid0", "linear")
@@ -86,7 +85,7 @@ class _Finder:
         name = os.path.basename(place)
         node = f"/dev/{name.replace('!', '/')}"
         model = _read(f"{place}/device/model").strip()
-        kind = _DISKS.get(name.rstrip("0123456789")) or (model if model in _MODELS else "")
+        kind = MEMORY_DISKS.get(name.rstrip("0123456789")) or (model if model in _MODELS else "")
         if kind:
             return _Lost(node, f"is a disk in memory ({kind})")
         file = _read(f"{place}/loop/backing_file")
