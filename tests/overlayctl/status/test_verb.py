@@ -291,19 +291,22 @@ from overlayctl.main import main; sys.exit(main(['status', '--json']))"""
 
 
 def test_it_costs_little(on_disk: Device) -> None:
-    """CPU time, the best of five: 60 and 22 ms where this was written."""
-    program = """import os, resource, subprocess, sys
-words = sys.argv[1:]
-best = 9.0
-for _ in range(5):
+    """CPU time against an empty interpreter's, in turns, the best of five: 5.8 and 2.1 times where this was written.
+
+    Not in seconds: a machine of another speed would fail.
+    """
+    program = """import resource, subprocess
+verbs = {"empty": ["/usr/bin/python3", "-I", "-c", ""]}
+verbs.update(status=["overlayctl", "status"], help=["overlayctl", "--help"])
+best = dict.fromkeys(verbs, 1e9)
+for name, words in list(verbs.items()) * 5:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-print(best)
+    best[name] = min(best[name], after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+print(best["status"] / best["empty"], best["help"] / best["empty"])
 """
     (on_disk.root / "cost.py").write_text(program)
-    script = "/usr/bin/python3 /cost.py overlayctl status; /usr/bin/python3 /cost.py overlayctl --help"
-    spent_on_status, spent_on_help = map(float, on_disk.boot(script).split()[-2:])
-    assert spent_on_status < 0.150
-    assert spent_on_help < 0.060
+    status_ratio, help_ratio = map(float, on_disk.boot("/usr/bin/python3 /cost.py").split()[-2:])
+    assert status_ratio < 10
+    assert help_ratio < 4
