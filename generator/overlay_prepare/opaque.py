@@ -17,6 +17,20 @@ from overlay_prepare.report import WARNING, say
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Protocol
+
+    class Layer(Protocol):
+        """A directory of an upper layer, as Folder or as preview has it."""
+
+        @property
+        def fd(self) -> int:
+            """Its descriptor."""
+
+        def descend(self, path: str) -> "Layer | None":
+            """The directory at `path` in it, None if it is not there."""
+
+        def find_kind(self, name: str) -> str:
+            """Not empty if there is such a name."""
 
 
 def find_concerned(where: str, backing: Folder) -> "Callable[[str], bool]":
@@ -61,13 +75,14 @@ def reveal(where: str, backing: Folder, opaque: "list[str]", notes: "Folder | No
 
 
 def find_groups(
-    where: str, upper: Folder, opaque: "list[str]", known: "dict[str, set[str]]"
+    where: str, upper: "Layer", opaque: "list[str]", known: "dict[str, set[str]]"
 ) -> "list[tuple[list[str], bool]]":
     """For each of the directories `opaque`: itself with those in it that it hides the image's from, and whether the
     image `where` has anything new for them, so that it is to be opened. `known` are the names that earlier images had
     in each. Changes nothing. Raises OSError.
     """
-    groups = [_find_directories(where, upper, top, known) for top in opaque]
+    tops = set(opaque)
+    groups = [_find_directories(where, upper, top, known, tops) for top in opaque]
     return [(paths, any(_has_news(where, upper, path, known.get(path, set())) for path in paths)) for paths in groups]
 
 
@@ -76,7 +91,9 @@ def _hides(upper: Folder, path: str) -> bool:
     return with_it is not None and is_opaque(with_it.fd)
 
 
-def _find_directories(where: str, upper: Folder, top: str, known: "dict[str, set[str]]") -> "list[str]":
+def _find_directories(
+    where: str, upper: "Layer", top: str, known: "dict[str, set[str]]", tops: "set[str]"
+) -> "list[str]":
     """`top`, and those directories of the upper layer below it that this image or an earlier one has as well.
 
     They are looked up by the image's names, not by listing the upper layer: a user can make more directories there
@@ -94,9 +111,10 @@ def _find_directories(where: str, upper: Folder, top: str, known: "dict[str, set
         folder = upper.descend(path)
         for name in sorted(names) if folder else ():
             inner = folder.descend(name) if folder else None
+            below = f"{path}/{name}" if path else name
             # One that is opaque itself is among the directories to open, and has its own turn.
-            if inner and not is_opaque(inner.fd):
-                pending.append(f"{path}/{name}" if path else name)
+            if inner and below not in tops and not is_opaque(inner.fd):
+                pending.append(below)
     return found
 
 
@@ -108,7 +126,7 @@ def is_opaque(path: "str | int") -> bool:
     return OPAQUE in posix.listxattr(path) and posix.getxattr(path, OPAQUE) == b"y"
 
 
-def _has_news(where: str, upper: Folder, path: str, known: "set[str]") -> bool:
+def _has_news(where: str, upper: "Layer", path: str, known: "set[str]") -> bool:
     """True if the image's directory has a name that neither an earlier image had nor the upper layer has."""
     folder = upper.descend(path)
     if not folder or not leads_to_directory(where, path):

@@ -71,12 +71,8 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
 
                 put_aside(backing, frozen.NAME)
         return True
-    owner, previous = frozen.read_image(folder), _read_previous(backing)
-    due = choose(request.rollback, owner, previous, image, _is_committed(request, backing, previous))
-    if due == NOTHING and (staged or _has_to_move(request, backing)):
-        due = FOLD
-    if folder.find_kind(frozen.FOLDING):
-        due = FOLD
+    previous = _read_previous(backing)
+    due = find_due(request, backing, folder, previous, image, staged)
     if due == NOTHING:
         if not folder.find_kind(frozen.LAYER):
             # Made again with the rest; with an empty one in its place all would be hidden.
@@ -104,6 +100,18 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
     text = "the data from before the update and those after it are one again"
     _leave(request, FOLDED, previous, image, NOTICE, text)
     return True
+
+
+def find_due(request: Request, backing: Folder, folder: Folder, previous: str, image: str, staged: bool) -> str:
+    """What is due at a boot of `image` with what is frozen in `folder`, for settle(); nothing is changed.
+
+    Raises OSError.
+    """
+    owner = frozen.read_image(folder)
+    due = choose(request.rollback, owner, previous, image, _is_committed(request, backing, previous))
+    if due == NOTHING and (staged or _has_to_move(request, backing)):
+        due = FOLD
+    return FOLD if folder.find_kind(frozen.FOLDING) else due
 
 
 def follow(request: Request, backing: Folder, previous: str, image: str, policy: str) -> str:

@@ -66,14 +66,6 @@ def _is_directory(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
-def explain_refusal(where: str) -> str:
-    """Why a verb that knows one layer does nothing at `where`."""
-    return (
-        f"{where}: an update has frozen what was written before it, and this sees one layer alone: overlayctl commit "
-        "and a boot make one of the two"
-    )
-
-
 def tell_fold(where: str) -> str:
     """What a reset of something in two layers takes with it, as a line for a person."""
     return f"  this ends the way back: from then on the image before the update finds the same in {where}\n"

@@ -86,26 +86,38 @@ def follow(
     old, new = (imagechange.read_tree(top / tree) for tree in trees)
     upper = imagechange.read_upper(top / "base/upper")
     said = preview(top, kind, policy, trees, FORMS[number % len(FORMS)])
-    log = top / "base/dropped"
-    logged = log.read_text() if log.exists() else ""
+    logged = read_log(top)
     after: list[View] = []
     imagechange.with_image(top, kind, policy, trees[1], lambda: after.append(imagechange.read_tree(top / "at")))
-    more = log.read_text()[len(logged) :] if log.exists() else ""
+    more = read_log(top)[len(logged) :]
     done = judge(policy, upper, old, new, before, after[0])
-    listed = {line.removeprefix("deleted ")[len(str(top / "at")) + 1 :] for line in more.splitlines() if line[0] != "#"}
-    if policy in ("prune", "refresh"):
-        said_listed = {path for what, path in said if what in ("dropped", "follows") and not is_directory(upper, path)}
-        done |= {("listed", path) for path in listed}
-        said |= {("listed", path) for path in said_listed}
-        # What goes shows in the views only where that changes anything; the list has all of it.
-        done = {one for one in done if one[0] not in ("dropped", "follows") or is_directory(upper, one[1])}
-        said = {one for one in said if one[0] not in ("dropped", "follows") or is_directory(upper, one[1])}
+    said, done = add_listed(top, policy, upper, said, done, more)
     kinds.update(what for what, _ in said)
     for what, path in sorted(said ^ done):
         word = "said and not done" if (what, path) in said else "done and not said"
         views = [view.get(path) for view in (upper, old, new, before, after[0])]
         print(f"{kind}:{policy} {number} {trees[1]}: {word}: {what} {path}: {views}", file=sys.stderr)
     return said == done
+
+
+def read_log(top: Path) -> str:
+    """The file `dropped`."""
+    log = top / "base/dropped"
+    return log.read_text() if log.exists() else ""
+
+
+def add_listed(top: Path, policy: str, upper: View, said: Found, done: Found, more: str) -> "tuple[Found, Found]":
+    """What was said and done, with `more` that is in the file `dropped` now."""
+    if policy in ("prune", "refresh"):
+        lines = [line for line in more.splitlines() if line[0] != "#"]
+        listed = {line.removeprefix("deleted ")[len(str(top / "at")) + 1 :] for line in lines}
+        said_listed = {path for what, path in said if what in ("dropped", "follows") and not is_directory(upper, path)}
+        done |= {("listed", path) for path in listed}
+        said |= {("listed", path) for path in said_listed}
+        # What goes shows in the views only where that changes anything; the list has all of it.
+        done = {one for one in done if one[0] not in ("dropped", "follows") or is_directory(upper, one[1])}
+        said = {one for one in said if one[0] not in ("dropped", "follows") or is_directory(upper, one[1])}
+    return said, done
 
 
 def preview(top: Path, kind: str, policy: str, trees: "tuple[str, str]", forms: "tuple[str, str]") -> Found:
@@ -116,7 +128,12 @@ def preview(top: Path, kind: str, policy: str, trees: "tuple[str, str]", forms: 
             given[at] = top / f"given-{at}"
             given[at].unlink(missing_ok=True)
             imagechange.make_image(kind, top / trees[at], given[at], trees[at])
-    words = ["preview", given[1], "--json", "--upper", top / "base/upper", "--old", given[0], "--where", "/"]
+    return ask(top, policy, given[1], given[0])
+
+
+def ask(top: Path, policy: str, new: Path, old: Path) -> Found:
+    """The same for images that are there."""
+    words = ["preview", new, "--json", "--upper", top / "base/upper", "--old", old, "--where", "/"]
     words += ["--policy", policy]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -124,7 +141,8 @@ def preview(top: Path, kind: str, policy: str, trees: "tuple[str, str]", forms: 
     assert (status, err.getvalue()) == (0, ""), err.getvalue()
     found = [json.loads(line) for line in out.getvalue().splitlines()]
     summary = found.pop()
-    assert summary["policy"] == policy, summary
+    assert summary["asked"] == policy, summary
+    assert summary["policy"] == ("keep" if summary["rollback"] == "back" else policy), summary
     said = {(one["kind"], one["path"].lstrip("/")) for one in found if one["kind"] not in ("space", "owner")}
     if FORGET and said:
         said.remove(min(said))

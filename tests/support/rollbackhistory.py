@@ -178,14 +178,8 @@ class History:
     def with_image(self, tree: str, keep_newer: bool, look: object) -> None:
         """Mount the image of `tree`, prepare, mount the overlay as the units do, look, and let a user work there."""
         assert callable(look)
-        # Once: two images of one tree need not be alike.
-        image, at, base = self.top / f"image-{tree}", self.at, self.base
-        if tree not in self.mounted:
-            os.environ["E2FSPROGS_FAKE_TIME"] = os.environ["SOURCE_DATE_EPOCH"] = TIMES[tree]
-            run(*MAKE[self.kind].format(tree=self.top / tree, image=image).split())
-            self.mounted[tree] = self.top / f"mounted-{tree}"
-            self.mounted[tree].mkdir(exist_ok=True)
-            run("mount", "-o", "loop,ro", image, self.mounted[tree])
+        at, base = self.at, self.base
+        self.make_image(tree)
         mount(self.mounted[tree], at)
         rollback = "hold" if keep_newer else "yes"
         request = Request(str(at), str(base), str(base), policy=self.policy, rollback=rollback)
@@ -214,6 +208,18 @@ class History:
             unmount(at)
             unmount(base / "lower")
             unmount(at)
+
+    def make_image(self, tree: str) -> Path:
+        """The image of `tree`, which is mounted from now on."""
+        image = self.top / f"image-{tree}"
+        # Once: two images of one tree need not be alike.
+        if tree not in self.mounted:
+            os.environ["E2FSPROGS_FAKE_TIME"] = os.environ["SOURCE_DATE_EPOCH"] = TIMES[tree]
+            run(*MAKE[self.kind].format(tree=self.top / tree, image=image).split())
+            self.mounted[tree] = self.top / f"mounted-{tree}"
+            self.mounted[tree].mkdir(exist_ok=True)
+            run("mount", "-o", "loop,ro", image, self.mounted[tree])
+        return image
 
 
 def mount(what: "str | Path", where: Path, options: str = "") -> None:

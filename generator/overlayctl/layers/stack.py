@@ -148,6 +148,22 @@ def hold(directory: Merged, name: bytes) -> Directory:
     return directory.find_holder(name) if isinstance(directory, Stack) else directory
 
 
+def is_hiding(directory: Merged) -> bool:
+    """True if nothing of what is below these layers shows in `directory`, by itself. Raises OSError."""
+    return directory.hides if isinstance(directory, Stack) else read_directory(directory.itself)[0]
+
+
+def find_entry(directory: "Merged | None", name: bytes) -> Entry:
+    """What `directory` has at `name`, also if it is a whiteout; None for nothing. Raises OSError."""
+    if directory is None:
+        return None
+    try:
+        fd = hold(directory, name).fd
+        return b"/proc/self/fd/%d/%b" % (fd, name), os.lstat(name, dir_fd=fd)
+    except FileNotFoundError:
+        return None
+
+
 def are_same(one: "Merged | None", other: "Merged | None") -> bool:
     """True if both are there and one directory."""
     if isinstance(one, Stack) and isinstance(other, Stack):

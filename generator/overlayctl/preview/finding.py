@@ -8,7 +8,7 @@ from typing import NamedTuple
 HIDDEN, CLASH, DELETED, DROPPED, FOLLOWS, OPENED, SHOWN = (
     "hidden", "clash", "deleted", "dropped", "follows", "opened", "shown",
 )  # fmt: skip
-GONE, SEEDED, LEFT, OWNER, SPACE = "gone", "seeded", "left", "owner", "space"
+GONE, SEEDED, LEFT, UNDONE, OWNER, SPACE = "gone", "seeded", "left", "undone", "owner", "space"
 
 # In the order in which counts are listed.
 KINDS = {
@@ -22,6 +22,7 @@ KINDS = {
     GONE: "the new image no longer has it; the device's stays",
     SEEDED: "becomes a directory of its own (Passthrough=), with what the new image has there",
     LEFT: "is no longer a directory of its own: what was written there is not seen",
+    UNDONE: "written or deleted since the last update, which the new image undoes: it is kept aside",
     OWNER: "owned by a number, or with an ACL for one, that means another user or group in the new image",
     SPACE: "the disk has no room for the step",
 }
@@ -32,8 +33,8 @@ class Finding(NamedTuple):
 
     `here` is what the device has, None for nothing, `old` and `new` what the two images have. `size` are the bytes that
     are hidden, dropped or shown. `what` says how the new image's differs from the old one's: content, mode, owner,
-    xattrs; of what is dropped `deleted` means that it was a mark of a deletion. `text` is more for a person. `entries`
-    is the number of entries that it stands for.
+    xattrs; of what is dropped or undone `deleted` means that it was a mark of a deletion. `text` is more for a person.
+    `entries` is the number of entries that it stands for.
     """
 
     kind: str

@@ -18,7 +18,8 @@ from overlay_prepare.imagechange import UPDATED
 from overlay_prepare.normalise import OPAQUE
 from overlay_prepare.policy import DEEPEST, DROP, ENTER, RAZE, is_repeated, judge_pruned
 from overlayctl.layers.directory import Directory
-from overlayctl.layers.marks import list_attributes, read_directory
+from overlayctl.layers.marks import list_attributes
+from overlayctl.layers.stack import Merged, hold, is_hiding
 from overlayctl.layers.team import PART
 from overlayctl.preview.finding import (
     CLASH,
@@ -55,7 +56,7 @@ class Level:
 
     __slots__ = ("apart", "depth", "hides", "inner", "left", "mask", "name", "new", "old", "path", "razed", "upper")
 
-    def __init__(self, path: bytes, upper: Directory, new: "Optional[Directory]", old: "Optional[Directory]") -> None:
+    def __init__(self, path: bytes, upper: Merged, new: "Optional[Directory]", old: "Optional[Directory]") -> None:
         self.path = path
         self.upper = upper
         self.new = new
@@ -91,7 +92,7 @@ class Foreteller:
     """The findings of one overlay. `seen` is given each entry that stays, `report` what can't be read."""
 
     def __init__(
-        self, update: Update, upper: Directory, new: Directory, old: Old, report: Report, seen: "Seen | None" = None
+        self, update: Update, upper: Merged, new: Directory, old: Old, report: Report, seen: "Seen | None" = None
     ) -> None:
         self.update = update
         self.upper = upper
@@ -156,7 +157,7 @@ class Foreteller:
 
     def _judge_hiding(self, level: Level, above: "Level | None") -> None:
         """What the directory hides of the image now, and after the update."""
-        opaque = read_directory(level.upper.itself)[0]
+        opaque = is_hiding(level.upper)
         level.hides = opaque or (above is not None and above.hides)
         level.razed = above is not None and above.razed
         level.apart = above is not None and above.apart
@@ -171,7 +172,7 @@ class Foreteller:
             return
         if policy == "refresh" and above is not None and not level.apart:
             attributes = list_attributes(level.upper.itself)
-            level.apart = OPAQUE in attributes or self._is_too_long(level.path)
+            level.apart = opaque or OPAQUE in attributes or self._is_too_long(level.path)
         if level.path in self.update.opened:
             level.mask = self.update.opened[level.path]
         elif level.hides:
@@ -232,8 +233,9 @@ class Foreteller:
             if not known:
                 level.left += 1
                 return
-        info = lstat(name, dir_fd=level.upper.fd)
-        own = (b"/proc/self/fd/%d/%b" % (level.upper.fd, name), info)
+        fd = hold(level.upper, name).fd
+        info = lstat(name, dir_fd=fd)
+        own = (b"/proc/self/fd/%d/%b" % (fd, name), info)
         whiteout = bool(odd) and stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
         here, was, comes = None if whiteout else info, old and old[1], new and new[1]
         action = self._judge(level, own, whiteout, path, new, old)
@@ -346,7 +348,7 @@ class Foreteller:
 
     def _is_opened(self, level: Level) -> bool:
         """True for a directory that hides the image's now by itself, and not all of it after."""
-        if level.razed or level.new is None or not read_directory(level.upper.itself)[0]:
+        if level.razed or level.new is None or not is_hiding(level.upper):
             return False
         return self.update.policy != "reset" and level.mask != _ALL
 

@@ -6,10 +6,12 @@ A directory may have a million: of each name there is one copy, and none of thos
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Optional
 
 from overlayctl.layers.directory import Directory
+from overlayctl.layers.stack import Merged, Stack, find_entry
 
 # Neither a file nor a symbolic link; in the new image; in the old one.
 ODD, IN_NEW, IN_OLD = 1, 2, 4
@@ -22,8 +24,10 @@ class Listing(NamedTuple):
     others: "dict[bytes, int]"
 
 
-def list_upper(directory: Directory, only: "Optional[bytes]") -> Listing:
+def list_upper(directory: Merged, only: "Optional[bytes]") -> Listing:
     """What `directory` of an upper layer has, or `only` that name of it. Raises OSError."""
+    if isinstance(directory, Stack):
+        return _list_stack(directory, only)
     directories = []
     others = {}
     with os.scandir(directory.path) as entries:
@@ -35,6 +39,22 @@ def list_upper(directory: Directory, only: "Optional[bytes]") -> Listing:
                 directories.append(name)
             else:
                 others[name] = 0 if entry.is_file(follow_symlinks=False) or entry.is_symlink() else ODD
+    directories.sort()
+    return Listing(directories, others)
+
+
+def _list_stack(directory: Stack, only: "Optional[bytes]") -> Listing:
+    directories = []
+    others = {}
+    for name in directory.names():
+        entry = find_entry(directory, name) if only in (None, name) else None
+        if entry is None:
+            continue
+        kind = stat.S_IFMT(entry[1].st_mode)
+        if kind == stat.S_IFDIR:
+            directories.append(name)
+        else:
+            others[name] = 0 if kind in (stat.S_IFREG, stat.S_IFLNK) else ODD
     directories.sort()
     return Listing(directories, others)
 

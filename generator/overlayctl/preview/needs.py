@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Optional
 
 from overlayctl.layers.directory import Directory
-from overlayctl.layers.marks import read_directory
+from overlayctl.layers.stack import Merged, find_entry, is_hiding
 from overlayctl.preview.finding import SPACE, Finding
-from overlayctl.preview.images import enter, look
 from overlayctl.preview.update import Update
 from overlayctl.status.space import spell_size
 
@@ -46,26 +45,26 @@ class Tree(NamedTuple):
     seconds: float
 
 
-def measure(top: Directory, report: Report, mine: "Optional[Directory]" = None, sizes: bool = False) -> Tree:
+def measure(top: Directory, report: Report, mine: "Optional[Merged]" = None, sizes: bool = False) -> Tree:
     """What is below `top`, except for what the directory `mine` of an upper layer has or hides; files are looked at
     only for their `sizes`. `report` is given what can't be read, by its path below the image's top.
     """
     start = time.monotonic()
     entries = size = names = 0
-    pending: list[tuple[int, Directory, bytes, Directory | None]] = [(0, top, b"", mine)]
+    pending: list[tuple[int, Directory, bytes, Merged | None]] = [(0, top, b"", mine)]
     while pending:
         length, above, itself, over = pending.pop()
         try:
             directory = above.enter(itself) if itself else above
-            own = enter(over, itself, look(over, itself)) if itself else over
-            if own is not None and read_directory(own.itself)[0]:
+            own = _enter(over, itself) if itself else over
+            if own is not None and is_hiding(own):
                 continue
             taken = frozenset(own.names()) if own is not None else frozenset()
             # Not as a list: it may have a million names.
             with os.scandir(directory.path) as found:
                 for one in found:
                     name, inner = one.name, one.is_dir(follow_symlinks=False)
-                    entry = look(own, name) if name in taken else None
+                    entry = find_entry(own, name) if name in taken else None
                     if entry is not None and not (inner and stat.S_ISDIR(entry[1].st_mode)):
                         continue
                     entries += 1
@@ -78,6 +77,11 @@ def measure(top: Directory, report: Report, mine: "Optional[Directory]" = None, 
         except OSError as error:
             report(b"/".join([*above.parts(), itself]), error)
     return Tree(entries, size, names, time.monotonic() - start)
+
+
+def _enter(over: "Optional[Merged]", name: bytes) -> "Optional[Merged]":
+    entry = find_entry(over, name)
+    return over.enter(name) if over is not None and entry and stat.S_ISDIR(entry[1].st_mode) else None
 
 
 def add_up(update: Update, image: Tree, seeded: "list[Tree]", listed: int, walked: float) -> Needs:

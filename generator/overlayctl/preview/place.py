@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from overlay_generator.names import is_below, normalise
 from overlay_prepare import stamp
-from overlayctl import frozen, mounts
+from overlayctl import mounts
 from overlayctl.errors import Failure
 from overlayctl.given import require_directory
 from overlayctl.layers.locate import find_targets
@@ -44,8 +44,6 @@ def find_places(options: argparse.Namespace) -> "tuple[list[Place], list[str]]":
     table = mounts.read()
     places, notes = [], []
     for target in find_targets(options, options.paths):
-        if target.layers.frozen:
-            raise Failure(frozen.explain_refusal(target.where))
         held = table.holding(target.backing) if target.backing else None
         if not target.backing or held is None or held.fstype in _MEMORY:
             notes.append(f"{target.where}: is in memory, and empty at each boot")
@@ -66,8 +64,6 @@ def _find_given(options: argparse.Namespace) -> "list[Place]":
     require_directory(upper, options.upper, "there is no such directory here")
     above, name = os.path.split(upper)
     noted = name == _UPPER and os.path.lexists(os.path.join(above, stamp.NAME))
-    if noted and frozen.read(above):
-        raise Failure(frozen.explain_refusal(where))
     places = []
     for path in options.paths or [where]:
         whole = os.path.normpath(os.path.join(where, path))

@@ -20,6 +20,7 @@ from overlayctl.preview.finding import (
     SEEDED,
     SHOWN,
     SPACE,
+    UNDONE,
     Finding,
 )  # fmt: skip
 from overlayctl.preview.needs import Needs
@@ -28,7 +29,7 @@ from overlayctl.status.space import spell_size
 
 COLOURS = {
     HIDDEN: "yellow", CLASH: "red", DELETED: "yellow", DROPPED: "red", FOLLOWS: "green", OPENED: "cyan",
-    SHOWN: "green", GONE: "dim", SEEDED: "cyan", LEFT: "red", OWNER: "red", SPACE: "red",
+    SHOWN: "green", GONE: "dim", SEEDED: "cyan", LEFT: "red", UNDONE: "yellow", OWNER: "red", SPACE: "red",
 }  # fmt: skip
 # The version of packaging/schemas/preview.json: it goes up when a name is removed or gets another meaning.
 SCHEMA = 1
@@ -83,6 +84,7 @@ def describe_summary(
         "counts": {kind: {"count": counts[kind][0], "size": counts[kind][1]} for kind in KINDS if kind in counts},
         "needs": {"size": needed.size, "inodes": needed.inodes, "seconds": round(needed.seconds, 1)},
         "free": None if free is None else {"size": free[0], "inodes": free[1]},
+        "rollback": update.rollback,
         "notes": list(update.notes),
     }
 
@@ -116,7 +118,7 @@ def _spell_details(finding: Finding) -> str:
         return printable(finding.text)
     if finding.kind == CLASH and finding.here and finding.new:
         return f"a {spell_type(finding.here)} here, a {spell_type(finding.new)} in the new image"
-    if finding.kind == DROPPED and finding.what:
+    if finding.kind in (DROPPED, UNDONE) and finding.what:
         return "its deletion"
     if finding.kind in (HIDDEN, DELETED):
         words = [_REASONS[word] for word in finding.what if word in _REASONS]

@@ -14,17 +14,16 @@ from overlay_generator.model import Settings
 from overlay_generator.names import backing_name
 from overlay_prepare import folder, identity, imagechange, imagenames, manifest, opaque, passthrough, stamp
 from overlay_prepare.files import is_too_long
-from overlay_prepare.normalise import OPAQUE
-from overlayctl.errors import Failure
 from overlayctl.image.source import Source
-from overlayctl.layers.directory import Directory
-from overlayctl.layers.marks import list_attributes
+from overlayctl.layers.stack import Merged, Stack, is_hiding
+from overlayctl.preview import due
+from overlayctl.preview.folded import Layer
 from overlayctl.preview.images import Old
+from overlayctl.preview.listing import list_upper
 from overlayctl.status.machine import read_environ, read_state
 
 KEEP = "keep"
 _FLAG = "overlayfs.mounts"
-_FROZEN = "frozen"
 
 
 class Update(NamedTuple):
@@ -33,7 +32,8 @@ class Update(NamedTuple):
     `policy` is what will be carried out, `asked` what was asked for by `source`. `seeded` are the paths below the top
     that become directories of their own, `bound` those that are so already, `left` those that are no longer, with what
     holds their files. `opened` are directories in which new names show, with the names that stay hidden in each;
-    `forgets`: systemd's mark of a finished update is removed. `notes` are sentences for a person.
+    `forgets`: systemd's mark of a finished update is removed. `notes` are sentences for a person. `rollback` is what
+    Rollback= does, see due.py.
     """
 
     where: str
@@ -46,6 +46,7 @@ class Update(NamedTuple):
     opened: "dict[bytes, frozenset[bytes]]"
     forgets: bool
     notes: "tuple[str, ...]"
+    rollback: str = ""
 
 
 class Notes(NamedTuple):
@@ -59,13 +60,8 @@ class Notes(NamedTuple):
 def read_notes(backing: str, name: str) -> "Optional[Notes]":
     """The notes in the directory `backing`, which a person knows as `name`; None where there are none.
 
-    Raises Failure, OSError.
+    Raises OSError.
     """
-    if os.path.lexists(f"{backing}/{_FROZEN}"):
-        raise Failure(
-            f"{name}/{_FROZEN} is there: what was frozen for a step back is part of the overlay, and preview does "
-            "not know that yet; commit or roll back first"
-        )
     data = read_state(f"{backing}/.", stamp.NAME)
     if data is None:
         return None
@@ -91,7 +87,7 @@ def plan(
     where: str,
     source: Source,
     place: bytes,
-    upper: Directory,
+    upper: Merged,
     old: Old,
     notes: "Optional[Notes]",
     policy: str,
@@ -104,16 +100,20 @@ def plan(
     asked = policy or settings.policy
     origin = "--policy" if policy else origin
     new = identity.read_names(source.root) + (identity.spell_file_system(source.start) if source.start else "")
-    carried_out, doubt = _choose_policy(asked, notes, new, bool(source.start))
+    exact = bool(source.start)
+    step = due.find_due(where, settings, notes.backing, notes.previous, new, exact) if notes else due.Due()
+    carried_out, doubt = _choose_policy(asked, notes, new, exact)
+    if step.keeps:
+        carried_out, doubt = KEEP, ("" if step.note else doubt)
     if carried_out == "refresh":
         carried_out, more = _check_refresh(old, notes)
         doubt = doubt or more
     passed = tuple(word.text for word in settings.passthrough)
     seeded, bound, left = _judge_passed(where, passed, notes)
     opened = {}
-    if carried_out in (KEEP, "refresh"):
+    if carried_out in (KEEP, "refresh") and step.action not in (due.BACK, due.LEFT):
         opened = _find_opened(os.fsdecode(place), upper, old, notes, (*seeded, *bound))
-    changes = notes is None or notes.previous not in ("", new)
+    changes = notes is None or not (step.action == due.BACK or notes.previous == "" or due.is_part(new, notes.previous))
     return Update(
         where,
         carried_out,
@@ -124,7 +124,8 @@ def plan(
         left,
         opened,
         changes and where in imagechange.UPDATABLE,
-        tuple(filter(None, (*told, doubt))),
+        tuple(filter(None, (*told, step.note, doubt))),
+        step.action,
     )
 
 
@@ -147,6 +148,9 @@ def _read_settings(where: str, source: Source, live: bool) -> "tuple[Settings, s
     if mount is not None:
         if mount.backing.volatile and live:
             notes.append(f"{source.name}: has no disk for {where} in its fstab: what was written is not seen there")
+        if not live:
+            # Without the device's command line there is a disk all the same: the one that holds the upper layer.
+            mount.settings.rollback = settings.rollback
         return mount.settings, origin, notes
     skipped = next((skipped for skipped in decided.skipped if skipped.where == where), None) if decided else None
     if skipped is not None and where != "/":
@@ -204,7 +208,7 @@ def _judge_passed(
 
 
 def _find_opened(
-    new: str, upper: Directory, old: Old, notes: "Optional[Notes]", passed: "tuple[bytes, ...]"
+    new: str, upper: Merged, old: Old, notes: "Optional[Notes]", passed: "tuple[bytes, ...]"
 ) -> "dict[bytes, frozenset[bytes]]":
     """The directories in which the new image's names will show, with what stays hidden in each."""
     tops = [top for top in _list_opaque(upper) if not _is_in(os.fsencode(top), passed)]
@@ -214,32 +218,30 @@ def _find_opened(
     if known is None:
         return {}
     found: dict[bytes, frozenset[bytes]] = {}
-    with _open_folder(os.fsdecode(upper.path)) as layer:
-        for paths, has_news in opaque.find_groups(new, layer, tops, known):
-            if has_news:
-                for path in paths:
-                    names = (os.fsencode(name.rstrip("/")) for name in known.get(path, ()))
-                    found[os.fsencode(path)] = frozenset(names)
+    for paths, has_news in opaque.find_groups(new, Layer(upper), tops, known):
+        if has_news:
+            for path in paths:
+                names = (os.fsencode(name.rstrip("/")) for name in known.get(path, ()))
+                found[os.fsencode(path)] = frozenset(names)
     return found
 
 
-def _list_opaque(upper: Directory) -> "list[str]":
+def _list_opaque(upper: Merged) -> "list[str]":
     """The opaque directories of an upper layer, as normalise() of prepare finds them."""
     found = []
-    pending: list[tuple[bytes, Directory, bytes]] = [(b"", upper, b"")]
+    pending: list[tuple[bytes, Merged, bytes]] = [(b"", upper, b"")]
     while pending:
         path, above, name = pending.pop()
         text = os.fsdecode(path)
         try:
             directory = above.enter(name) if name else above
-            if OPAQUE in list_attributes(directory.itself) and opaque.is_opaque(os.fsdecode(directory.itself)):
+            if is_hiding(directory):
                 # No image has anything so deep.
                 found += [] if is_too_long(text) else [text]
             # Two links: no directory in it. On a file system that does not count them, each directory is listed.
-            if directory.find().st_nlink == 2:
+            if directory.find().st_nlink == 2 and not isinstance(directory, Stack):
                 continue
-            with os.scandir(directory.path) as entries:
-                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            names = list_upper(directory, None).directories
         except OSError:
             continue  # the walk comes there, too, and says it
         pending += [(b"%b/%b" % (path, name) if path else name, directory, name) for name in names]

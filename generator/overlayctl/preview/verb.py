@@ -13,14 +13,18 @@ from typing import Optional
 
 from overlay_generator.config import POLICIES
 from overlayctl.errors import Failure
+from overlayctl.frozen import find_layer
 from overlayctl.image.source import Source, opened, unwritable
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.parallel import Unread
+from overlayctl.layers.stack import Merged, Stack, find_entry
 from overlayctl.output import Output, printable
-from overlayctl.preview import needs
+from overlayctl.preview import due, needs
 from overlayctl.preview.finding import KINDS, LEFT, SEEDED, Finding
+from overlayctl.preview.folded import open_folded
 from overlayctl.preview.foretell import Foreteller
-from overlayctl.preview.images import Old, look
+from overlayctl.preview.goback import list_undone
+from overlayctl.preview.images import Old
 from overlayctl.preview.owners import Owners, read_owners
 from overlayctl.preview.parallel import Said, Told, tell_all
 from overlayctl.preview.place import Place, find_places
@@ -101,6 +105,15 @@ def run(options: argparse.Namespace) -> int:
     return 3 if unread else int(bool(refused))
 
 
+def _open_upper(above: str, name: str, notes: "Notes | None") -> Merged:
+    """The upper layer, with what an update has frozen as one. Raises OSError."""
+    path = os.fsencode(f"{above}/{name}")
+    layer = find_layer(f"{above}/.") if notes else ""
+    if notes and layer:
+        return open_folded(path, os.fsencode(layer), notes.backing)
+    return Directory.open_top(path)
+
+
 def _parse_kinds(text: str) -> "list[str]":
     kinds = [word for word in text.replace(",", " ").split() if word]
     for kind in kinds:
@@ -129,7 +142,7 @@ class _Preview:
         place = self.place
         with unwritable(place.above) as above, ExitStack() as stack:
             notes = read_notes(above, place.above) if place.noted else None
-            upper = Directory.open_top(os.fsencode(f"{above}/{place.name}"))
+            upper = _open_upper(above, place.name, notes)
             before = self._open_old(stack, notes)
             there = self.new.find(place.where)
             new = Directory.open_top(there)
@@ -155,22 +168,24 @@ class _Preview:
             return Old(Directory.open_top(os.fsencode(stack.enter_context(unwritable(place.old)) + "/.")))
         return Old(None, read_described(notes) if notes else None)
 
-    def _check_start(self, upper: Directory, new: Directory) -> None:
+    def _check_start(self, upper: Merged, new: Directory) -> None:
         """Raises Failure where there is nothing at the path that was asked for."""
         *parts, last = self.place.start.split(b"/")
         if not last:
             return
         for top in (upper, new):
-            directory = top.descend(parts)
-            if look(directory, last):
+            if find_entry(top.descend(parts), last):
                 return
         raise Failure(f"{self._spell(self.place.start)}: neither the upper layer nor the new image has it")
 
     def _find_all(
-        self, update: Update, teller: Foreteller, upper: Directory, new: Directory, owners: Owners, backing: str
+        self, update: Update, teller: Foreteller, upper: Merged, new: Directory, owners: Owners, backing: str
     ) -> "Iterator[Said]":
         start, used = time.monotonic(), sum(os.times()[:4])
-        yield from tell_all(teller, self.place.start, self._tell, owners, self.unread)
+        if update.rollback == due.BACK and isinstance(upper, Stack):
+            yield from list_undone(upper.tops[0], self.place.start, self.unread)
+        else:
+            yield from tell_all(teller, self.place.start, self._tell, owners, self.unread)
         # prepare has no helpers.
         walked = max(time.monotonic() - start, sum(os.times()[:4]) - used)
         yield from owners.find()

@@ -251,14 +251,6 @@ def test_a_directory_that_is_a_link_in_the_new_image(update: Update) -> None:
     assert (status, "/srv is a symbolic link to /etc, and not followed" in err) == (3, True)
 
 
-def test_what_is_frozen_is_refused(update: Update) -> None:
-    (update.upper.parent / stamp.NAME).write_text("IMAGE_VERSION=1\n")
-    (update.upper.parent / "frozen").mkdir()
-    status, _, err = update.run()
-    assert status == 3
-    assert "frozen is there" in err
-
-
 def test_old_needs_upper() -> None:
     assert run("preview", "/", "--old", "/")[0] == 3
 
