@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 _OPEN = 32  # levels whose descriptors are kept; a service has 1024 by default
 _NAMES = 64  # names of subdirectories that are kept for a level
+_AGAIN = 8192  # the same for the first level when it is read again; for the hundredth level a hundredth of it
 _PART = 1024  # entries that list_by_parts() has in memory
 _NONE: "list[str]" = []
+_MORE = ""
 
 
 class Level:
@@ -30,7 +32,8 @@ class Level:
         self.name = name
         self.folder: Folder | None = folder
         self.key = 0  # its device and inode, to recognise it
-        self.left: list[str] | None = []  # subdirectories to go to, the next one last; None: to be read again
+        # Subdirectories to go to, the next one last; None or "" as the first: to be read again, as there may be more.
+        self.left: list[str] | None = []
         self.scan: Iterator[str] | None = None
         self.taken = 0  # how many subdirectories were gone to
 
@@ -51,7 +54,7 @@ def walk(
     while way:
         level = way[-1]
         assert level.folder is not None
-        name = _take_next(level, level.folder)
+        name = _take_next(level, level.folder, max(_NAMES, _AGAIN // len(way)))
         if name is None:
             way.pop()
             if way and way[-1].folder is None:
@@ -106,26 +109,33 @@ def _look(
     leave(level.folder, way)
 
 
-def _take_next(level: Level, folder: Folder) -> "str | None":
-    """The name of the directory to go to next, None after the last."""
-    if level.left is not None:
-        name = level.left.pop() if level.left else None
-    else:
-        if level.scan is None:
-            level.scan = (entry.name for entry in folder.scan() if entry.is_dir(follow_symlinks=False))
+def _take_next(level: Level, folder: Folder, most: int) -> "str | None":
+    """The name of the directory to go to next, None after the last; at most so many names are kept for later."""
+    if level.scan is None and level.left in (None, [_MORE]):
+        names = (entry.name for entry in folder.scan() if entry.is_dir(follow_symlinks=False))
+        if level.left is None and not level.taken:
+            level.scan = names
+        else:
+            # It was released. Begun anew for each name, it would take the square of the number of deep directories.
             for _ in range(level.taken):
-                next(level.scan, None)
-        name = next(level.scan, None)
+                next(names, None)
+            found = [name for _, name in zip(range(most), names)]
+            # Of those that are few nothing is kept, see _rest().
+            level.left = [*([_MORE] if found and level.taken + len(found) > _NAMES else []), *reversed(found)]
     level.taken += 1
-    return name
+    if level.scan is not None:
+        return next(level.scan, None)
+    return level.left.pop() if level.left else None
 
 
 def _rest(level: Level) -> None:
     """Release what a level holds until the walk comes back to it."""
     if level.folder is not None:
         level.key = _identify(level.folder)
-        # One list for all that have nothing left: a chain of directories may be very long.
-        level.left, level.scan = _NONE if level.left == [] else None, None
+        level.scan = None
+        if not level.left or level.left[0] != _MORE:
+            # One list for all that have nothing left: a chain of directories may be very long.
+            level.left = _NONE if level.left == [] else None
         level.folder.close()
         level.folder = None
 

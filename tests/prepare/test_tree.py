@@ -4,6 +4,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,28 @@ def test_many_beside_each_other(width: int, tmp_path: Path) -> None:
     found = Seen(tmp_path)
     assert sorted(found.directories[1:]) == sorted(str(number) for number in range(width))
     assert len(found.entries) == width
+
+
+@pytest.mark.parametrize(("again", "times"), [(8192, 3), (400, 8)])
+def test_many_deep_directories_in_one_do_not_take_the_square_of_their_number(
+    again: int, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A level is read again after its descriptor was closed, but not for each name in it."""
+    monkeypatch.setattr(tree, "_OPEN", 2)
+    monkeypatch.setattr(tree, "_AGAIN", again)
+    fill(tmp_path, *(f"x/{number}/a/b/" for number in range(1000)))
+    count = 0
+    scan = Folder.scan
+
+    def scan_counted(folder: Folder) -> "Iterator[os.DirEntry[str]]":
+        nonlocal count
+        for entry in scan(folder):
+            count += 1
+            yield entry
+
+    monkeypatch.setattr(Folder, "scan", scan_counted)
+    assert len(Seen(tmp_path).directories) == 3002
+    assert 3000 < count < 3000 * times
 
 
 @pytest.mark.parametrize("width", [3, 70])
