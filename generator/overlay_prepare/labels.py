@@ -139,13 +139,13 @@ def _read_output(*command: str) -> bytes:
     reader, writer = posix.pipe()
     try:
         actions = [(posix.POSIX_SPAWN_DUP2, writer, 1), (posix.POSIX_SPAWN_CLOSE, reader)]
-        pid = posix.posix_spawn(command[0], command, posix.environ, file_actions=actions)
-        posix.close(writer)
-        writer = -1
-        data = posix.read(reader, 4096)
-        posix.waitpid(pid, 0)
-        return data
-    finally:
-        posix.close(reader)
-        if writer >= 0:
+        try:
+            pid = posix.posix_spawn(command[0], command, posix.environ, file_actions=actions)
+        finally:
             posix.close(writer)
+        data = posix.read(reader, 4096)
+    finally:
+        # Before it is waited for: one that says more is ended by that.
+        posix.close(reader)
+    posix.waitpid(pid, 0)
+    return data

@@ -165,6 +165,16 @@ def test_a_file_is_written_whatever_stands_in_its_way(over: bool, name: str, kin
     disk.check()
 
 
+def test_nobody_else_may_read_a_new_file(disk: Disk) -> None:
+    before = os.umask(0)
+    try:
+        for name, mode in (("one", ()), ("two", (0o640,))):
+            os.close(disk.folder.create(name, *mode))
+    finally:
+        os.umask(before)
+    assert [(disk.top / name).stat().st_mode & 0o7777 for name in ("one", "two")] == [0o600, 0o640]
+
+
 @pytest.mark.parametrize("kind", FOUL)
 def test_a_log_goes_on_or_is_made_anew(kind: str, disk: Disk) -> None:
     plant(kind, disk.top / "dropped", disk.outside)
