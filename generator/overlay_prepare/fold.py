@@ -22,7 +22,7 @@ from overlay_prepare.files import MARKS, NO_SPACE
 from overlay_prepare.folder import Folder
 from overlay_prepare.normalise import OPAQUE, is_whiteout
 from overlay_prepare.opaque import is_opaque, mark_whiteouts
-from overlay_prepare.pairs import Pairs
+from overlay_prepare.pairs import NOTHING, Names, Pairs
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.reset import Bin, put_aside
 from overlay_prepare.tree import list_by_parts, remove
@@ -76,11 +76,14 @@ class _Fold:
     def fold(self, upper: Folder, layer: Folder) -> None:
         """Move all of `upper` into `layer`, which gets its attributes as well."""
         pairs = Pairs(upper, layer)
-        pending = [self._move(*pairs.here, "")]
+        pending = [self._move(*pairs.here, "", 1)]
         while pending:
-            if pending[-1]:
-                pairs.enter(pending[-1].pop())
-                pending.append(self._move(*pairs.here, pairs.path))
+            name = pending[-1].take(pairs.here[0], len(pending), gone=True)
+            if pending[-1].is_over():
+                pending[-1] = NOTHING
+            if name is not None:
+                pairs.enter(name)
+                pending.append(self._move(*pairs.here, pairs.path, len(pending) + 1))
                 continue
             pending.pop()
             self._follow(*pairs.here)
@@ -89,17 +92,17 @@ class _Fold:
                 name = pairs.leave()
                 pairs.here[0].rmdir(name)
 
-    def _move(self, upper: Folder, layer: Folder, path: str) -> "list[str]":
+    def _move(self, upper: Folder, layer: Folder, path: "str | None", depth: int) -> Names:
         """Move what is in one directory, which is at `path`; the names of the directories that both have."""
         self._note_times(upper)
-        both = []
+        both = Names()
         for entry in list_by_parts(upper):
             name = entry.name
             if entry.is_dir(follow_symlinks=False):
                 if self._move_directory(upper, layer, name):
-                    both.append(name)
+                    both.add(name, depth)
             elif is_whiteout(upper, entry):
-                self._move_whiteout(upper, layer, name, f"{path}/{name}" if path else name)
+                self._move_whiteout(upper, layer, name, path)
             else:
                 self._move_file(upper, layer, name)
         return both
@@ -132,11 +135,11 @@ class _Fold:
         upper.rename(name, name, layer)
         return False
 
-    def _move_whiteout(self, upper: Folder, layer: Folder, name: str, path: str) -> None:
+    def _move_whiteout(self, upper: Folder, layer: Folder, name: str, path: "str | None") -> None:
         below = next((entry for entry in layer.scan() if entry.name == name), None) if layer.find_kind(name) else None
         if below and is_whiteout(layer, below):
             upper.unlink(name)
-        elif self._is_of_image(path):
+        elif self._is_of_image(f"{path}/{name}" if path else name if path is not None else ""):
             mark_whiteouts(layer)
             self._move_file(upper, layer, name)
         else:
@@ -146,6 +149,7 @@ class _Fold:
             upper.unlink(name)
 
     def _is_of_image(self, path: str) -> bool:
+        """True if an image has or had something at `path`; "" is deeper than any path of an image's."""
         # The list has those of the image that the upper layer was over; what the booted one is the first to have was
         # never removed.
         if self.known is None:

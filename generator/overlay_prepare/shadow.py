@@ -9,7 +9,7 @@ it was. Directories are new ones, with all that those of the first have of attri
 import posix
 
 from overlay_prepare.folder import Folder
-from overlay_prepare.pairs import Pairs
+from overlay_prepare.pairs import NOTHING, Names, Pairs
 
 
 def link_tree(source: Folder, target: Folder) -> None:
@@ -17,11 +17,14 @@ def link_tree(source: Folder, target: Folder) -> None:
     another name as well (EPERM: immutable; EMLINK; ENOSPC).
     """
     pairs = Pairs(source, target)
-    pending = [_link_files(*pairs.here)]
+    pending = [_link_files(*pairs.here, 1)]
     while pending:
-        if pending[-1]:
-            pairs.enter(pending[-1].pop())
-            pending.append(_link_files(*pairs.here))
+        name = pending[-1].take(pairs.here[0], len(pending), gone=False)
+        if pending[-1].is_over():
+            pending[-1] = NOTHING
+        if name is not None:
+            pairs.enter(name)
+            pending.append(_link_files(*pairs.here, len(pending) + 1))
             continue
         pending.pop()
         # After what is in it, which changes its times.
@@ -30,13 +33,13 @@ def link_tree(source: Folder, target: Folder) -> None:
             pairs.leave()
 
 
-def _link_files(source: Folder, target: Folder) -> "list[str]":
+def _link_files(source: Folder, target: Folder, depth: int) -> Names:
     """Link what is no directory, and make the directories; their names."""
-    found = []
+    found = Names()
     for entry in source.scan():
         if entry.is_dir(follow_symlinks=False):
             target.mkdir(entry.name)
-            found.append(entry.name)
+            found.add(entry.name, depth)
         else:
             posix.link(entry.name, entry.name, src_dir_fd=source.fd, dst_dir_fd=target.fd, follow_symlinks=False)
     return found
