@@ -44,7 +44,7 @@ help:
 	@echo 'make fuzz                                           500 and 2000 random histories of each kind (root)'
 	@echo 'make fuzz-parsers [MINUTES=10] [ONLY="fstab reset"]  random inputs for what reads a disk or a boot loader'
 	@echo 'make mutants [COUNT=30]                             random small changes that no test notices (root)'
-	@echo 'make bench                                          what a boot, diff and preview cost, as ratios and counts'
+	@echo 'make bench                                          what a boot, diff, preview and Rollback= cost'
 	@echo 'make boots [ONLY=SCENARIO] [SUITES=trixie] [ARCHITECTURES="arm64 armhf"]   boot virtual machines (root)'
 	@echo 'make cost                                           measure boots side by side, write docs/boot-cost.md (root)'
 	@echo 'make completions                                    write those of the shells anew, after a change of a verb'
@@ -97,6 +97,7 @@ bench:
 	python3 tests/bench/boot.py
 	python3 tests/bench/diff.py
 	python3 tests/bench/preview.py
+	python3 tests/bench/rollback.py
 
 # mipsel works too. tests/needs machines installs what this needs.
 check-foreign:

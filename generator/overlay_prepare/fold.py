@@ -10,7 +10,7 @@ the two shows stays the same at each step. So it can be cut off anywhere and gon
 | a directory | nothing | moves there whole |
 | an opaque one | a directory | takes its place, and goes on hiding the image's |
 | a directory | a file, a whiteout | becomes opaque, as that hid what the image has, and takes its place |
-| a directory | one of which nothing shows | takes its place, as it has a file of each name that is there |
+| a directory | one of which nothing or little shows | gets what shows of it, and takes its place |
 | a directory | a directory | both become one, with the attributes of the first |
 """
 
@@ -30,6 +30,7 @@ from overlay_prepare.upper import follow_attributes
 
 # overlayfs shows nobody an attribute with its prefix.
 _TIMES = MARKS + "generator.times"
+_MOST_MISSING = 10_000  # names that are remembered at a time
 
 
 def fold(backing: Folder, folder: Folder) -> None:
@@ -124,8 +125,10 @@ class _Fold:
                 if kind == "d" and not hides:
                     with layer.open(name) as below:
                         # Where a fold was cut off, its times are to be brought back as well.
-                        if _TIMES in posix.listxattr(inner.fd) or not _covers(inner, below):
+                        missing = None if _TIMES in posix.listxattr(inner.fd) else _find_missing(inner, below)
+                        if missing is None:
                             return True
+                        self._bring_up(missing, inner, below)
                         must_hide = is_opaque(below.fd)
                 if must_hide and not hides:
                     # What it takes the place of has hidden the image's directory from it.
@@ -134,6 +137,18 @@ class _Fold:
             self.bin.put(layer, name)
         upper.rename(name, name, layer)
         return False
+
+    def _bring_up(self, names: "list[str]", inner: Folder, below: Folder) -> None:
+        """Move `names` of the frozen directory `below` to `inner`, which shows the same times as before."""
+        if not names:
+            return
+        self._note_times(inner)
+        for name in names:
+            below.rename(name, name, inner)
+        _bring_times_back(inner, inner)
+        # In this order: with it, `inner` is not complete, and what is in it moves to `below` after a power cut.
+        if _TIMES in posix.listxattr(inner.fd):
+            posix.removexattr(inner.fd, _TIMES)
 
     def _move_whiteout(self, upper: Folder, layer: Folder, name: str, path: "str | None") -> None:
         below = next((entry for entry in layer.scan() if entry.name == name), None) if layer.find_kind(name) else None
@@ -174,11 +189,16 @@ class _Fold:
         """Give `layer` what `upper` shows of itself."""
         for warning in follow_attributes(f"/proc/self/fd/{upper.fd}/.", layer.fd, layer.path):
             say(WARNING, warning)
-        try:
-            accessed, modified = (int(word) for word in posix.getxattr(upper.fd, _TIMES).split())
-            posix.utime(layer.fd, ns=(accessed, modified))
-        except (OSError, ValueError, OverflowError):
-            pass  # somebody else's word, or none as it is after 2038: the present time does
+        _bring_times_back(upper, layer)
+
+
+def _bring_times_back(upper: Folder, target: Folder) -> None:
+    """Give `target` the times that were noted of `upper`."""
+    try:
+        accessed, modified = (int(word) for word in posix.getxattr(upper.fd, _TIMES).split())
+        posix.utime(target.fd, ns=(accessed, modified))
+    except (OSError, ValueError, OverflowError):
+        pass  # somebody else's word, or none as it is after 2038: the present time does
 
 
 def _drop_twins(upper: Folder, layer: Folder) -> None:
@@ -191,17 +211,27 @@ def _drop_twins(upper: Folder, layer: Folder) -> None:
             upper.unlink(entry.name)
 
 
-def _covers(inner: Folder, below: Folder) -> bool:
-    """True if nothing of the directory `below` shows through `inner`, which has a file of each name in it."""
-    left = set()
+def _find_missing(inner: Folder, below: Folder) -> "list[str] | None":
+    """The names of the directory `below` that `inner` needs to have, too, to take the place of that one. None where it
+    can't, or where it is less work to move what is in `inner`.
+    """
+    kinds: dict[str, str] = {}
     for entry in below.scan():
-        if entry.is_dir(follow_symlinks=False):
-            return False
-        left.add(entry.name)
-    if not left:
-        return True
+        if len(kinds) == _MOST_MISSING:
+            return None
+        is_directory = entry.is_dir(follow_symlinks=False)
+        kinds[entry.name] = "d" if is_directory else "w" if is_whiteout(below, entry) else "f"
+    count, whiteouts = 0, False
     for entry in inner.scan():
-        # Neither a directory, which would show what the image has, nor a whiteout, which may have to go.
-        if entry.name in left and not entry.is_dir(follow_symlinks=False) and not is_whiteout(inner, entry):
-            left.remove(entry.name)
-    return not left
+        count += 1
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name in kinds:
+                return None  # both become one, or it would show what the image has
+        elif is_whiteout(inner, entry):
+            whiteouts = True  # it may have to go
+        else:
+            kinds.pop(entry.name, None)
+    # Whoever gets a whiteout needs a mark as well.
+    if kinds and (whiteouts or "w" in kinds.values() or 2 * len(kinds) > count):
+        return None
+    return list(kinds)

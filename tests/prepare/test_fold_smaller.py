@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Of two directories that become one, it is the smaller one whose entries are moved."""
+
+import os
+import posix
+from pathlib import Path
+
+import pytest
+
+from hold import hold
+from overlay_prepare import fold
+from overlay_prepare.fold import _Fold
+from tree import OPAQUE, fill, read_tree
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
+TIMES = "trusted.overlay.generator.times"
+MANY = [f"d/m{number}=b" for number in range(20)]
+ALL = {f"d/m{number}": "b" for number in range(20)}
+
+
+class Layers:
+    """What is frozen, and the upper layer on top of it; `renamed` are the names that a fold gives, by rename(2)."""
+
+    def __init__(self, top: Path, frozen: "list[str]", upper: "list[str]", monkeypatch: pytest.MonkeyPatch) -> None:
+        self.backing, self.frozen, self.upper = top, top / "frozen", top / "upper"
+        fill(self.frozen, *frozen)
+        fill(self.upper, *upper)
+        (top / "names").write_text("")
+        for path in (self.frozen / "d", self.upper / "d"):
+            os.utime(path, ns=(1, 5_000_000_007 if path.is_relative_to(self.upper) else 9))
+            path.chmod(0o750 if path.is_relative_to(self.upper) else 0o700)
+        self.renamed: list[str] = []
+        self.fail_at = ""
+        rename = posix.rename
+
+        def watch(source: str, target: str, **more: int) -> None:
+            if target == self.fail_at:
+                raise OSError(5, "I/O error")
+            self.renamed.append(target)
+            rename(source, target, **more)
+
+        monkeypatch.setattr(posix, "rename", watch)
+
+    def fold(self) -> "dict[str, str]":
+        """Fold them; what is in the one layer then: texts, "" for a directory, "opaque" for one that hides."""
+        backing = hold(self.backing)
+        _Fold(backing).fold(hold(self.upper), hold(self.frozen))
+        found = {}
+        for path, (kind, *_) in read_tree(self.frozen).items():
+            at = self.frozen / path
+            assert kind
+            found[path] = at.read_text() if at.is_file() else "opaque" if OPAQUE in os.listxattr(at) else ""
+        assert os.listdir(self.upper) == []
+        return found
+
+
+def test_the_little_that_is_frozen_comes_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(tmp_path, ["d/m1=a", "d/own=a", "d/e/x=a", "d/l>own"], MANY, monkeypatch)
+    made = (layers.upper / "d").stat().st_ino
+    found = layers.fold()
+    assert found == {"d": "", **ALL, "d/own": "a", "d/e": "", "d/e/x": "a", "d/l": "a"}
+    assert sorted(layers.renamed) == ["0", "d", "e", "l", "own"]
+    info = (layers.frozen / "d").stat()
+    assert (info.st_ino, info.st_mtime_ns, info.st_mode & 0o777) == (made, 5_000_000_007, 0o750)
+    assert os.listxattr(layers.frozen / "d") == []
+
+
+def test_what_hid_the_image_s_goes_on_hiding_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(tmp_path, ["d/ opaque", "d/own=a"], MANY, monkeypatch)
+    assert layers.fold() == {"d": "opaque", **ALL, "d/own": "a"}
+    assert len(layers.renamed) == 3
+
+
+OTHERWISE = {
+    "as many": ([f"d/o{number}=a" for number in range(11)], MANY),
+    "a whiteout below": (["d/gone!", "d/own=a"], MANY),
+    "a whiteout on top": (["d/own=a"], [*MANY, "d/gone!"]),
+    "a directory in both": (["d/e/x=a"], [*MANY, "d/e/y=b"]),
+    "a directory over a file": (["d/e=a"], [*MANY, "d/e/y=b"]),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_otherwise_what_is_on_top_goes_down(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(tmp_path, *OTHERWISE[name], monkeypatch)
+    made = (layers.frozen / "d").stat().st_ino
+    found = layers.fold()
+    assert found.items() >= ALL.items()
+    assert len(layers.renamed) >= 20
+    info = (layers.frozen / "d").stat()
+    assert (info.st_ino, info.st_mtime_ns, info.st_mode & 0o777) == (made, 5_000_000_007, 0o750)
+    assert "d/e" not in found or found["d/e"] == ("opaque" if name == "a directory over a file" else "")
+
+
+def test_half_of_them_are_the_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(tmp_path, [f"d/o{number}=a" for number in range(10)], MANY, monkeypatch)
+    assert len(layers.fold()) == 31
+    assert len(layers.renamed) == 12
+
+
+def test_more_names_than_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "_MOST_MISSING", 3)
+    layers = Layers(tmp_path, [f"d/o{number}=a" for number in range(3)], MANY, monkeypatch)
+    assert len(layers.fold()) == 24
+    assert len(layers.renamed) == 5
+    more = Layers(tmp_path / "more", [f"d/o{number}=a" for number in range(4)], MANY, monkeypatch)
+    assert len(more.fold()) == 25
+    assert len(more.renamed) >= 20
+
+
+def test_cut_off_in_the_middle_it_goes_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(tmp_path, ["d/o1=a", "d/o2=a", "d/o3=a"], MANY, monkeypatch)
+    layers.fail_at = sorted(os.listdir(layers.frozen / "d"))[1]
+    with pytest.raises(OSError, match="I/O error"):
+        layers.fold()
+    assert TIMES in os.listxattr(layers.upper / "d")
+    layers.fail_at = ""
+    assert layers.fold() == {"d": "", **ALL, "d/o1": "a", "d/o2": "a", "d/o3": "a"}
+    info = (layers.frozen / "d").stat()
+    assert (info.st_mtime_ns, info.st_mode & 0o777) == (5_000_000_007, 0o750)
+    assert os.listxattr(layers.frozen / "d") == []
