@@ -12,10 +12,9 @@ on a tmpfs, makes that much quicker. Status 1 if any lived.
 
 Some can't be seen, and live whenever chance takes them:
 
-    files._CHUNK, the parts that are read        a copy takes a call more or less
+    files._CHUNK, manifest._PART                 a file is read in a call more or less
+    opaque._find_directories(): follow_symlinks  what a link of the image's leads to adds nothing below its name
     folder._tell_kind(): follow_symlinks         what is asked is no link any more
-    room.find_lack(): default=0                  without any file nothing is summed up
-    fold._move_whiteout(): if below              putting aside what is not there does nothing
     imagecopy.move_below(): follow_symlinks      nothing of the image's has the name of a directory of the user's
     main._work_behind(): nice(39)                it is the lowest priority already with less
     main._work_behind(): if trash                without any, emptying it does nothing
@@ -49,25 +48,35 @@ ALSO = {
     "events": ["test_journal", "../generator/test_events"],
     "files": ["test_machines", "test_folder", "test_manifest", "test_policy"],
     "fitness": ["test_projects", "test_main"],
-    "fold": ["test_rollback"],
+    "fold": ["test_fold_smaller", "test_rollback"],
     "folder": ["test_files", "test_machines", "test_tree", "test_one_way"],
-    "freeze": ["test_rollback"],
+    "freeze": ["test_freeze_finish", "test_rollback"],
     "frozen": ["test_rollback"],
+    "identity": ["test_identity_facts"],
     "imagecopy": ["test_passthrough"],
     "labels": ["test_upper", "test_main"],
     "layers": ["test_main"],
-    "main": ["test_events"],
+    "main": ["test_main_faults", "test_adapt", "test_events"],
     "manifest": ["test_machines"],
     "normalise": ["test_machines"],
     "overlays": ["test_events", "test_factoryreset"],
-    "pairs": ["test_shadow"],
+    "pairs": ["test_shadow", "test_fold"],
+    "passthrough": ["test_passthrough_states"],
     "patience": ["test_main"],
-    "persistent": ["test_persistent_steps", "test_main", "test_persistent_reset", "test_full_disk"],
+    "persistent": [
+        "test_persistent_steps",
+        "test_persistent_told",
+        "test_persistent_request",
+        "test_main",
+        "test_persistent_reset",
+        "test_full_disk",
+    ],
+    "policy": ["test_policy_listing"],
     "projects": ["test_fitness"],
     "report": ["test_main"],
     "reserve": ["test_full_disk"],
     "reset": ["test_reset_paths"],
-    "rollback": ["test_rollback_told"],
+    "rollback": ["test_rollback_settle", "test_rollback_told"],
     "room": ["test_rollback"],
     "stepback": ["test_rollback", "test_rollback_told"],
     "storage": ["test_labels", "test_fitness"],

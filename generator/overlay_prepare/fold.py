@@ -22,7 +22,7 @@ from overlay_prepare.files import MARKS, NO_SPACE
 from overlay_prepare.folder import Folder
 from overlay_prepare.normalise import OPAQUE, is_whiteout
 from overlay_prepare.opaque import is_opaque, mark_whiteouts
-from overlay_prepare.pairs import NOTHING, Names, Pairs
+from overlay_prepare.pairs import Names, Pairs, walk
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.reset import Bin, put_aside
 from overlay_prepare.tree import list_by_parts, remove
@@ -76,34 +76,24 @@ class _Fold:
 
     def fold(self, upper: Folder, layer: Folder) -> None:
         """Move all of `upper` into `layer`, which gets its attributes as well."""
-        pairs = Pairs(upper, layer)
-        pending = [self._move(*pairs.here, "", 1)]
-        while pending:
-            name = pending[-1].take(pairs.here[0], len(pending), gone=True)
-            if pending[-1].is_over():
-                pending[-1] = NOTHING
-            if name is not None:
-                pairs.enter(name)
-                pending.append(self._move(*pairs.here, pairs.path, len(pending) + 1))
-                continue
-            pending.pop()
-            self._follow(*pairs.here)
-            _drop_twins(*pairs.here)
-            if pending:
-                name = pairs.leave()
-                pairs.here[0].rmdir(name)
+        walk(upper, layer, self._move, self._depart, moving=True)
 
-    def _move(self, upper: Folder, layer: Folder, path: "str | None", depth: int) -> Names:
-        """Move what is in one directory, which is at `path`; the names of the directories that both have."""
+    def _depart(self, upper: Folder, layer: Folder) -> None:
+        self._follow(upper, layer)
+        _drop_twins(upper, layer)
+
+    def _move(self, pairs: Pairs) -> Names:
+        """Move what is in one directory; the names of the directories that both have."""
+        upper, layer = pairs.here
         self._note_times(upper)
         both = Names()
         for entry in list_by_parts(upper):
             name = entry.name
             if entry.is_dir(follow_symlinks=False):
                 if self._move_directory(upper, layer, name):
-                    both.add(name, depth)
+                    both.add(name, pairs.depth)
             elif is_whiteout(upper, entry):
-                self._move_whiteout(upper, layer, name, path)
+                self._move_whiteout(upper, layer, name, pairs.path)
             else:
                 self._move_file(upper, layer, name)
         return both
@@ -159,8 +149,7 @@ class _Fold:
             self._move_file(upper, layer, name)
         else:
             # Where no image has such a name, nothing is to be hidden: a later one may have it.
-            if below:
-                self.bin.put(layer, name)
+            self.bin.put(layer, name)
             upper.unlink(name)
 
     def _is_of_image(self, path: str) -> bool:

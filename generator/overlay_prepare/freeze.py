@@ -107,11 +107,10 @@ def finish(request: Request, backing: Folder, folder: Folder, previous: str, ima
     # before has its own notes.
     uuids = (identity.find_uuid(where), identity.find_uuid(backing.path))
     stamp.write_uuids(backing, [uuid for uuid in uuids if uuid], durable=not fresh)
-    if request.rollback != "no":
-        try:
-            frozen.mark_capable(backing, image, durable=False)
-        except OSError:
-            pass  # tried again once the layers are made, and reported then
+    try:
+        frozen.mark_capable(backing, image, durable=False)
+    except OSError:
+        pass  # tried again once the layers are made, and reported then
     posix.sync()
     try:
         # Of all images so far: when the layers are folded, nobody can ask the older ones any more.

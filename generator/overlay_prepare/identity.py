@@ -39,8 +39,9 @@ _UBIFS_UUID = (108, 124)  # fs/ubifs/ubifs-media.h, struct ubifs_sb_node
 # The offset of the UUID in a lower layer's file system; 0: it has none.
 _UUIDS = {"squashfs": 0, "erofs": 1024 + 48, "ext4": 1024 + 0x68}
 _SQUASHFS_TIME = (8, 12)
-_EROFS_UUID, _EROFS_TIME = (1024 + 48, 1024 + 64), (1024 + 24, 1024 + 36)
+_EROFS_UUID = (1024 + 48, 1024 + 64)
 _ROW = 16
+_MOST = 65536  # bytes that are read of a text
 
 
 def identify(where: str, root: str = "") -> str:
@@ -126,7 +127,7 @@ def read_names(root: str) -> str:
     place = _place if root else lambda _root, path: path
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
-            text = _read(place(root, path), 0, 65536).decode("utf-8", "replace")
+            text = _read(place(root, path)).decode("utf-8", "replace")
         except FileNotFoundError:
             continue
         except OSError:
@@ -145,7 +146,7 @@ def _place(root: str, path: str) -> str:
 def _read_verity(device: int) -> str:
     """The root hash if `device` is one of dm-verity: the kernel has verified what was read so far against it."""
     try:
-        if not _read(f"{_sysfs(device)}/dm/uuid", 0, 256).startswith(b"CRYPT-VERITY-"):
+        if not _read(f"{_sysfs(device)}/dm/uuid").startswith(b"CRYPT-VERITY-"):
             return ""
     except OSError:
         return ""  # not a device of the device mapper
@@ -154,7 +155,7 @@ def _read_verity(device: int) -> str:
 
 def _read_hash(kind: str) -> str:
     try:
-        words = _read("/proc/cmdline", 0, 65536).decode("utf-8", "replace").split()
+        words = _read("/proc/cmdline").decode("utf-8", "replace").split()
     except OSError:
         return ""
     found = [value for key, _, value in (word.partition("=") for word in words) if key in _HASHES[kind] and value]
@@ -183,9 +184,9 @@ def _find_mount(device: int) -> "tuple[str, str]":
         return "", ""
     for line in lines:
         head, _, tail = line.partition(" - ")
-        fields, rest = head.split(" "), tail.split(" ")
-        if len(fields) > 2 and fields[2] == number and len(rest) > 1:
-            return rest[0], rest[1]
+        if head.split(" ")[2:3] == [number]:
+            fstype, _, rest = tail.partition(" ")
+            return fstype, rest.partition(" ")[0]
     return "", ""
 
 
@@ -197,9 +198,9 @@ def _read_ubi(source: str, sysfs: str = "/sys/class/ubi", dev: str = "/dev") -> 
         if colon:
             prefix = "ubi0_" if unit == "ubi" else f"{unit}_"
             units = [entry for entry in posix.listdir(sysfs) if entry.startswith(prefix)]
-            named = [entry for entry in units if _read(f"{sysfs}/{entry}/name", 0, 256).decode().strip() == volume]
+            named = [entry for entry in units if _read(f"{sysfs}/{entry}/name").decode().strip() == volume]
             name = (named or [entry for entry in units if entry.partition("_")[2] == volume] or [""])[0]
-        return _read(f"{dev}/{name}", 0, 4096) if name.startswith("ubi") else b""
+        return _read(f"{dev}/{name}", 4096) if name.startswith("ubi") else b""
     except (OSError, UnicodeDecodeError):
         return b""
 
@@ -234,15 +235,15 @@ def _minor(device: int) -> int:
 
 def _read_start(device: int) -> bytes:
     """The first 8 KiB of the block device `device`. Raises OSError, StopIteration where there is no such device."""
-    uevent = _read(f"{_sysfs(device)}/uevent", 0, 4096)
+    uevent = _read(f"{_sysfs(device)}/uevent")
     node = "/dev/" + next(line[8:] for line in uevent.decode().split("\n") if line.startswith("DEVNAME="))
-    return _read(node, 0, 8192)
+    return _read(node, 8192)
 
 
-def _read(path: str, offset: int, length: int) -> bytes:
+def _read(path: str, length: int = _MOST) -> bytes:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     try:
-        return posix.pread(fd, length, offset)
+        return posix.read(fd, length)
     finally:
         posix.close(fd)
 
@@ -252,7 +253,7 @@ def _read_all(path: str) -> bytes:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         data = b""
-        while chunk := posix.read(fd, 65536):
+        while chunk := posix.read(fd, _MOST):
             data += chunk
         return data
     finally:

@@ -18,6 +18,9 @@ CHANGED = "changed"
 UPDATED = ".updated"
 UPDATABLE = ("/var", "/etc")
 _PLAIN = "._:+~-"
+# Runs of a version, in the order in which they sort. A tilde sorts before the end, as in Debian's versions and the UAPI
+# group's; the end is an empty text.
+_TILDE, _TEXT, _DIGITS = range(3)
 
 
 def forget_updated(where: str, backing: Folder, below: "Folder | None" = None) -> None:
@@ -87,22 +90,22 @@ def judge_step(old: str, new: str) -> str:
     return "yes" if _split(new) < _split(old) else "no"
 
 
-def _split(version: str) -> "list[tuple[int, int, str]]":
+def _split(version: str) -> "list[tuple[int, str, str]]":
     runs = [""]
     for character in version:
-        if runs[-1] and character.isdecimal() != runs[-1][-1].isdecimal():
+        if runs[-1] and character.isdecimal() != runs[-1].isdecimal():
             runs.append("")
         runs[-1] += character
-    return [*map(_rank, runs), (0, 0, "")]
+    return [_rank(run) for run in [*runs, ""]]
 
 
-def _rank(run: str) -> "tuple[int, int, str]":
-    if run[:1].isdecimal():
-        # By their lengths first: int() takes no more than 4300 digits (Python 3.11), and the disk may say anything.
+def _rank(run: str) -> "tuple[int, str, str]":
+    if run.isdecimal():
+        # By their lengths first, as so many nines: int() takes no more than 4300 digits (Python 3.11), and the disk may
+        # say anything.
         digits = "".join(str(int(digit)) for digit in run).lstrip("0")
-        return 1, len(digits), digits
-    # A tilde sorts before the end, as in Debian's versions and the UAPI group's.
-    return -1 if run[:1] == "~" else 0, 0, run
+        return _DIGITS, "9" * len(digits), digits
+    return _TILDE if run.startswith("~") else _TEXT, "", run
 
 
 def _read_names(identity: str) -> "dict[str, str]":

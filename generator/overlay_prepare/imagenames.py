@@ -30,16 +30,16 @@ def write(where: str, backing: "Folder", more: "Iterable[str]" = ()) -> bool:
     names.update(dict.fromkeys(more))
     data = "".join(f"{escape_line(name)}\n" for name in names).encode("utf-8", "surrogateescape")
     try:
-        if len(data) > MOST or len(names) > MOST_NAMES:
-            raise OSError(NO_SPACE[0], posix.strerror(NO_SPACE[0]))
-        backing.write(NAME, data)
+        if len(data) <= MOST and len(names) <= MOST_NAMES:
+            backing.write(NAME, data)
+            return True
     except OSError as error:
-        # No list is better than another image's.
-        backing.remove_file(NAME)
         if error.errno not in NO_SPACE:
+            backing.remove_file(NAME)
             raise
-        return False
-    return True
+    # No list is better than another image's.
+    backing.remove_file(NAME)
+    return False
 
 
 def read(backing: "Folder", directories: "dict[str, set[str]]") -> bool:
@@ -108,7 +108,7 @@ def _read_all(fd: int, take: "Callable[[str, str], object]") -> bool:
     rest = b""
     count = 0
     while True:
-        data = posix.read(fd, 1 << 18)
+        data = posix.read(fd, _LONGEST_LINE)
         lines = (rest + data).split(b"\n")
         rest = lines.pop()
         count += len(lines)

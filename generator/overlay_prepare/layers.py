@@ -44,9 +44,7 @@ def _make_direct(request: Request, backing: Folder, path: str) -> None:
     try:
         make_directory(STATE, 0o755)
         passthrough.link(request.name, request.backing, STATE)
-        # The mount units name it by its path, so that nothing else may have that name.
-        with backing.make(passthrough.TOP) as top:
-            top.expect(backing_name(path), "d")
+        # The mount units name it by its path: whatever else has that name is put aside there.
         passthrough.make_direct(request.where, backing, path)
         with backing.open(passthrough.TOP) as top, top.open(backing_name(path)) as place:
             storage.look_after(request.where, path, place)

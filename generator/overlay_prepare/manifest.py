@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "contents"
 MOST = 64 << 20  # bytes
-_LONGEST_FIRST = 1 << 18  # bytes of the first line
 _MOST_LINES = 1 << 19  # short lines take many times their size in memory
+_PART = 262144  # bytes of a file that are read at once
 
 
 def describe(path: str, other: str = "") -> str:
@@ -84,7 +84,7 @@ def _split_lines(data: bytes) -> "Iterator[bytes]":
     start = 0
     while start <= len(data):
         end = data.find(b"\n", start)
-        end = end if end >= 0 else len(data)
+        end = end if end != -1 else len(data)
         yield data[start:end]
         start = end + 1
 
@@ -114,8 +114,9 @@ def write(backing: "Folder", identity: str) -> None:
     """Describe everything below the current directory, which is the image's. Raises OSError."""
     fd = backing.create(NAME + NEW)
     try:
-        write_all(fd, f"{_name_image(identity)}\n".encode("utf-8", "surrogateescape"))
-        lines = size = 0
+        first = f"{_name_image(identity)}\n".encode("utf-8", "surrogateescape")
+        write_all(fd, first)
+        lines, size = 0, len(first)
         device = find_device(".")
         pending = ["."]
         while pending:
@@ -127,7 +128,7 @@ def write(backing: "Folder", identity: str) -> None:
                         line = f"{escape_line(entry.path[2:])}\t{text}\n".encode("utf-8", "surrogateescape")
                         write_all(fd, line)
                         lines, size = lines + 1, size + len(line)
-                        if lines > _MOST_LINES or size > MOST - _LONGEST_FIRST:
+                        if lines > _MOST_LINES or size > MOST:
                             raise OSError(errno.EFBIG, posix.strerror(errno.EFBIG), backing.spell(NAME))
                     if entry.is_dir(follow_symlinks=False) and is_on(entry, device):
                         pending.append(entry.path)
@@ -151,10 +152,8 @@ def _digest(path: str) -> str:
     total = sha256()
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
     try:
-        data = posix.read(fd, 1 << 18)
-        while data:
+        while data := posix.read(fd, _PART):
             total.update(data)
-            data = posix.read(fd, 1 << 18)
     finally:
         posix.close(fd)
     return total.hexdigest()

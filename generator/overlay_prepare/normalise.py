@@ -8,11 +8,10 @@ erofs with a fixed UUID). The marks of what the user did stay: opaque, redirect,
 or again after an interruption, has the same result.
 """
 
-import errno
 import posix
 
 from overlay_prepare.files import MARKS, is_too_long
-from overlay_prepare.folder import Folder
+from overlay_prepare.folder import Folder, look_at
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.tree import Level, remove_below, walk
 
@@ -41,8 +40,7 @@ def normalise(
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
         nonlocal count, has_whiteout
-        if not entry.is_file(follow_symlinks=False):
-            has_whiteout = has_whiteout or is_whiteout(folder, entry)
+        has_whiteout = has_whiteout or is_whiteout(folder, entry)
         if files:
             count += _strip(folder.reach(entry.name), folder.spell(entry.name), kept)
 
@@ -104,11 +102,8 @@ def is_whiteout(folder: Folder, entry: "posix.DirEntry[str]") -> bool:
     """True if `entry` of `folder`, in an upper layer, marks a deleted file. Raises OSError."""
     if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink():
         return False
-    try:
-        info = entry.stat(follow_symlinks=False)
-    except OSError as error:
-        if error.errno != errno.EOVERFLOW:
-            raise
+    info = look_at(lambda: folder.stat(entry.name))
+    if not info:
         # A time after 2038, see find_kind(). That of a device or a whiteout matters to nobody: it is set to now.
         folder.touch(entry.name)
         info = folder.stat(entry.name)

@@ -158,15 +158,14 @@ def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
 
     Returns their number. Raises OSError.
     """
-    count = 0
-    for name in names:
-        if not folder.find_kind(name):
-            if not count:
-                # First: should anything fail here, they would be listed without it, as names that don't exist.
-                mark_whiteouts(folder)
-            folder.mknod(name, WHITEOUT, 0)
-            count += 1
-    return count
+    # An image may have had a file and another one a directory of the same name.
+    missing = [name for name in dict.fromkeys(names) if not folder.find_kind(name)]
+    if missing:
+        # First: should anything fail here, they would be listed without it, as names that don't exist.
+        mark_whiteouts(folder)
+    for name in missing:
+        folder.mknod(name, WHITEOUT, 0)
+    return len(missing)
 
 
 def mark_whiteouts(folder: Folder) -> None:

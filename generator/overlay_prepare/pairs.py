@@ -9,6 +9,10 @@ depth (2,000 levels: half a minute, Linux 6.18).
 
 from overlay_prepare.folder import Folder, WrongKind
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _OPEN = 32  # levels
 _LONGEST = 4096  # PATH_MAX: no path has so many characters
 # Names that are kept: so many for the first level, a hundredth of it for the hundredth, and never fewer than that.
@@ -60,13 +64,18 @@ class Pairs:
         self.here = (one, other)
         self._names: list[str] = []
         self._length = 0
-        # The directories above, or what those that were given back are recognised by; a number, as they may be many.
-        self._above: list[tuple[Folder, Folder] | int] = []
+        # The directories above, or what those that were given back are recognised by, in few bytes: they may be many.
+        self._above: list[tuple[Folder, Folder] | str] = []
 
     @property
     def path(self) -> "str | None":
         """Where it stands, below the tops; None where that is longer than any path."""
         return "/".join(self._names) if self._length < _LONGEST else None
+
+    @property
+    def depth(self) -> int:
+        """The level where it stands, 1 for the tops."""
+        return len(self._above) + 1
 
     def enter(self, name: str) -> None:
         """Go on to the directory `name` in both. Raises OSError."""
@@ -80,14 +89,13 @@ class Pairs:
         if len(self._above) > _OPEN:
             folders = self._above[-_OPEN]
             if isinstance(folders, tuple):
+                # Nobody else has them, so they are closed.
                 self._above[-_OPEN] = _identify(*folders)
-                for folder in folders:
-                    folder.close()
 
     def leave(self) -> str:
         """Go back to the directory above; the name of the one that was left. Raises OSError, also if that was moved."""
         inner, above = self.here, self._above.pop()
-        if isinstance(above, int):
+        if isinstance(above, str):
             self.here = (inner[0].open_parent(), inner[1].open_parent())
             if _identify(*self.here) != above:
                 raise WrongKind("was moved meanwhile", inner[0].path)
@@ -98,6 +106,36 @@ class Pairs:
         return name
 
 
-def _identify(one: Folder, other: Folder) -> int:
-    first, second = one.stat_self(), other.stat_self()
-    return (first.st_ino if first else 0) << 64 | (second.st_ino if second else 0)
+def walk(
+    one: Folder,
+    other: Folder,
+    arrive: "Callable[[Pairs], Names]",
+    depart: "Callable[[Folder, Folder], object]",
+    moving: bool = False,
+) -> None:
+    """Call `arrive` for each pair of directories, which returns those to go on to from there, and `depart` for the same
+    after all that is below. `moving`: `depart` has left the one empty, and it is removed, but for the top.
+
+    Raises OSError.
+    """
+    pairs = Pairs(one, other)
+    pending = [arrive(pairs)]
+    while pending:
+        name = pending[-1].take(pairs.here[0], pairs.depth, moving)
+        if pending[-1].is_over():
+            pending[-1] = NOTHING
+        if name is not None:
+            pairs.enter(name)
+            pending.append(arrive(pairs))
+            continue
+        pending.pop()
+        depart(*pairs.here)
+        if pending:
+            left = pairs.leave()
+            if moving:
+                pairs.here[0].rmdir(left)
+
+
+def _identify(one: Folder, other: Folder) -> str:
+    found = (folder.stat_self() for folder in (one, other))
+    return " ".join(f"{info.st_ino}" if info else "" for info in found)

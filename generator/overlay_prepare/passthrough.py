@@ -150,25 +150,19 @@ def _finish(backing: Folder, top: Folder, name: str, inner: str) -> None:
 
 def _clean(top: Folder) -> None:
     """Take out what has a meaning only in an overlay: whiteouts, and marks on directories and files."""
-    has_whiteout = False
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
-        nonlocal has_whiteout
-        if is_whiteout(folder, entry):
-            has_whiteout = True
-        else:
-            _strip(folder.reach(entry.name))
+        _strip(folder.reach(entry.name))
 
     def leave(folder: Folder, _way: "list[Level]") -> None:
-        nonlocal has_whiteout
         _strip(folder.fd)
-        for entry in list_by_parts(folder) if has_whiteout else ():
+        # Once in the life of the directory: that it is read a second time does not matter.
+        for entry in list_by_parts(folder):
             if is_whiteout(folder, entry):
                 try:
                     folder.unlink(entry.name)
                 except PermissionError:
                     pass  # an immutable directory stays as it was
-        has_whiteout = False
 
     walk(top, look, leave)
 

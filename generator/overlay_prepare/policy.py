@@ -46,7 +46,7 @@ class Change(Value):
     @property
     def is_listing(self) -> bool:
         """True if nothing is to be changed."""
-        return self.log >= 0
+        return self.log != -1
 
 
 def apply(
@@ -101,7 +101,8 @@ def _mend_log(backing: Folder) -> None:
         backing.expect(OLD_LOG, "f")
         backing.rename(LOG, OLD_LOG)
     data = backing.recover(LOG, _LONGEST) or b""
-    whole = data[: data.rfind(b"\n", 0, data.find(b"\0") if b"\0" in data else len(data)) + 1]
+    text = data.partition(b"\0")[0]
+    whole = text[: text.rfind(b"\n") + 1]
     if len(whole) < len(data):
         backing.write(LOG, whole)
 

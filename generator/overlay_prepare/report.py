@@ -134,10 +134,7 @@ def spell_count(count: int, one: str, many: str) -> str:
 
 def _quote(text: str) -> str:
     """`text` as a JSON string; the module json costs as much as the interpreter's start."""
-    escaped = (
-        "\\" + c if c in '"\\' else c if c.isprintable() or ord(c) > 0xFFFF else f"\\u{ord(c) & 0xFFFF:04x}"
-        for c in text
-    )
+    escaped = ("\\" + c if c in '"\\' else c if c.isprintable() or c > "\uffff" else f"\\u{ord(c):04x}" for c in text)
     return f'"{"".join(escaped)}"'
 
 

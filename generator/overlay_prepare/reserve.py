@@ -24,18 +24,20 @@ _EXPENDABLE = ("contents.new", "dropped.old", "contents", "dropped", "names")
 def keep_room(backing: Folder) -> None:
     """Set inodes aside, or free them if too few are left. Raises Unusable if that is not enough, OSError."""
     free = _count_free(backing)
-    if free is None or free >= _PLENTY:
-        if free is not None and backing.find_kind(_SPARE) != "d":
+    if free is None:
+        return
+    if free >= _PLENTY:
+        if backing.find_kind(_SPARE) != "d":
             with backing.make(_SPARE) as spare:
                 for number in range(_NEEDED):
                     posix.close(spare.create(f"{number}"))
         return
     for name in (_SPARE, "trash", *_EXPENDABLE):
-        if free >= _NEEDED:
+        if free is None or free >= _NEEDED:
             return
         remove(backing, name)
-        free = _count_free(backing) or 0
-    if free < _NEEDED - 1:
+        free = _count_free(backing)
+    if free is not None and free < _NEEDED - 1:
         raise Unusable(f"no inode is left on it; remove files from {backing.path}/upper")
 
 

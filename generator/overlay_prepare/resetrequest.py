@@ -14,7 +14,6 @@ MOST_PATHS = 10_000
 MOST_KEPT = 100
 MOST_PARTS = 1000  # components of all globs
 LONGEST = 4095  # characters, see path_resolution(7)
-_END = -1
 
 
 class Staged:
@@ -72,16 +71,18 @@ def is_kept(path: str, globs: "tuple[str, ...]") -> bool:
 
     Compared by components as the shell does: `*` stops at a slash, `**` is any number of directories.
     """
-    return any(_END in _follow(path, glob) for glob in globs)
+    return any(_follow(path, glob) is None for glob in globs)
 
 
 def may_hold_kept(path: str, globs: "tuple[str, ...]") -> bool:
     """True if something below the directory `path` could match one of `globs`."""
-    return any(_follow(path, glob) for glob in globs)
+    return any(_follow(path, glob) != set() for glob in globs)
 
 
-def _follow(path: str, glob: str) -> "set[int]":
-    """The places in `glob` that matching `path` may have got to: how many of its components are used up, or _END."""
+def _follow(path: str, glob: str) -> "set[int] | None":
+    """The places in `glob` that matching `path` may have got to: how many of its components are used up. None where it,
+    or a directory above it, matches.
+    """
     # All at once, without backtracking: anybody can make names for which that would take hours.
     from fnmatch import fnmatchcase
 
@@ -97,7 +98,7 @@ def _follow(path: str, glob: str) -> "set[int]":
             elif fnmatchcase(part, pattern[place]):
                 after.add(place + 1)
         if len(pattern) in after:
-            return {_END}
+            return None
         places = _skip(after, pattern)
     return places
 

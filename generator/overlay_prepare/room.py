@@ -27,8 +27,8 @@ def find_lack(backing: Folder) -> str:
     if free >= size // 2:
         return ""  # all that is there could be copied once
     files, whole = _look(backing)
-    latest = max((modified for modified, _ in files), default=0)
-    needed = sum(length for modified, length in files if modified >= latest - _RECENT)
+    since = max((modified for modified, _ in files), default=_RECENT) - _RECENT
+    needed = sum(length for modified, length in files if modified >= since)
     if not whole and info.f_files and files:
         # In proportion, by the inodes that are in use.
         needed = needed * max(info.f_files - info.f_ffree, len(files)) // len(files)

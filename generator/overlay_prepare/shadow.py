@@ -9,37 +9,25 @@ it was. Directories are new ones, with all that those of the first have of attri
 import posix
 
 from overlay_prepare.folder import Folder
-from overlay_prepare.pairs import NOTHING, Names, Pairs
+from overlay_prepare.pairs import Names, Pairs, walk
 
 
 def link_tree(source: Folder, target: Folder) -> None:
     """Fill the empty directory `target` with links to all in `source`. Raises OSError, where a file can't have
     another name as well (EPERM: immutable; EMLINK; ENOSPC).
     """
-    pairs = Pairs(source, target)
-    pending = [_link_files(*pairs.here, 1)]
-    while pending:
-        name = pending[-1].take(pairs.here[0], len(pending), gone=False)
-        if pending[-1].is_over():
-            pending[-1] = NOTHING
-        if name is not None:
-            pairs.enter(name)
-            pending.append(_link_files(*pairs.here, len(pending) + 1))
-            continue
-        pending.pop()
-        # After what is in it, which changes its times.
-        _copy_all(*pairs.here)
-        if pending:
-            pairs.leave()
+    # The attributes after what is in it, as that changes the times.
+    walk(source, target, _link_files, _copy_all)
 
 
-def _link_files(source: Folder, target: Folder, depth: int) -> Names:
+def _link_files(pairs: Pairs) -> Names:
     """Link what is no directory, and make the directories; their names."""
+    source, target = pairs.here
     found = Names()
     for entry in source.scan():
         if entry.is_dir(follow_symlinks=False):
             target.mkdir(entry.name)
-            found.add(entry.name, depth)
+            found.add(entry.name, pairs.depth)
         else:
             posix.link(entry.name, entry.name, src_dir_fd=source.fd, dst_dir_fd=target.fd, follow_symlinks=False)
     return found

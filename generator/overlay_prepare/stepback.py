@@ -20,9 +20,8 @@ def step_back(backing: Folder, folder: Folder) -> None:
     Done again after a half it goes on with the rest.
     """
     if not frozen.remove_empty(backing, "upper"):
-        if folder.find_kind(frozen.UNDOING):
-            # Of a step back that another program's boot has come between.
-            _keep_undone(backing, folder)
+        # Of a step back that another program's boot has come between.
+        _keep_undone(backing, folder)
         backing.rename("upper", frozen.UNDOING, folder)
     if folder.find_kind(frozen.KEPT):
         # As long as it has its name, the rest counts as frozen.

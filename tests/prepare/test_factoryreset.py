@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from overlay_prepare import main, overlays
+from journald import Journald
+from overlay_prepare import events, main, overlays
 from overlay_prepare.resetrequest import parse
 from product import REPOSITORY
 
@@ -73,6 +74,23 @@ def test_where_it_can_not_be_asked_for_the_others_are_and_the_status_says_so(
         f"<3>{bad} will not be reset: {bad}/reset.new: is a directory, and a file is wanted, and there are 100"
         in capsys.readouterr().err
     )
+
+
+def test_one_that_is_refused_is_an_event_and_not_on_the_console(
+    machine: Machine, journald: Journald, in_unit: Path
+) -> None:
+    """It is asked for while a system runs: on the console it would be in somebody's way."""
+    console = in_unit.with_name("console")
+    console.touch()
+    bad = machine.add("bad")
+    (bad / "reset.new").mkdir()
+    for number in range(100):
+        (bad / f"reset.new.refused{f'-{number}' if number else ''}").mkdir()
+    assert main.main(["prepare", "--stage"]) == 1
+    (found,) = journald.read()
+    assert (found["MESSAGE_ID"], found["PRIORITY"], found["OVERLAY_BACKING"]) == (events.RESET_REFUSED, "3", str(bad))
+    assert found["OVERLAY_REASON"].startswith(f"{bad}/reset.new: ")
+    assert console.read_text() == ""
 
 
 def test_on_a_machine_without_overlays_nothing_happens(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 """An upper layer that is frozen, and what is made on top of it."""
 
 import os
+import posix
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hold import hold
 from overlay_generator.names import backing_name
 from overlay_prepare import freeze, frozen, stamp
+from overlay_prepare.folder import Folder
 from overlay_prepare.request import Request
 from persistentdevice import NEW, OLD, Device, pretend
 from rollbackdevice import RollbackDevice, make
@@ -42,6 +44,66 @@ def test_the_layer_moves_with_its_notes(device: RollbackDevice) -> None:
     assert frozen.read_fields(folder, "since")["NOTES"] == "uuids names contents"
     assert not {"upper", "contents", "good", "commit"} & set(os.listdir(device.backing))
     assert device.read("names") == notes["names"]
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> "list[str]":
+    """What is given its name, and what is flushed to the disk, in this order."""
+    done: list[str] = []
+    rename = posix.rename
+
+    def note(source: str, target: str, **options: int) -> None:
+        rename(source, target, **options)
+        done.append(target)
+
+    monkeypatch.setattr(posix, "rename", note)
+    monkeypatch.setattr(posix, "sync", lambda: done.append("sync"))
+    monkeypatch.setattr(posix, "fsync", lambda _fd: done.append("fsync"))
+    return done
+
+
+def test_all_notes_come_to_the_disk_at_once_and_before_the_layer_moves(
+    device: RollbackDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = watch(monkeypatch)
+    copied: list[str] = []
+    copy = freeze._copy
+
+    def note(source: Folder, target: Folder, name: str) -> None:
+        copied.append(name)
+        copy(source, target, name)
+
+    monkeypatch.setattr(freeze, "_copy", note)
+    freeze.freeze(hold(device.backing), OLD, NEW)
+    assert done == ["image", "since", "sync", "contents", "kept"]
+    assert copied == ["uuids", "names"], "the contents may be large"
+
+
+def test_notes_that_are_not_there_are_not_needed(device: RollbackDevice) -> None:
+    (device.backing / "contents").unlink()
+    (device.backing / "names").unlink()
+    folder = freeze.freeze(hold(device.backing), OLD, NEW)
+    assert sorted(os.listdir(device.backing / "frozen")) == ["image", "kept", "since", "uuids"]
+    assert frozen.read_fields(folder, "since")["NOTES"] == "uuids"
+
+
+def test_a_note_without_end_is_not_copied(device: RollbackDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[int] = []
+    monkeypatch.setattr(freeze, "send_all", lambda source, _target: copied.append(os.fstat(source).st_size))
+    os.truncate(device.backing / "names", 1 << 30)
+    freeze._copy(hold(device.backing), hold(device.where), "names")
+    os.truncate(device.backing / "names", (1 << 30) + 1)
+    with pytest.raises(OSError, match="at most 1073741824 are allowed"):
+        freeze.freeze(hold(device.backing), OLD, NEW)
+    assert copied == [1 << 30, len(device.read("uuids"))]
+    assert device.upper.exists()
+
+
+def test_nothing_stays_open(device: RollbackDevice) -> None:
+    backing = hold(device.backing)
+    before = len(os.listdir("/proc/self/fd"))
+    with freeze.freeze(backing, OLD, NEW) as folder:
+        freeze.finish(request(device), backing, folder, OLD, NEW, "prune")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_layer_that_is_not_fit_for_its_image_is_made_so_before(device: RollbackDevice) -> None:

@@ -92,6 +92,10 @@ def test_only_what_is_not_zero_is_noted() -> None:
 SQUASHFS = b"hsqs" + b"\0" * 4 + (1700000000).to_bytes(4, "little") + b"\1" * 84
 EROFS = b"\0" * 1024 + b"\xe2\xe1\xf5\xe0" + b"\0" * 20 + (1700000000).to_bytes(8, "little") + b"\0" * 12
 
+XFS = b"XFSB" + b"\0" * 28 + b"u" * 16
+EXT4 = (b"\0" * (1024 + 0x38) + b"\x53\xef").ljust(1024 + 0x68, b"\0") + b"u" * 16
+USED = bytes(EXT4[: 1024 + 0x34]) + b"\1" + EXT4[1024 + 0x35 :]  # mounted once
+
 
 def spell(start: bytes) -> str:
     """What is noted of a file system that begins with `start`."""
@@ -139,12 +143,24 @@ def test_what_can_t_be_told_has_its_reason(tmp_path: Path) -> None:
     assert find_doubt(spell(b"XFSB" + b"\0" * 28 + b"u" * 16), where) == ""
     assert find_doubt(spell(b"unheard of"), where) == "its file system has nothing known to identify it by"
     assert find_doubt(spell(EROFS), where) == "its erofs has no UUID"
-    assert find_doubt(spell(EROFS + b"u" * 16), where) == ""
     assert find_doubt(spell(SQUASHFS[:8] + b"\0" * 4 + SQUASHFS[12:]), where) == "its squashfs has no creation time"
     os.utime(where, (1600000000, 1600000000))
     assert find_doubt(spell(SQUASHFS), where) == ""
     os.utime(where, (1700000000, 1700000000))
     assert find_doubt(spell(SQUASHFS), where) == "all times in its squashfs are the same"
+
+
+@pytest.mark.parametrize(("start", "kind", "uuid"), [(EROFS, "erofs", 1024 + 48), (EXT4, "ext4", 1024 + 0x68)])
+def test_a_uuid_is_one_that_is_not_all_zero(start: bytes, kind: str, uuid: int) -> None:
+    """What is beside it, and the time when an ext4 was made, are none."""
+    plain = start[:uuid].ljust(8192, b"\0")
+
+    def doubt(offset: int) -> str:
+        return find_doubt(spell(plain[:offset] + b"\1" + plain[offset + 1 :]), "/")
+
+    assert [offset for offset in (uuid, uuid + 15) if doubt(offset)] == []
+    others = (uuid - 1, uuid + 16, 1024 + 0x108)
+    assert [doubt(offset) for offset in others] == [f"its {kind} has no UUID"] * len(others)
 
 
 def test_an_os_release_that_can_t_be_read_is_not_one_without_names(
@@ -155,10 +171,10 @@ def test_an_os_release_that_can_t_be_read_is_not_one_without_names(
     before = identity.identify(str(image), str(image))
     read = identity._read
 
-    def refuse(path: str, offset: int, length: int) -> bytes:
+    def refuse(path: str, *length: int) -> bytes:
         if path.endswith("etc/os-release"):
             raise PermissionError(13, "Permission denied")
-        return read(path, offset, length)
+        return read(path, *length)
 
     monkeypatch.setattr(identity, "_read", refuse)
     assert compare(before, identity.identify(str(image), str(image))) == UNSURE
@@ -229,17 +245,12 @@ def test_a_read_only_ext4_that_was_once_written_to_is_no_other_image(tmp_path: P
     assert compare(after, run_mounted(at + 'identify "$1/at/var"', tmp_path)) == SAME
 
 
-XFS = b"XFSB" + b"\0" * 28 + b"u" * 16
-EXT4 = (b"\0" * (1024 + 0x38) + b"\x53\xef").ljust(1024 + 0x68, b"\0") + b"u" * 16
-USED = bytes(EXT4[: 1024 + 0x34]) + b"\1" + EXT4[1024 + 0x35 :]  # mounted once
-
-
 @pytest.mark.parametrize(("start", "counts", "does_not"), [
     (SQUASHFS, (4, 8, 95), (96, 8191)), (EROFS, (1028, 1100, 1151), (0, 1023, 1152)),
     (XFS, (32, 47), (4, 31, 48, 8191)),
     (USED, (1024 + 0x68, 1024 + 0x77, 1024 + 0x108, 1024 + 0x10B),
      (1024, 1024 + 0x30, 1024 + 0x67, 1024 + 0x78, 1024 + 0x107, 1024 + 0x10C, 8191)),
-    (EXT4, (1024, 1024 + 0x30, 1024 + 0x33, 1024 + 0x36, 1024 + 0x67, 8191), (0, 1023)),
+    (EXT4, (1024, 1024 + 0x30, 1024 + 0x33, 1024 + 0x36, 1024 + 0x67, 8191), (0, 1023, 8192)),
     (b"unheard of", (0, 1024, 8191), (8192,)),
 ])  # fmt: skip
 def test_which_bytes_of_a_superblock_count(
@@ -263,6 +274,13 @@ def test_an_ext4_that_was_ever_mounted_is_known_by_its_making_alone(offset: int)
     assert "ext4-tables" not in identity.spell_file_system(bytes(data))
 
 
+@pytest.mark.parametrize("offset", [0x2B, 0x30, 0x33, 0x36])
+def test_what_else_an_ext4_has_of_its_making_says_nothing_of_a_mount(offset: int) -> None:
+    data = bytearray(EXT4.ljust(8192, b"\0"))
+    data[1024 + offset] = 1
+    assert "ext4-tables" in identity.spell_file_system(bytes(data))
+
+
 @pytest.mark.parametrize(("start", "expected"), [
     (SQUASHFS, ""), (EXT4, (b"u" * 16).hex()), (b"\0" * 8192, None), (XFS, None),
     (EROFS.ljust(1024 + 48, b"\0") + bytes(range(1, 20)), bytes(range(1, 17)).hex()),
@@ -282,15 +300,15 @@ def test_where_there_is_no_disk_no_uuid_is_known(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_number_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    for major, minor in ((8, 1), (259, 5), (4095, 1048575), (0, 256)):
+    for major, minor in ((8, 1), (259, 5), (4095, 1048575), (0, 256), (4095, 0), (0, 1048575)):
         device = os.makedev(major, minor)
         assert identity._sysfs(device) == f"/sys/dev/block/{major}:{minor}"
-    read: list[tuple[str, int, int]] = []
+    read: list[tuple[str, int]] = []
 
-    def note(path: str, offset: int, length: int) -> bytes:
-        read.append((path, offset, length))
+    def note(path: str, length: int = 0) -> bytes:
+        read.append((path, length))
         return b"MAJOR=8\nDEVNAME=vda\nDEVTYPE=disk\n"
 
     monkeypatch.setattr(identity, "_read", note)
     identity._read_start(os.makedev(8, 1))
-    assert read == [("/sys/dev/block/8:1/uevent", 0, 4096), ("/dev/vda", 0, 8192)]
+    assert read == [("/sys/dev/block/8:1/uevent", 0), ("/dev/vda", 8192)]

@@ -3,6 +3,7 @@
 """How others learn that the image has changed: versions, the file in /run, and systemd's own mark."""
 
 import os
+import posix
 import subprocess
 from pathlib import Path
 
@@ -130,6 +131,22 @@ def test_a_mark_of_a_layer_in_between_is_hidden_as_well(tmp_path: Path, monkeypa
             fill(tmp_path / "var", ".updated")
         imagechange.forget_updated(where, hold(top), hold(top / "below"))
         assert hold(top / "upper").find_kind(".updated") == kind
+        assert not kind or (top / "upper/.updated").lstat().st_rdev == 0, "any other device is no whiteout"
+
+
+def test_a_mark_that_can_not_be_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path, "upper/.updated")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(posix, "unlink", refuse)
+    forget_updated("/var", hold(tmp_path))
+    why = f"{tmp_path}/upper/.updated: No space left on device"
+    text = f"<4>/var: services that run once for each image may not run for this one: {why}\n"
+    assert capsys.readouterr().err == text
 
 
 def test_a_directory_of_that_name_is_left_and_other_places_have_no_mark(

@@ -4,6 +4,7 @@
 
 import os
 import posix
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def test_the_names_of_a_directory_come_back(image: Path, backing: Path) -> None:
     assert (found["empty"], found["nowhere"]) == (set(), set())
 
 
+def test_the_list_is_read_from_a_directory_on_or_whole(image: Path, backing: Path) -> None:
+    assert imagenames.read_below(hold(backing), {""}) is None
+    assert imagenames.read_all(hold(backing)) is None
+    assert imagenames.read_directories(hold(backing)) == set()
+    fill(image, "library/file")
+    assert imagenames.write(str(image), hold(backing))
+    lib = {"lib": {"app/", "link", "out"}, "lib/app": {"conf"}}
+    others = {"": {"file", "lib/", "empty/", "library/"}, "library": {"file"}}
+    assert imagenames.read_below(hold(backing), {"lib"}) == lib
+    assert imagenames.read_below(hold(backing), {"lib/app", "empty", "none"}) == {"lib/app": {"conf"}}
+    assert imagenames.read_below(hold(backing), {""}) == lib | others
+    assert imagenames.read_below(hold(backing), set()) == {}
+    assert imagenames.read_directories(hold(backing)) == {"", "lib", "lib/app", "library"}
+    names = ["empty/", "file", "lib/", "lib/app/", "lib/app/conf", "lib/link", "lib/out", "library/", "library/file"]
+    assert sorted(imagenames.read_all(hold(backing)) or []) == names
+
+
 def test_any_name_comes_back(image: Path, backing: Path) -> None:
     for name in ODD:
         fill(image / "odd", name.replace("=", ""))
@@ -76,6 +94,57 @@ def test_a_list_is_bounded_by_its_lines_too(image: Path, backing: Path, monkeypa
     monkeypatch.setattr(imagenames, "MOST_NAMES", 6)
     assert not imagenames.write(str(image), hold(backing))
     assert not (backing / "names").exists()
+
+
+@pytest.mark.parametrize(("content", "known"), [
+    (b"x\n" * (1 << 19), True), (b"x\n" * ((1 << 19) + 1), False),
+    # Nothing that was written here has an unfinished line, nor one that long.
+    (b"x\n" + b"y" * (16 << 10), True), (b"x\n" + b"y" * ((16 << 10) + 1), False),
+])  # fmt: skip
+def test_how_much_is_read_of_a_list(content: bytes, known: bool, backing: Path) -> None:
+    (backing / "names").write_bytes(content)
+    found: dict[str, set[str]] = {"": set()}
+    assert imagenames.read(hold(backing), found) is known
+    assert not known or found == {"": {"x"}}
+
+
+def test_a_list_that_is_nobody_s_is_put_aside_and_reported(backing: Path) -> None:
+    (backing / "names").touch()
+    os.truncate(backing / "names", 1 << 40)
+    told: list[str] = []
+    assert imagenames.read(hold(backing, told), {"": set()}) is False
+    reason = f"has {1 << 40} bytes, and at most {64 << 20} are allowed"
+    assert told == [f"{backing}/names {reason}: put aside as names.refused"]
+
+
+def test_a_list_that_is_too_long_to_be_read_is_not_written(
+    image: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert imagenames.write(str(image), hold(backing))
+    size = (backing / "names").stat().st_size
+    monkeypatch.setattr(imagenames, "MOST", size)
+    assert imagenames.write(str(image), hold(backing))
+    assert imagenames.read(hold(backing), {})
+    monkeypatch.setattr(imagenames, "MOST", size - 1)
+    assert not imagenames.write(str(image), hold(backing))
+    assert not (backing / "names").exists()
+
+
+def test_another_file_system_of_the_image_s_is_not_listed(image: Path, backing: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", image / "empty"], check=True)
+    try:
+        fill(image, "empty/inner")
+        assert imagenames.write(str(image), hold(backing))
+    finally:
+        subprocess.run(["umount", image / "empty"], check=True)
+    assert read(backing, "", "empty") == {"": {"file", "lib/", "empty/"}, "empty": set()}
+
+
+def test_nothing_stays_open(image: Path, backing: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    assert imagenames.write(str(image), hold(backing))
+    assert imagenames.read_all(hold(backing))
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_what_earlier_images_had_is_listed_too(image: Path, backing: Path) -> None:
@@ -114,9 +183,11 @@ def test_any_other_error_is_told(image: Path, backing: Path, monkeypatch: pytest
     def refuse(*_arguments: object) -> int:
         raise OSError(5, "Input/output error")
 
+    assert imagenames.write(str(image), hold(backing))
     monkeypatch.setattr(posix, "write", refuse)
     with pytest.raises(OSError, match="Input/output"):
         imagenames.write(str(image), hold(backing))
+    assert not (backing / "names").exists(), "it may be another image's"
 
 
 def test_cut_off_at_any_call_it_is_the_old_list_or_the_new(tmp_path: Path, backing: Path) -> None:

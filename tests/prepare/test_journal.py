@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,22 @@ def test_what_goes_to_the_console_by_stderr_is_there_without_it(journald: Journa
     tell(events.FELL_BACK, ERROR, "another", WHERE, console=False)
     assert "another" not in (tmp_path / "console").read_text()
     assert len(journald.read()) == 3
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_nothing_stays_open_nor_is_left_to_the_interpreter(
+    heard: bool, in_unit: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    warnings.simplefilter("always", ResourceWarning)
+    (tmp_path / "console").touch()
+    made = Journald(in_unit) if heard else None
+    held = len(os.listdir("/proc/self/fd"))
+    assert send(events.FELL_BACK, ERROR, "a sentence", WHERE) is heard
+    journal.show("a sentence")
+    assert len(os.listdir("/proc/self/fd")) == held
+    assert [warning for warning in recwarn if warning.category is ResourceWarning] == []
+    if made:
+        made.socket.close()
 
 
 @pytest.mark.usefixtures("in_time")

@@ -15,6 +15,7 @@ from overlay_prepare import labels, storage
 from overlay_prepare.report import Refused
 
 VAR, UNLABELLED = b"u:object_r:var_t:s0\0", b"u:object_r:unlabeled_t:s0\0"
+LIB = b"u:object_r:var_lib_t:s0"
 
 
 class Kernel:
@@ -104,11 +105,29 @@ def test_what_the_image_or_the_user_had_there_keeps_its_label(kernel: Kernel, tm
     var, place = tmp_path / "var", tmp_path / "place"
     (var / "engine").mkdir(parents=True)
     (place / "volumes").mkdir(parents=True)
-    kernel.known = {str(var): VAR, str(place): b"u:object_r:own_t:s0\0"}
+    (tmp_path / "empty").mkdir()
+    kernel.known = {str(var): VAR, str(place): b"u:object_r:own_t:s0\0", str(tmp_path / "empty"): LIB}
     before = dict(kernel.known)
+    storage.look_after(str(var), str(var / "engine"), hold(tmp_path / "empty"))
     storage.look_after(str(var), str(var / "engine"), hold(place))
     storage.look_after(str(var), str(var / "other"), hold(place))
     assert kernel.known == before
+
+
+@pytest.mark.parametrize(("label", "given"), [
+    (b"u:object_r:unlabeled_t:s0\0", True), (b"u:object_r:file_t:s0\0", True), (b"u:object_r:unlabeled_t\0", True),
+    (b"", True), (b"u:object_r", True), (b"u:object_r:own_t:s0\0", False), (b"u:object_r:own_t\0", False),
+    (b"u:object_r:own_t:unlabeled_t:s0", False),
+])  # fmt: skip
+def test_what_has_no_label_of_its_own_gets_one_though_there_is_something_in_it(
+    label: bytes, given: bool, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut between what was written and its label; also of a policy without levels."""
+    monkeypatch.setattr(labels, "find_for", lambda _path, _where: VAR)
+    (tmp_path / "place/volumes").mkdir(parents=True)
+    kernel.known = {str(tmp_path / "place"): label} if label else {}
+    storage.look_after("/var", str(tmp_path / "none"), hold(tmp_path / "place"))
+    assert kernel.known.get(str(tmp_path / "place")) == (VAR if given else label)
 
 
 @pytest.mark.parametrize(("sign", "told"), [
@@ -165,9 +184,6 @@ def test_the_domain_for_a_program_is_asked_for_and_taken_back(tmp_path: Path, mo
     with labels.OwnDomain():
         assert written == [b"u:r:initrc_t:s0\0"]
     assert written == [b"u:r:initrc_t:s0\0", b"\n"]
-
-
-LIB = b"u:object_r:var_lib_t:s0"
 
 
 @pytest.mark.parametrize(("printed", "expected"), [

@@ -109,6 +109,14 @@ def test_what_is_made_is_labelled_like_the_image(
         assert (device.backing / name).stat().st_mode & 0o7777 == 0o700
 
 
+def test_what_the_upper_layer_can_not_have_is_said(
+    device: Device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(layers, "make_upper", lambda _where, _backing: ["one", "two"])
+    device.make()
+    assert capsys.readouterr().err == "<4>one\n<4>two\n"
+
+
 def test_the_backing_directory_is_made_below_the_mount_point_alone(tmp_path: Path) -> None:
     with layers.open_backing(Request("/var", str(tmp_path), str(tmp_path))) as folder:
         assert folder.path == str(tmp_path)

@@ -4,12 +4,14 @@
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hold import hold
+from lossydisk import WAYS, cut_off_lossy
 from overlay_prepare import manifest, stamp
 from powercut import cut_off
 from tree import copy, fill
@@ -95,6 +97,17 @@ def test_two_attributes_are_not_one(tmp_path: Path) -> None:
     assert manifest.describe(str(tmp_path / "one")) != manifest.describe(str(tmp_path / "two"))
 
 
+def test_a_link_has_attributes_of_its_own(tmp_path: Path) -> None:
+    fill(tmp_path, "file", "link>file", "dangling>nowhere")
+    os.setxattr(tmp_path / "file", "trusted.note", b"of the file")
+    for name in ("link", "dangling"):
+        before = manifest.describe(str(tmp_path / name))
+        os.setxattr(tmp_path / name, "trusted.note", b"1", follow_symlinks=False)
+        one = manifest.describe(str(tmp_path / name))
+        os.setxattr(tmp_path / name, "trusted.note", b"2", follow_symlinks=False)
+        assert len({before, one, manifest.describe(str(tmp_path / name))}) == 3
+
+
 def test_the_marks_of_overlayfs_do_not_count(tmp_path: Path) -> None:
     path = fill(tmp_path, "file") / "file"
     before = manifest.describe(str(path))
@@ -132,6 +145,34 @@ def test_nothing_but_the_image_s_own_file_system_is_described(tmp_path: Path, ba
     assert set(manifest.read(hold(backing)) or {}) == {"file", "out"}
 
 
+def test_another_file_system_of_the_image_s_is_not_described(tmp_path: Path, backing: Path) -> None:
+    image = fill(tmp_path / "image", "file", "at/", "dir/file")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", image / "at"], check=True)
+    try:
+        fill(image, "at/inner")
+        write(image, backing)
+    finally:
+        subprocess.run(["umount", image / "at"], check=True)
+    assert set(manifest.read(hold(backing)) or {}) == {"file", "at", "dir", "dir/file"}
+
+
+def test_nothing_stays_open(tmp_path: Path, backing: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    write(fill(tmp_path / "image", "a", "b/c"), backing)
+    assert manifest.is_current(hold(backing), IDENTITY)
+    assert manifest.read(hold(backing))
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_is_no_list_is_put_aside_and_reported(backing: Path) -> None:
+    (backing / "contents").touch()
+    os.truncate(backing / "contents", 1 << 40)
+    told: list[str] = []
+    assert manifest.is_current(hold(backing, told), IDENTITY) is False
+    reason = f"has {1 << 40} bytes, and at most {64 << 20} are allowed"
+    assert told == [f"{backing}/contents {reason}: put aside as contents.refused"]
+
+
 @pytest.mark.parametrize("identity", ["IMAGE_VERSION=2\n", "", IDENTITY + "more\n", IDENTITY[:-1]])
 def test_another_image_s_are_none(identity: str, tmp_path: Path, backing: Path) -> None:
     write(fill(tmp_path / "image", "file"), backing, identity)
@@ -165,6 +206,43 @@ def test_cut_off_at_any_call_they_are_the_old_ones_or_the_new(tmp_path: Path, ba
         after += 1
     assert after >= 5
     assert set(manifest.read(hold(backing)) or {}) == {"a", "b", "c", "c/d"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_not_synced_before_a_power_cut_is_no_list(way: str, tmp_path: Path, backing: Path) -> None:
+    image = fill(tmp_path / "image", "a", "b")
+    after, done = 0, False
+    while not done:
+        done = cut_off_lossy(lambda: write(image, backing), after, way, tmp_path)
+        found = manifest.read(hold(backing))
+        assert found is None or set(found) == {"a", "b"}, f"cut off at call {after}"
+        assert manifest.is_current(hold(backing), IDENTITY) == (found is not None)
+        (backing / "contents").unlink(missing_ok=True)
+        after += 1
+    assert after >= 4
+
+
+def test_how_many_files_a_list_has() -> None:
+    lines = b"".join(b"\n%d\tx" % number for number in range(1 << 19))
+    found = manifest.parse(b"# image" + lines, "image")
+    assert found is not None
+    assert len(found) == 1 << 19
+    assert manifest.parse(b"# image" + lines + b"\nmore\tx", "image") is None
+
+
+def test_a_list_too_long_to_be_read_is_not_written(
+    tmp_path: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = fill(tmp_path / "image", "a", "dir/b")
+    write(image, backing)
+    size = (backing / "contents").stat().st_size
+    monkeypatch.setattr(manifest, "MOST", size)
+    write(image, backing)
+    assert len(manifest.read(hold(backing)) or {}) == 3
+    monkeypatch.setattr(manifest, "MOST", size - 1)
+    with pytest.raises(OSError, match=f"too large: '{backing}/contents'"):
+        write(image, backing)
+    assert sorted(os.listdir(backing)) == ["contents", "image"]
 
 
 def test_a_list_that_could_not_be_read_again_is_not_written(

@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What an upper layer loses when the image below it changes, and what it keeps."""
 
+import errno
 import os
 import posix
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hold import hold
-from overlay_prepare.normalise import normalise
+from overlay_prepare.normalise import is_whiteout, normalise
 from overlay_prepare.tree import remove_below
+from tree import OPAQUE, dig, fill
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes need root")
 
@@ -94,6 +98,41 @@ def test_opaque_directories_are_named(layers: Path) -> None:
     assert sorted(opaque) == ["", "a", "a/b/c"]
 
 
+def test_an_opaque_directory_deeper_than_any_path_is_not_named(tmp_path: Path) -> None:
+    """No image has anything there, and anybody can make such a tree."""
+    fill(tmp_path, "upper/near/", "work/")
+    dig(tmp_path / "upper/near", 50)
+    at = os.open(tmp_path / "upper/near", os.O_RDONLY)
+    os.setxattr(at, OPAQUE, b"y")
+    try:
+        for _ in range(50):
+            inner = os.open("d" * 100, os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = inner
+        os.setxattr(at, OPAQUE, b"y")
+        asked: list[str] = []
+
+        def matter(path: str) -> bool:
+            asked.append(path)
+            return True
+
+        _, opaque = normalise(hold(tmp_path / "upper"), hold(tmp_path / "work"), matters=matter)
+        assert (opaque, asked) == (["near"], ["near"])
+        assert normalise(hold(tmp_path / "upper"), hold(tmp_path / "work"))[1] == ["near"]
+    finally:
+        os.close(at)
+        os.system(f"rm -rf '{tmp_path}/upper'")  # what shutil can't
+
+
+def test_a_link_is_stripped_by_its_own_attributes(layers: Path) -> None:
+    """Neither those of what it leads to count, nor a link to itself."""
+    (layers / "upper/a/round").symlink_to("round")
+    os.setxattr(layers / "upper/a/link", ORIGIN, b"x", follow_symlinks=False)
+    os.setxattr(layers / "upper/a/round", ORIGIN, b"x", follow_symlinks=False)
+    assert normalise(hold(layers / "upper"), hold(layers / "work"))[0] == 2
+    assert ORIGIN not in _names(layers / "upper/a/link") | _names(layers / "upper/a/round")
+
+
 def test_twice_is_the_same_as_once(layers: Path) -> None:
     _mark(layers / "upper/a/b/file")
     assert normalise(hold(layers / "upper"), hold(layers / "work")) == (len(STALE), [])
@@ -126,3 +165,54 @@ def test_what_can_not_be_changed_is_said_once(
     assert said.endswith(
         ", one of 3 in the upper layer, can't be changed (chattr +i?), and may be shown with what another image has\n"
     )
+
+
+def test_a_directory_that_can_not_be_changed_is_said(
+    layers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One with a reference, and one with a whiteout, which is to get the mark by which the kernel looks for it."""
+    upper = layers / "upper"
+    os.setxattr(upper / "a/b", ORIGIN, b"x")
+
+    def refuse(path: str, *_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(posix, "setxattr", refuse)
+    assert normalise(hold(upper), hold(layers / "work"))[0] == 0
+    text = "can't be changed (chattr +i?), and may be shown with what another image has"
+    assert capsys.readouterr().err == f"<4>{upper}/a, one of 2 in the upper layer, {text}\n"
+    assert os.getxattr(upper / "a/b", ORIGIN) == b"x"
+
+
+@pytest.mark.parametrize(("mode", "device", "expected"), [
+    (stat.S_IFCHR, 0, True), (stat.S_IFCHR | 0o777, 0, True), (stat.S_IFCHR, 1, False), (stat.S_IFCHR, 0x100, False),
+    (stat.S_IFBLK, 0, False), (stat.S_IFIFO, 0, False), (stat.S_IFSOCK, 0, False), (stat.S_IFREG, 0, False),
+])  # fmt: skip
+def test_a_whiteout_is_the_character_device_0_0(mode: int, device: int, expected: bool, tmp_path: Path) -> None:
+    os.mknod(tmp_path / "x", mode, device)
+    (entry,) = hold(tmp_path).scan()
+    assert is_whiteout(hold(tmp_path), entry) is expected
+
+
+@pytest.mark.parametrize(("entry", "expected"), [("x!", True), ("x", False), ("x/", False), ("x>to", False)])
+def test_after_2038_a_whiteout_gets_another_time_and_the_user_s_things_keep_theirs(
+    entry: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time_t of 32 bits can't hold it: stat(2) fails until it is another."""
+    number = errno.EIO
+
+    def look(path: str, **options: Any) -> os.stat_result:
+        if os.stat(path, **options).st_mtime == 5:
+            raise OSError(number, os.strerror(number))
+        return os.stat(path, **options)
+
+    monkeypatch.setattr(posix, "stat", look)
+    fill(tmp_path, entry)
+    os.utime(tmp_path / "x", (5, 5), follow_symlinks=False)
+    (found,) = hold(tmp_path).scan()
+    if expected:
+        with pytest.raises(OSError, match="Input/output error"):
+            is_whiteout(hold(tmp_path), found)
+    number = errno.EOVERFLOW
+    assert is_whiteout(hold(tmp_path), found) is expected
+    assert ((tmp_path / "x").lstat().st_mtime != 5) is expected

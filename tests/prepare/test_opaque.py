@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_prepare import imagenames
+from overlay_prepare import imagenames, opaque
 from overlay_prepare.normalise import normalise
 from overlay_prepare.opaque import add_whiteouts, find_concerned, is_opaque, mark_whiteouts, reveal
 from powercut import cut_everywhere
@@ -39,7 +39,7 @@ class Update:
         """What is in the upper layer: opaque, merged, deleted, or file."""
         found = {}
         for path in self.upper.rglob("*"):
-            kind = "deleted" if path.is_char_device() else "file"
+            kind = "deleted" if path.is_char_device() and path.lstat().st_rdev == 0 else "file"
             if path.is_dir():
                 kind = "opaque" if is_opaque(str(path)) else "merged"
             found[path.relative_to(self.upper).as_posix()] = kind
@@ -98,6 +98,45 @@ def test_directories_inside_an_opaque_one_hide_theirs_too(update: Update) -> Non
         "app/inner/conf": "deleted",
         "app/inner/deep": "deleted",
     }
+
+
+def test_what_an_earlier_image_had_in_a_directory_stays_hidden_if_this_one_has_it_no_more(update: Update) -> None:
+    """The image after this one may have it again."""
+    fill(update.old, "app/inner/conf")
+    fill(update.upper, "app/ opaque", "app/inner/mine")
+    fill(update.new, "app/news")
+    update.note(update.old, [])
+    assert update.follow() == []
+    assert update.kinds() == {
+        "app": "merged", "app/inner": "merged", "app/inner/mine": "file", "app/inner/conf": "deleted",
+    }  # fmt: skip
+
+
+def test_what_the_image_adds_in_a_directory_that_was_the_user_s_alone_is_news(update: Update) -> None:
+    fill(update.old, "app/conf")
+    fill(update.upper, "app/ opaque", "app/inner/mine", "app/link/mine")
+    fill(update.new, "app/conf", "app/inner/news", "app/link>inner")
+    update.note(update.old, [])
+    assert update.follow() == []
+    assert update.kinds() == {
+        "app": "merged", "app/conf": "deleted", "app/inner": "merged", "app/inner/mine": "file",
+        "app/link": "merged", "app/link/mine": "file",
+    }  # fmt: skip
+
+
+def test_a_name_that_was_a_file_and_a_directory_is_hidden_once(update: Update) -> None:
+    fill(update.old, "app/changed/")
+    fill(update.upper, "app/ opaque", "app/mine")
+    fill(update.new, "app/news")
+    update.note(update.old, ["app/changed"])
+    assert update.follow() == []
+    assert update.kinds() == {"app": "merged", "app/mine": "file", "app/changed": "deleted"}
+
+
+def test_a_directory_that_has_gone_away_is_no_fault(update: Update) -> None:
+    """Somebody is at work on the disk: there is nothing left that could hide anything."""
+    assert opaque._open(hold(update.upper), ["app", "app/inner"], {"app": {"inner/"}, "app/inner": {"conf"}})
+    assert update.kinds() == {}
 
 
 def test_an_opaque_directory_inside_is_judged_by_itself(update: Update) -> None:
@@ -181,6 +220,8 @@ def test_cut_off_at_any_call_it_comes_to_the_same(tmp_path: Path) -> None:
 
 def test_whiteouts_are_made_once(tmp_path: Path) -> None:
     fill(tmp_path, "file", "directory/")
+    assert add_whiteouts(hold(tmp_path), ["file", "directory"]) == 0
+    assert os.listxattr(tmp_path) == [], "there is no whiteout to look for"
     assert add_whiteouts(hold(tmp_path), ["file", "directory", "gone"]) == 1
     assert add_whiteouts(hold(tmp_path), ["file", "directory", "gone"]) == 0
     assert (tmp_path / "gone").is_char_device()

@@ -49,6 +49,40 @@ def test_the_next_good_start_takes_the_message_away(places: Path) -> None:
     assert json.loads((places / "state/var.json").read_text())["fallen_back"] == ""
 
 
+@pytest.mark.parametrize(("reason", "left"), [
+    ("why", ["motd.d/overlay-generator-var", "state/var.json"]), ("", ["state/var.json"]),
+])  # fmt: skip
+def test_of_what_is_left_each_is_tried_and_the_first_fault_is_raised(
+    reason: str, left: "list[str]", places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(28, "the first")
+
+    monkeypatch.setattr(report, "fail", refuse)
+    monkeypatch.setattr(report, "remove_file", refuse)
+    with pytest.raises(OSError, match="the first"):
+        leave("/var", "/mounts/var", reason, "text")
+    assert sorted(str(path.relative_to(places)) for path in places.glob("*/*")) == left
+
+
+def test_on_a_full_run_the_unit_fails_by_an_empty_file(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "write", refuse)
+    (places / "state").mkdir()
+    held = len(os.listdir("/proc/self/fd"))
+    before = os.umask(0)
+    try:
+        with pytest.raises(OSError, match="No space left on device"):
+            report.fail("var", "why")
+    finally:
+        os.umask(before)
+    made = places / "state/var.failed"
+    assert (made.read_text(), made.stat().st_mode & 0o7777) == ("", 0o644)
+    assert len(os.listdir("/proc/self/fd")) == held
+
+
 def test_the_reason_is_one_line_for_the_unit_that_fails(places: Path) -> None:
     note("/var", "/mounts/var", "the disk\nis  missing\t")
     assert (places / "state/var.failed").read_text() == "the disk is missing\n"

@@ -24,6 +24,9 @@ def test_what_is_not_given_is_off() -> None:
     assert vars(parse(["--mount=/m", "/var", "/b"])) == vars(
         Request("/var", "/b", "/m", "", "", False, "keep", (), False)
     )
+    defaults = vars(Request("/var", "/b", "/m"))
+    assert [name for name, value in defaults.items() if value is True] == ["notify"]
+    assert defaults == vars(parse(["--mount=/m", "/var", "/b"]))
 
 
 @pytest.mark.parametrize(("arguments", "text"), [

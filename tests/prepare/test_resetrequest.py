@@ -30,6 +30,7 @@ def test_a_request_is_read(text: str, expected: object) -> None:
 @pytest.mark.parametrize("line", [
     "al", "ALL", "all ", "all /var", "path", "path ", "path var", "path  /var/a", "keep", "keep *.key", "drop /var/a",
     "\0\0\0\0", "path /var/../etc", "path /var/./a", "path /var//a", "path /var/a\0b", "keep /var/../etc",
+    "path /../etc", "path //var", "keep /.",
 ])  # fmt: skip
 def test_with_one_line_that_is_not_understood_nothing_is_asked_for(line: str) -> None:
     """A file of zeros, as a power cut may leave it, is such a line too, and so is a path that leads elsewhere."""
@@ -68,6 +69,16 @@ GLOBS = [
     ("/var/lib/x/y/z/a.key", "/var/**/*.key", True, True),
     ("/var/lib/x", "/var/lib/**/*.key", False, True),
     ("/var/cache/x", "/var/lib/**/*.key", False, False),
+    ("/var/lib", "/var/lib/**", False, True),
+    ("/var/lib/a", "/var/lib/**", True, False),
+    ("/var/lib/a/b", "/var/lib/**", True, False),
+    ("/var/cache", "/var/lib/**", False, False),
+    ("/var/lib/a", "/var/lib/**/**", True, False),
+    ("/var/a/x.key", "/var/**/**/*.key", True, False),
+    ("/var/x.key", "/var/**/**/*.key", True, False),
+    ("/var", "/**", True, False),
+    ("/var/a/b/c", "/**/b/**", True, False),
+    ("/var/a", "/**/b/**", False, True),
     ("/var/lib/ab", "/var/lib/a?", True, False),
     ("/var/lib/ab", "/var/lib/[a-c]b", True, False),
     ("/var/lib/db", "/var/lib/[!a-c]b", True, False),

@@ -146,6 +146,9 @@ def test_an_image_that_nobody_knows_is_not_marked_as_good(device: RollbackDevice
     (device.backing / "image").write_text("")
     commit.mark(hold(device.backing))
     assert not (device.backing / "good").exists()
+    (device.backing / "good").write_text(f"TIME=5\n{OLD}")
+    commit.mark(hold(device.backing))
+    assert (device.backing / "good").read_text() == f"TIME=5\n{OLD}", "what was good stays so"
 
 
 def test_a_disk_that_can_not_be_marked_is_told(

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether a second upper layer fits beside the first, by what was written lately."""
 
+import errno
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -41,8 +43,8 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def test_only_the_last_seven_days_before_the_last_write_count(disk: Disk) -> None:
     disk.write("last", 60, 0)
-    disk.write("in/six", 30, 6.9)
-    disk.write("in/eight", 300, 7.1)
+    disk.write("in/six", 30, 7)
+    disk.write("in/seven", 300, 7 + 1 / DAY)
     assert disk.lack(140) == ""  # 90 blocks, and a twentieth of 1000 stays free
     assert disk.lack(139) == "what was written in the last seven days has about 0 MiB, and 0 MiB are free"
 
@@ -76,6 +78,15 @@ def test_of_many_files_some_stand_for_all(disk: Disk, monkeypatch: pytest.Monkey
     assert disk.lack(54, inodes=0) == ""
 
 
+def test_1500_files_are_looked_at(disk: Disk) -> None:
+    fill(disk.top, *(f"upper/{number}=" for number in range(1500)))
+    files, whole = room._look(hold(disk.top))
+    assert (len(files), whole) == (1500, True)
+    fill(disk.top, "upper/more=")
+    files, whole = room._look(hold(disk.top))
+    assert (len(files), whole) == (1500, False)
+
+
 def test_with_all_files_seen_no_guess_is_made(disk: Disk) -> None:
     disk.write("one", 10, 0)
     assert disk.lack(60, used=900) == ""
@@ -96,11 +107,33 @@ def test_many_directories_are_not_gone_through(disk: Disk, monkeypatch: pytest.M
     assert len(seen) == 4
 
 
+def test_links_to_directories_are_none_of_its_directories(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_MOST_LOOKED_AT", 3)
+    fill(disk.top, "outside/file", *(f"upper/{number}>../outside" for number in range(9)))
+    assert room._look(hold(disk.top)) == ([], True)
+
+
+def test_a_file_whose_times_the_c_library_can_not_tell_is_left_out(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 2038, with 32 bits."""
+    stat = posix.stat
+
+    def fail(name: str, **options: int) -> os.stat_result:
+        if name == "late":
+            raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW))
+        return stat(name, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(posix, "stat", fail)
+    disk.write("late", 1, 0)
+    disk.write("other", 2, 0)
+    files, whole = room._look(hold(disk.top))
+    assert ([length for _, length in files], whole) == ([8192], True)
+
+
 def test_links_and_what_is_too_deep_are_left_out(disk: Disk) -> None:
     disk.write("file", 1, 0)
     fill(disk.top, "upper/link>file", "outside=" + "x" * 90000, "upper/out>../outside")
     os.mkfifo(disk.top / "upper/fifo")
-    dig(disk.top / "upper", 60)
+    dig(disk.top / "upper", 60, entry="deep")
     try:
         files, whole = room._look(hold(disk.top))
         assert ([length for _, length in files], whole) == ([4096], True)

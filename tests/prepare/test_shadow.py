@@ -18,7 +18,9 @@ ACL = bytes.fromhex("0200000001000700ffffffff02000700e803000004000500ffffffff100
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    top = fill(tmp_path / "source", "a/file", "a/b/ opaque", "a/b/gone!", "a/link>/nowhere", "top", "e/mpty/")
+    top = fill(
+        tmp_path / "source", "a/file", "a/b/ opaque", "a/b/gone!", "a/link>/nowhere", "a/dirlink>b", "top", "e/mpty/"
+    )
     os.mkfifo(top / "a/fifo")
     os.setxattr(top / "a", ORIGIN, b"x")
     os.setxattr(top / "a", "user.note", b"y")

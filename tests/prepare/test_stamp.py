@@ -25,8 +25,58 @@ def test_the_stamp_is_current_only_for_its_image(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["image"]
 
 
-def test_a_stamp_cut_off_in_mid_write_is_no_image_s(tmp_path: Path) -> None:
+def test_a_stamp_that_is_cut_off_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    def prepare() -> "Callable[[], object]":
+        (tmp_path / stamp.NAME).write_text("old\n")
+        return lambda: stamp.write(hold(tmp_path), "new\n")
+
+    after, found = 0, []
+    while not cut_off(prepare(), after):
+        found.append((tmp_path / stamp.NAME).read_text())
+        after += 1
+    assert set(found) == {"old\n", "new\n"}
+
+
+def refuse_new_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a full disk does; what is there may still be overwritten."""
+    open_ = posix.open
+
+    def refuse(path: str, flags: int, *more: int, **options: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device")
+        return open_(path, flags, *more, **options)
+
+    monkeypatch.setattr(posix, "open", refuse)
+
+
+def test_on_a_full_disk_the_notes_are_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp.write(hold(tmp_path), "one\n")
+    stamp.write_uuids(hold(tmp_path), ["aa"])
+    refuse_new_files(monkeypatch)
+    stamp.write(hold(tmp_path), "two\n")
+    stamp.write_uuids(hold(tmp_path), ["aa", "bb"])
+    assert stamp.read_previous(hold(tmp_path)) == "two\n"
+    assert stamp.read_uuids(hold(tmp_path)) == ["aa", "bb"]
+
+
+def test_a_note_is_on_the_disk_where_it_has_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backing = hold(tmp_path)
+    synced: list[int] = []
+    monkeypatch.setattr(posix, "fsync", synced.append)
+    stamp.write(backing, "one\n")
+    stamp.write_uuids(backing, ["aa"])
+    assert len(synced) == 4, "each file and its name"
+    assert synced[1] == synced[3] == backing.fd
+    synced.clear()
+    stamp.write_uuids(backing, ["aa"], durable=False)
+    assert synced == []
+
+
+def test_on_a_full_disk_a_stamp_cut_off_in_mid_write_is_no_image_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Written in place: the old one, the new one, or torn; never that of another image."""
+    refuse_new_files(monkeypatch)
     old, new = "IMAGE_VERSION=1\nsquashfs=0:aa\n", "IMAGE_VERSION=22\nsquashfs=0:bb\n"
 
     def prepare() -> "Callable[[], object]":

@@ -3,6 +3,7 @@
 """A step back to what an update has frozen, and what becomes of the newer upper layer."""
 
 import os
+import posix
 import shutil
 from pathlib import Path
 
@@ -41,9 +42,7 @@ def test_the_older_layer_is_back_to_the_byte_and_the_newer_one_kept(
     newer, since = read_tree(device.upper), device.read("frozen/since")
     fill(device.backing, "work/work/#1=half", "good=TIME=1", "commit=")
     backing = hold(device.backing)
-    folder = frozen.open_frozen(backing)
-    assert folder
-    stepback.step_back(backing, folder)
+    step_back(device)
     assert device.exact() == device.a
     assert read_tree(device.backing / "undone") == newer
     assert device.read("undone.since") == since != ""
@@ -52,6 +51,68 @@ def test_the_older_layer_is_back_to_the_byte_and_the_newer_one_kept(
     assert frozen.can_step_back(backing, OLD)
     found = empty_trash(device)
     assert not {"frozen", "good", "commit"} & set(found)
+
+
+def step_back(device: RollbackDevice) -> None:
+    backing = hold(device.backing)
+    folder = frozen.open_frozen(backing)
+    assert folder
+    stepback.step_back(backing, folder)
+
+
+def test_a_layer_that_was_frozen_without_a_second_tree_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, monkeypatch)
+    device = make(tmp_path)
+    shutil.rmtree(device.upper / "o")
+    device.a = device.exact()
+    device.use_b()
+    assert not (device.backing / "frozen/kept").exists()
+    step_back(device)
+    assert device.exact() == device.a
+    assert (device.backing / "undone/own").read_text() == "b"
+
+
+def test_each_part_of_it_is_on_the_disk_before_the_next(
+    device: RollbackDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes later stands for it: the layer for its notes, the notes for what is undone, all for `frozen`."""
+    done: list[str] = []
+    rename = posix.rename
+
+    def note(source: str, target: str, **options: int) -> None:
+        rename(source, target, **options)
+        done.append(target)
+
+    monkeypatch.setattr(posix, "rename", note)
+    monkeypatch.setattr(posix, "sync", lambda: done.append("sync"))
+    step_back(device)
+    parts = " ".join(done).split(" sync ")
+    assert parts == [
+        "undoing making upper", "uuids names contents image rollback", "undone undone.since", "0",
+    ]  # fmt: skip
+    assert device.exact() == device.a
+
+
+def test_of_a_disk_that_misses_some_of_it_the_rest_goes_back(device: RollbackDevice) -> None:
+    shutil.rmtree(device.backing / "work")
+    (device.backing / "frozen/since").unlink()
+    step_back(device)
+    assert device.exact()[0] == device.a[0]
+    assert (device.backing / "undone/own").read_text() == "b"
+    assert not (device.backing / "undone.since").exists()
+    assert not (device.backing / "work").exists()
+
+
+def test_what_is_no_note_makes_way(device: RollbackDevice) -> None:
+    (device.backing / "names").unlink()
+    fill(device.backing, "names/in/it", "undone.since/in/it")
+    step_back(device)
+    assert device.exact() == device.a
+    assert device.read("undone.since").startswith("TIME=")
+    assert (device.backing / "names.refused/in/it").exists()
+    assert (device.backing / "undone.since.refused/in/it").exists()
 
 
 def test_notes_that_the_older_layer_did_not_have_go(device: RollbackDevice) -> None:
@@ -122,12 +183,15 @@ def test_a_second_tree_goes_with_what_is_kept(with_layer: bool, device: Rollback
     assert "third" not in str(read_tree(device.backing).keys())
 
 
-def test_the_beginning_of_one_is_undone(device: RollbackDevice) -> None:
+def test_the_beginning_of_one_is_undone(device: RollbackDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = read_tree(device.upper)
     device.upper.rename(device.backing / "frozen/undoing")
     backing = hold(device.backing)
+    synced: list[int] = []
+    monkeypatch.setattr(posix, "fsync", synced.append)
     stepback.take_back(backing, hold(device.backing / "frozen"))
     assert read_tree(device.upper) == newer
+    assert synced == [backing.fd]
 
 
 def test_an_image_that_can_not_be_noted_is_told(

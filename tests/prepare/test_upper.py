@@ -150,6 +150,30 @@ def test_what_a_power_cut_left_is_made_anew(where: Path, backing: Path) -> None:
     assert os.listdir(backing) == ["upper"]
 
 
+@pytest.mark.parametrize("left", [False, True])
+def test_until_it_has_its_name_it_is_closed_to_others_and_then_it_is_on_the_disk(
+    left: bool, where: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is in it by then, and wherever the power goes."""
+    scratch = f"{backing}/upper.new-by-overlay-generator"
+    if left:
+        Path(scratch).mkdir(0o777)
+    steps: list[str] = []
+
+    def note(_source: str, target: int) -> "list[str]":
+        steps.append(f"{stat.S_IMODE(os.fstat(target).st_mode):o}")
+        return []
+
+    monkeypatch.setattr("overlay_prepare.upper.copy_attributes", note)
+    monkeypatch.setattr(posix, "fsync", lambda fd: steps.append(os.readlink(f"/proc/self/fd/{fd}")))
+    held = len(os.listdir("/proc/self/fd"))
+    with hold(backing) as folder:
+        make_upper(str(where), folder)
+    assert steps == ["700", scratch, str(backing)]
+    assert os.listdir(backing) == ["upper"]
+    assert len(os.listdir("/proc/self/fd")) == held
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o2700, 0o000, 0o700])
 def test_the_backing_directory_is_closed_to_others(mode: int, where: Path, backing: Path) -> None:
     backing.chmod(mode)
@@ -203,3 +227,24 @@ def test_of_what_a_new_directory_has_by_itself_only_acls_go(where: Path, tmp_pat
     assert follow_attributes(str(where), fd, str(made)) == []
     os.close(fd)
     assert os.listxattr(made) == ["user.own"]
+
+
+def test_an_attribute_that_does_not_go_is_a_warning_and_the_others_follow(
+    where: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("user.old", "user.stays"):
+        set_attribute(backing, name, b"x")
+    set_attribute(where, "user.own", b"y")
+    remove = posix.removexattr
+
+    def refuse(target: int, name: str) -> None:
+        if name == "user.stays":
+            raise OSError(errno.EACCES, "Permission denied")
+        remove(target, name)
+
+    monkeypatch.setattr(posix, "removexattr", refuse)
+    with hold(backing) as made:
+        assert follow_attributes(str(where), made.fd, "/the/path") == [
+            "/the/path keeps its user.stays: Permission denied"
+        ]
+    assert sorted(os.listxattr(backing)) == ["user.own", "user.stays"]

@@ -65,12 +65,21 @@ def describe(path: Path) -> "tuple[object, ...]":
     return oct(info.st_mode), info.st_uid, info.st_gid, info.st_rdev, attributes, content
 
 
-def dig(top: Path, depth: int, name: str = "d" * 100) -> None:
-    """Make a tree of `depth` directories below `top`, level by level, too deep for any path to reach."""
+def dig(top: Path, depth: int, name: str = "d" * 100, entry: str = "") -> None:
+    """Make a tree of `depth` directories below `top`, level by level, too deep for any path to reach.
+
+    `entry` is made in the last of them: `path/` a directory, `path!` a whiteout, `path` a file.
+    """
     at = os.open(top, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir(name, dir_fd=at)
         inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
         os.close(at)
         at = inner
+    if entry.endswith("/"):
+        os.mkdir(entry[:-1], dir_fd=at)
+    elif entry.endswith("!"):
+        os.mknod(entry[:-1], stat.S_IFCHR, dir_fd=at)
+    elif entry:
+        os.close(os.open(entry, os.O_WRONLY | os.O_CREAT, dir_fd=at))
     os.close(at)
