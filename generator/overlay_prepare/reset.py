@@ -203,11 +203,10 @@ class _Restorer:
         if find_kind(image) != "d":
             return  # nothing to show, and what it hides of other images stays hidden
         hidden = self._list_hidden(inside, image)
-        # Directories of its own would show what the image has in them.
+        # Directories of its own would show what the image has in them. Of `part` too: what is kept of it goes on hiding.
         for name in [entry.name for entry in upper.scan() if entry.is_dir(follow_symlinks=False)]:
-            if not (last and name == part):
-                with upper.open(name) as inner:
-                    posix.setxattr(inner.fd, OPAQUE, b"y")
+            with upper.open(name) as inner:
+                posix.setxattr(inner.fd, OPAQUE, b"y")
         if not last and part in hidden and find_kind(f"{image}/{part}") == "d" and not upper.find_kind(part):
             # It was hidden with the rest, and is to hide what is in it.
             self.bin.make_like(f"{image}/{part}", upper, part)

@@ -104,6 +104,15 @@ def test_what_is_kept_of_a_directory_that_hides_the_image_s_goes_on_hiding(devic
     assert (shown["conf"], shown["data"], "x" in shown) == ("lib/app/conf", "lib/app/data", False)
 
 
+def test_what_is_kept_of_a_path_in_a_directory_that_hides_the_image_s_goes_on_hiding(device: Device) -> None:
+    fill(device.where, "lib/app/keys/old")
+    fill(device.upper, "lib/ opaque", "lib/app/keys/mine", "lib/app/x=mine")
+    device.reset("lib/app", keep=("lib/app/keys",))
+    assert device.view("lib") == {
+        "app/conf": "lib/app/conf", "app/data": "lib/app/data", "app/keys/mine": "lib/app/keys/mine",
+    }  # fmt: skip
+
+
 def test_a_path_that_is_kept_is_left_as_it_is(device: Device) -> None:
     fill(device.upper, "lib/app/ opaque", "lib/app/conf/=", "lib/app/mine=mine")
     before = read_tree(device.upper)
