@@ -14,8 +14,9 @@ Some can't be seen, and live whenever chance takes them:
 
     files._CHUNK, manifest._PART                 a file is read in a call more or less
     opaque._find_directories(): follow_symlinks  what a link of the image's leads to adds nothing below its name
-    folder._tell_kind(): follow_symlinks         what is asked is no link any more
-    imagecopy.move_below(): follow_symlinks      nothing of the image's has the name of a directory of the user's
+    fold.fold(): backing.rmdir("upper")          what takes its place replaces an empty directory as well
+    tree._OPEN, _NAMES, _AGAIN, _PART            memory against calls: with one more it is the same
+    folder._CHUNK, folder._find_mount(): 4096    what is read comes in a call more or less
     main._work_behind(): nice(39)                it is the lowest priority already with less
     main._work_behind(): if trash                without any, emptying it does nothing
 """
@@ -49,7 +50,7 @@ ALSO = {
     "files": ["test_machines", "test_folder", "test_manifest", "test_policy"],
     "fitness": ["test_projects", "test_main"],
     "fold": ["test_fold_smaller", "test_rollback"],
-    "folder": ["test_files", "test_machines", "test_tree", "test_one_way"],
+    "folder": ["test_folder_calls", "test_files", "test_machines", "test_tree", "test_one_way"],
     "freeze": ["test_freeze_finish", "test_rollback"],
     "frozen": ["test_rollback"],
     "identity": ["test_identity_facts"],
@@ -75,7 +76,7 @@ ALSO = {
     "projects": ["test_fitness"],
     "report": ["test_main"],
     "reserve": ["test_full_disk"],
-    "reset": ["test_reset_paths"],
+    "reset": ["test_reset_reach", "test_reset_paths"],
     "rollback": ["test_rollback_settle", "test_rollback_told"],
     "room": ["test_rollback"],
     "stepback": ["test_rollback", "test_rollback_told"],

@@ -87,7 +87,7 @@ def _find_disk_in_memory(path: str) -> str:
     Only a disk by itself: overlayctl status also looks at what a loop device, device mapper or md is made of.
     """
     device = find_device(path)
-    if device < 0:
+    if device == -1:
         return ""  # not known
     try:
         place = posix.readlink(f"{_SYSFS}/dev/block/{posix.major(device)}:{posix.minor(device)}")

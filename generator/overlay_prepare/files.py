@@ -38,7 +38,7 @@ def find_kind(path: str) -> str:
         if entry.name == name:
             if entry.is_symlink():
                 return "l"
-            return "f" if entry.is_file(follow_symlinks=False) else "d" if entry.is_dir(follow_symlinks=False) else "o"
+            return "f" if entry.is_file() else "d" if entry.is_dir() else "o"
     return ""
 
 
@@ -68,7 +68,7 @@ def has_mode(path: str, mode: int) -> bool:
 def is_on(entry: "posix.DirEntry[str]", device: int) -> bool:
     """True if `entry` lies on the same file system as its directory, on `device`. Raises OSError."""
     try:
-        if device >= 0:
+        if device != -1:
             return entry.stat(follow_symlinks=False).st_dev == device
     except OSError as error:
         if error.errno != errno.EOVERFLOW:
@@ -90,7 +90,7 @@ def is_too_long(path: str) -> bool:
     """True if what is in the directory `path` has paths that are too long for the kernel: anybody can make such a tree,
     level by level.
     """
-    return len(path) > 900 and len(path.encode("utf-8", "surrogateescape")) > _LONGEST
+    return len(path.encode("utf-8", "surrogateescape")) > _LONGEST
 
 
 def list_entries(path: str) -> "list[posix.DirEntry[str]]":

@@ -129,21 +129,22 @@ def _probe_types(scratch: Folder) -> None:
 
 def _probe_overlay(scratch: Folder, options: str) -> None:
     """Remove and rename files of a small overlay, and check that whiteouts appear in its upper layer."""
-    folders = {name: scratch.make(name) for name in ("lower", "upper", "work", "merged")}
+    folders = {name: scratch.make(name) for name in ("lower", "upper", "work")}
+    scratch.mkdir("merged")
     for name in ("removed", "renamed"):
         posix.close(folders["lower"].create(name))
     layers = {name: folder.find_path() for name, folder in folders.items()}
     layout = f"lowerdir={layers['lower']},upperdir={layers['upper']},workdir={layers['work']},{options}"
-    folders.pop("merged").close()
+    at = f"{scratch.find_path()}/merged"
     try:
         # SELinux's policies give mount(8) a domain of its own, which may write nothing here, and overlayfs accesses
         # the layers with the rights of the process that mounted it: so mount(8) has to stay in this one.
         with labels.OwnDomain():
-            run("/bin/mount", "-n", "-t", "overlay", "-o", layout, "overlay", layers["merged"])
+            run("/bin/mount", "-n", "-t", "overlay", "-o", layout, "overlay", at)
     except OSError as error:
         raise Unusable("the kernel refuses it as the upper layer of an overlay; see the kernel's messages") from error
     try:
-        with open_top(layers["merged"], keep_quiet) as merged:
+        with open_top(at, keep_quiet) as merged:
             if posix.statvfs(merged.fd).f_flag & _READ_ONLY:
                 raise Unusable("an overlay on it comes up read-only; see the kernel's messages")
             merged.unlink("removed")
@@ -155,7 +156,7 @@ def _probe_overlay(scratch: Folder, options: str) -> None:
     except PermissionError as error:
         raise Unusable(f"files of an overlay on it can't be removed ({error.strerror})") from error
     finally:
-        _unmount(layers["merged"])
+        _unmount(at)
 
 
 def _unmount(path: str) -> None:

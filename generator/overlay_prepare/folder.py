@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NEW = ".new"  # the suffix of a file that is being written
 ASIDE = ".refused"  # the suffix of what was put aside
 _MOST_ASIDE = 100
+_CHUNK = 1 << 20  # bytes that are read at once
 _LONGEST_PATH = 4096  # characters; for what lies deeper, a message names a directory above it
 
 # O_NONBLOCK: opening a FIFO would wait for its other end. O_DIRECTORY: anything else fails before it is opened.
@@ -123,7 +124,7 @@ class Folder:
         fd = self._do(posix.open, name, _AS_DIRECTORY)
         folder = Folder(fd, self.spell(name), self.tell)
         # A subvolume of btrfs has a device number of its own, and is as good as a directory.
-        if (folder.device != self.device or folder.device < 0) and _find_mount(fd) != _find_mount(self.fd):
+        if (folder.device != self.device or folder.device == -1) and _find_mount(fd) != _find_mount(self.fd):
             folder.close()
             raise WrongKind("is another mount", folder.path)
         return folder
@@ -181,12 +182,12 @@ class Folder:
             return None
         try:
             data = b""
-            while len(data) <= limit:
-                chunk = posix.read(fd, min(limit + 1 - len(data), 1 << 20))
+            while len(data) < limit:
+                chunk = posix.read(fd, min(limit - len(data), _CHUNK))
                 if not chunk:
                     break
                 data += chunk
-            return data[:limit]
+            return data
         except OSError as error:
             error.filename = self.spell(name)
             raise
@@ -220,7 +221,7 @@ class Folder:
         """
         fd = self.create(name + NEW, mode)
         try:
-            self._fill(fd, name, data, durable)
+            self._fill(fd, name, data, *([posix.fsync] if durable else []))
             self.finish(name)
         except OSError:
             self.remove_file(name + NEW)
@@ -238,13 +239,13 @@ class Folder:
 
         A full disk is no obstacle if the file exists: its blocks are used again.
         """
-        fd = self._open_to_write(name, 0, mode)
-        self._fill(fd, name, data, True, shorten=True)
+        fd = self._open_to_write(name, posix.O_WRONLY, mode)
+        self._fill(fd, name, data, lambda fd: posix.ftruncate(fd, len(data)), posix.fsync)
         self.sync()
 
     def append(self, name: str, mode: int = 0o600) -> int:
         """A descriptor to append to the file `name`, which is made if it is missing."""
-        return self._open_to_write(name, posix.O_APPEND, mode)
+        return self._open_to_write(name, posix.O_WRONLY | posix.O_APPEND, mode)
 
     def put_aside(self, name: str, reason: "str | None") -> str:
         """Give `name` another name, and report that with the `reason`, a predicate. Returns the new name."""
@@ -313,7 +314,7 @@ class Folder:
             error.filename = self.spell(name)
             raise
 
-    def _check_file(self, info: "posix.stat_result | None", name: str, limit: int) -> None:
+    def _check_file(self, info: "posix.stat_result | None", name: str, limit: float = float("inf")) -> None:
         kind = _KINDS.get(info.st_mode & 0o170000, "o") if info else self.find_kind(name)
         if kind != "f":
             raise WrongKind(f"is {_CALLED[kind]}, and {_CALLED['f']} is wanted", self.spell(name))
@@ -325,9 +326,9 @@ class Folder:
             raise WrongKind(f"has {info.st_size} bytes, and at most {limit} are allowed", self.spell(name))
 
     def _open_to_write(self, name: str, flags: int, mode: int) -> int:
-        flags |= posix.O_WRONLY | _AS_FILE
+        flags |= _AS_FILE
         try:
-            self._check_file(look_at(lambda: self.stat(name)), name, 1 << 62)
+            self._check_file(look_at(lambda: self.stat(name)), name)
             fd = self._do(posix.open, name, flags)
         except FileNotFoundError:
             return self._do(posix.open, name, flags | posix.O_CREAT | posix.O_EXCL, mode)
@@ -335,20 +336,18 @@ class Folder:
             self.put_aside(name, error.strerror)
             return self._do(posix.open, name, flags | posix.O_CREAT | posix.O_EXCL, mode)
         try:
-            self._check_file(look_at(lambda: posix.fstat(fd)), name, 1 << 62)
+            self._check_file(look_at(lambda: posix.fstat(fd)), name)
         except OSError:
             posix.close(fd)
             raise
         return fd
 
-    def _fill(self, fd: int, name: str, data: bytes, durable: bool, shorten: bool = False) -> None:
-        """Write all of `data` to `fd`, and close it."""
+    def _fill(self, fd: int, name: str, data: bytes, *after: "Callable[[int], object]") -> None:
+        """Write all of `data` to `fd`, do what comes `after` that, and close it."""
         try:
             write_all(fd, data)
-            if shorten:
-                posix.ftruncate(fd, len(data))
-            if durable:
-                posix.fsync(fd)
+            for call in after:
+                call(fd)
         except OSError as error:
             error.filename = self.spell(name)
             raise
@@ -367,8 +366,9 @@ def look_at(call: "Callable[[], posix.stat_result]") -> "posix.stat_result | Non
 
 
 def _tell_kind(entry: "posix.DirEntry[str]") -> str:
-    file = "f" if entry.is_file(follow_symlinks=False) else "o"
-    return "l" if entry.is_symlink() else "d" if entry.is_dir(follow_symlinks=False) else file
+    if entry.is_symlink():
+        return "l"
+    return "d" if entry.is_dir() else "f" if entry.is_file() else "o"
 
 
 def open_top(path: str, tell: "Tell") -> Folder:

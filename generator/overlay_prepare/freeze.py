@@ -139,8 +139,7 @@ def _make_layer(request: Request, backing: Folder, folder: Folder, image: str, p
     """Make what lies below the new upper layer; how many entries a policy has dropped of it."""
     where = request.where
     if policy == "reset":
-        folder.mkdir(frozen.LAYER)
-        return 0
+        return 0  # an empty one is made with the other layers
     with folder.open(frozen.KEPT) as kept:
         if policy == "keep" and not _has_hidden_news(where, kept, folder):
             folder.rename(frozen.KEPT, frozen.LAYER)

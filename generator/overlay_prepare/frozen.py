@@ -38,9 +38,10 @@ _LONGEST = 65536  # bytes of a note on an image
 def open_frozen(backing: Folder) -> "Folder | None":
     """The directory, with what is no directory in it put aside; None where there is none. Raises OSError."""
     folder = backing.descend(NAME)
-    for name in (KEPT, LAYER, UNDOING) if folder else ():
-        if folder:
-            folder.expect(name, "d")
+    if folder is None:
+        return None
+    for name in (KEPT, LAYER, UNDOING):
+        folder.expect(name, "d")
     return folder
 
 

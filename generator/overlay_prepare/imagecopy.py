@@ -78,7 +78,7 @@ class _Copy:
             return
         if entry.is_symlink():
             posix.symlink(posix.readlink(entry.path), entry.name, dir_fd=target.fd)
-        elif entry.is_file(follow_symlinks=False):
+        elif entry.is_file():
             _copy_content(entry.path, target.create(entry.name))
         else:
             target.mknod(entry.name, info.st_mode, info.st_rdev)

@@ -111,7 +111,7 @@ def walk(
     other: Folder,
     arrive: "Callable[[Pairs], Names]",
     depart: "Callable[[Folder, Folder], object]",
-    moving: bool = False,
+    moving: bool,
 ) -> None:
     """Call `arrive` for each pair of directories, which returns those to go on to from there, and `depart` for the same
     after all that is below. `moving`: `depart` has left the one empty, and it is removed, but for the top.

@@ -23,7 +23,7 @@ TRASH = "trash"
 _DEEPEST = 300  # directories; what lies deeper is left alone, as nothing here may end in a RecursionError
 
 
-def reset(where: str, backing: Folder, staged: Staged, passed: bool = True) -> "tuple[int, list[str]]":
+def reset(where: str, backing: Folder, staged: Staged, passed: bool) -> "tuple[int, list[str]]":
     """Do what is `staged`. Returns how many things were put aside, and what could not be done and why. Raises OSError.
 
     Passed-through directories are reset like the rest if `passed`.
@@ -203,7 +203,7 @@ class _Restorer:
         if find_kind(image) != "d":
             return  # nothing to show, and what it hides of other images stays hidden
         hidden = self._list_hidden(inside, image)
-        # Directories of its own would show what the image has in them. Of `part` too: what is kept of it goes on hiding.
+        # Directories of its own would show what the image has in them; also in `part`, of which something may be kept.
         for name in [entry.name for entry in upper.scan() if entry.is_dir(follow_symlinks=False)]:
             with upper.open(name) as inner:
                 posix.setxattr(inner.fd, OPAQUE, b"y")

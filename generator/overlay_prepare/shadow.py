@@ -17,7 +17,7 @@ def link_tree(source: Folder, target: Folder) -> None:
     another name as well (EPERM: immutable; EMLINK; ENOSPC).
     """
     # The attributes after what is in it, as that changes the times.
-    walk(source, target, _link_files, _copy_all)
+    walk(source, target, _link_files, _copy_all, moving=False)
 
 
 def _link_files(pairs: Pairs) -> Names:

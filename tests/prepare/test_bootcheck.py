@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from hold import hold
+from journald import Journald
 from overlay_generator import boot, gather
 from overlay_generator.model import Mounted, OverlayMount, Plan, Settings, Skipped
-from overlay_prepare import bootcheck, identity, stamp
+from overlay_prepare import bootcheck, events, identity, stamp
 from overlay_prepare.bootcheck import check_all, find_unmet
 from plans import disk, overlay
 
@@ -113,7 +114,9 @@ def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "/var: the overlay is not mounted; this boot is not called good" in capsys.readouterr().err
 
 
-def test_what_can_t_be_looked_at_is_not_good(monkeypatch: pytest.MonkeyPatch, mount: OverlayMount) -> None:
+def test_what_can_t_be_looked_at_is_not_good(
+    monkeypatch: pytest.MonkeyPatch, mount: OverlayMount, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refuse(*_arguments: object) -> str:
         raise PermissionError(13, "Permission denied", "/x")
 
@@ -121,8 +124,30 @@ def test_what_can_t_be_looked_at_is_not_good(monkeypatch: pytest.MonkeyPatch, mo
     line = f"1 1 8:1 / {mount.backing.mount} rw - ext4 /dev/x rw\n2 1 0:9 / {mount.where} rw - overlay overlay rw\n"
     plan(monkeypatch, Plan((mount,)), line)
     assert check_all() == 1
+    capsys.readouterr()
     monkeypatch.setattr(boot, "make_plan", refuse)
     assert check_all() == 1
+    assert capsys.readouterr().err == "<3>the overlays can't be checked: /x: Permission denied\n"
+
+
+def test_a_boot_that_is_not_good_is_an_event_and_not_on_the_console(
+    monkeypatch: pytest.MonkeyPatch, journald: Journald, in_unit: Path
+) -> None:
+    """The boot loader's menu counts it; whoever logs in reads why."""
+    in_unit.with_name("console").touch()
+    plan(monkeypatch, Plan((overlay("/var"),)))
+    assert check_all() == 1
+    (found,) = journald.read()
+    assert (found["MESSAGE_ID"], found["PRIORITY"], found["OVERLAY_WHERE"]) == (events.BOOT_NOT_GOOD, "3", "/var")
+    assert found["OVERLAY_REASON"] == "the overlay is not mounted"
+    assert in_unit.with_name("console").read_text() == ""
+
+
+def test_where_a_time_after_2038_hides_the_device_no_disk_is_looked_for(
+    mount: OverlayMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootcheck, "find_device", lambda _path: -1)
+    assert find_unmet(mount, table(mount)) == []
 
 
 @pytest.mark.parametrize(("mounted", "unmet"), [

@@ -5,12 +5,15 @@
 import errno
 import os
 import posix
+import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from overlay_prepare.files import (
+    WHITEOUT,
     find_device,
     find_kind,
     has_mode,
@@ -42,10 +45,17 @@ def test_a_fifo_is_another_and_what_is_below_a_file_is_nothing(tmp_path: Path) -
     assert find_kind(str(tmp_path / "file/in")) == ""
 
 
+def test_the_mark_of_a_deleted_file_is_the_kernel_s() -> None:
+    """The character device 0:0 (overlayfs.rst, whiteouts and opaque directories)."""
+    assert WHITEOUT == stat.S_IFCHR
+
+
 def test_what_is_there_or_gone_already_is_no_error(tmp_path: Path) -> None:
     for _ in range(2):
         make_directory(str(tmp_path / "directory"), 0o700)
         remove_file(str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    remove_file(str(tmp_path / "file"))
     assert list_entries(str(tmp_path / "nowhere")) == []
     assert [entry.name for entry in list_entries(str(tmp_path))] == ["directory"]
 
@@ -115,6 +125,47 @@ def test_what_is_on_the_same_file_system() -> None:
         assert not is_on(by_name["proc"], device)
         assert is_on(by_name["etc"], device)
     assert is_on(by_name["proc"], os.lstat("/proc").st_dev)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_a_link_and_a_file_are_on_the_file_system_of_their_directory(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    try:
+        fill(tmp_path, "link>/proc", "file")
+        for device in (tmp_path.stat().st_dev, -1):
+            found = {entry.name: is_on(entry, device) for entry in list_entries(str(tmp_path))}
+            assert found["file"]
+            assert found["link"] is (device != -1), "statvfs(3) follows it"
+        for number in (errno.EOVERFLOW, errno.EACCES):
+            entry = Entry(number, str(tmp_path / "file"))
+            if number == errno.EOVERFLOW:
+                assert is_on(entry, 5)  # type: ignore[arg-type]
+            else:
+                with pytest.raises(PermissionError):
+                    is_on(entry, 5)  # type: ignore[arg-type]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+class Entry:
+    """An entry of a directory, of which stat(2) fails."""
+
+    def __init__(self, number: int, path: str) -> None:
+        self.number, self.path = number, path
+
+    def stat(self, follow_symlinks: bool) -> object:
+        assert not follow_symlinks
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(("words", "synced"), [((), 0), ((False,), 0), ((True,), 2)])
+def test_a_file_is_on_the_disk_where_that_is_asked(
+    words: "tuple[bool, ...]", synced: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(posix, "fsync", seen.append)
+    write_whole(str(tmp_path / "file"), "text", 0o600, *words)
+    assert len(seen) == synced
 
 
 def test_a_way_of_directories_alone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether a backing file system is the wanted one and fit: by what mountinfo says, and tried on real ones."""
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -193,6 +194,7 @@ def test_a_command_that_fails_is_named_with_its_last_word() -> None:
     with pytest.raises(OSError, match="/bin/false failed") as caught:
         fitness.run("/bin/false", "x", "/at")
     assert caught.value.filename == "/at"
+    assert type(caught.value) is OSError, "it has no number of the kernel's, and is no refusal"
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -239,3 +241,46 @@ def test_directories_that_do_not_tell_types_are_told(tmp_path: Path, monkeypatch
         monkeypatch.setattr(Folder, "scan", lambda _self, found=found: iter(found))
         with pytest.raises(Unusable, match="d_type"):
             fitness._probe_types(hold(tmp_path))
+
+
+@root_only
+@pytest.mark.parametrize(("flags", "fit"), [(0, True), (1, False), (2, True)])
+def test_an_overlay_that_comes_up_read_only_is_told(
+    flags: int, fit: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ST_RDONLY is 1, ST_NOSUID 2 (statvfs(3))."""
+    info = os.statvfs(tmp_path)
+    monkeypatch.setattr("posix.statvfs", lambda _fd: os.statvfs_result((*info[:8], flags, info[9])))
+    with contextlib.nullcontext() if fit else pytest.raises(Unusable, match="comes up read-only"):
+        probe(hold(tmp_path), OPTIONS_PERSISTENT)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("broken", "text"), [
+    ("posix.setxattr", "no trusted extended attributes"), ("overlay_prepare.fitness.run", "the kernel refuses it"),
+])  # fmt: skip
+def test_each_part_of_a_probe_is_tried_and_nothing_is_left(
+    broken: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        assert (tmp_path / "probe").stat().st_mode & 0o7777 == 0o700, "closed to others"
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("posix.setxattr", lambda *_arguments: None)
+    monkeypatch.setattr(broken, refuse)
+    with pytest.raises(Unusable, match=text):
+        probe(hold(tmp_path), OPTIONS_PERSISTENT)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("mounted", "warned"), [
+    (Mounted(AT, "xfs", "rw"), True), (Mounted(AT, "ext4", "rw,prjquota"), True),
+    (Mounted(AT, "ext4", "rw,noprjquota"), False), (Mounted(AT, "btrfs", "rw"), False),
+])  # fmt: skip
+def test_project_ids_are_looked_for_where_there_may_be_some(
+    mounted: Mounted, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr("overlay_prepare.projects.warn_of_clash", lambda _backing, where: found.append(where))
+    fitness.warn_of_projects(mounted, hold(tmp_path), "/var")
+    assert found == (["/var"] if warned else [])

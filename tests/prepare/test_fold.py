@@ -257,6 +257,14 @@ def test_a_directory_is_opaque_on_the_disk_before_it_takes_a_place(
     assert done.index(inode) < done.index("old")
 
 
+def test_a_file_that_a_power_cut_has_left_in_both_layers_is_there_once(backing: Path) -> None:
+    """As btrfs does; rename(2) does nothing between two names of one file."""
+    os.link(backing / "upper/both/new", backing / "frozen/upper/both/new")
+    run(backing)
+    assert read_tree(backing / "upper").keys() == FOLDED
+    assert (backing / "upper/both/new").stat().st_nlink == 1
+
+
 def test_of_one_file_with_two_names_that_of_the_upper_layer_goes(tmp_path: Path) -> None:
     """And nothing that is another one."""
     one, other = fill(tmp_path / "one", "twin", "same=x", "mine", "in/"), fill(tmp_path / "other", "same=x", "in/")

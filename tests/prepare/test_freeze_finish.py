@@ -59,6 +59,7 @@ def test_what_was_dropped_is_told_and_nothing_else(
     finish(device, word)
     line = f"<5>{device.where}: {told.format(device.backing)}\n"
     assert capsys.readouterr().err == (line if told else "")
+    assert (device.backing / "dropped").exists() is bool(told)
     assert (device.backing / "frozen/kept").exists() is two
     assert not (device.backing / "frozen/making").exists()
     # Again, as after a power cut: nothing is dropped once more.

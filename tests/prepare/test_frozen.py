@@ -47,6 +47,37 @@ def test_what_is_no_directory_in_it_is_put_aside(tmp_path: Path) -> None:
     assert len(told) == 3
 
 
+@pytest.mark.parametrize(("entries", "stay"), [
+    # What is frozen has them, or is on its way back.
+    (("frozen/kept/x",), "frozen"), (("frozen/upper/",), ""),
+])  # fmt: skip
+def test_of_a_note_in_both_directories_one_name_is_left(entries: "tuple[str, ...]", stay: str, tmp_path: Path) -> None:
+    """As btrfs leaves a rename that a power cut has interrupted."""
+    fill(tmp_path, "names=mine", "uuids=mine", *entries)
+    names = [("since", "undone.since"), ("contents", "contents"), ("names", "names")]
+    for name, other in names[:2]:
+        fill(tmp_path / "frozen", f"{name}=both")
+        os.link(tmp_path / "frozen" / name, tmp_path / other)
+    fill(tmp_path / "frozen", "names=frozen", "image=frozen" if stay else "note")
+    frozen.heal(hold(tmp_path), hold(tmp_path / "frozen"))
+    for name, other in names[:2]:
+        assert (tmp_path / "frozen" / name).exists() is bool(stay)
+        assert (tmp_path / other).exists() is not bool(stay)
+    assert {"frozen", "names", "uuids"} <= set(os.listdir(tmp_path))
+    assert (tmp_path / "frozen/names").read_text() == "frozen", "two files are two notes"
+    assert not (tmp_path / "image").exists()
+
+
+@pytest.mark.parametrize(("entries", "same"), [
+    (("a/x", "b/x"), False), (("a/x",), False), (("b/x",), False), (("a/x", "b/"), True),
+])  # fmt: skip
+def test_whether_two_names_are_of_one_file(entries: "tuple[str, ...]", same: bool, tmp_path: Path) -> None:
+    fill(tmp_path, "a/", "b/", *entries)
+    if same:
+        os.link(tmp_path / "a/x", tmp_path / "b/x")
+    assert frozen.is_same(hold(tmp_path / "a"), "x", hold(tmp_path / "b"), "x") is same
+
+
 def test_the_image_that_it_belongs_to(tmp_path: Path) -> None:
     assert read_image(hold(tmp_path)) == ""
     (tmp_path / "image").write_bytes(b"IMAGE_VERSION=\xff\n")
@@ -87,6 +118,16 @@ def test_an_image_that_would_step_back(tmp_path: Path) -> None:
     assert can_step_back(backing, B)
     (tmp_path / "rollback").write_text("")
     assert not can_step_back(backing, ""), "nobody knows which image that is"
+
+
+@pytest.mark.parametrize(("words", "synced"), [({}, True), ({"durable": True}, True), ({"durable": False}, False)])
+def test_it_is_noted_on_the_disk_unless_the_caller_sees_to_that(
+    words: "dict[str, bool]", synced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("posix.fsync", seen.append)
+    mark_capable(hold(tmp_path), A, **words)
+    assert bool(seen) is synced
 
 
 def test_a_good_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,8 @@ def test_an_ubifs_is_known_by_its_uuid(start: bytes, text: str, monkeypatch: pyt
     monkeypatch.setattr(identity, "_find_mount", lambda _device: ("ubifs", "ubi0:rootfs"))
     monkeypatch.setattr(identity, "_read_ubi", lambda source: start if source == "ubi0:rootfs" else b"")
     assert identity._identify_without_device(NUMBER) == text
+    monkeypatch.setattr(identity, "_find_mount", lambda _device: ("tmpfs", "ubi0:rootfs"))
+    assert identity._identify_without_device(NUMBER) == "on=tmpfs\n", "which anybody can give that source"
 
 
 def test_how_much_of_os_release_is_read(tmp_path: Path) -> None:

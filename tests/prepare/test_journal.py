@@ -46,6 +46,23 @@ def test_what_goes_to_the_console_by_stderr_is_there_without_it(journald: Journa
     assert len(journald.read()) == 3
 
 
+@pytest.mark.parametrize("unit", ["", "a.service"])
+def test_without_a_unit_no_field_names_one(unit: str, journald: Journald, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_find_unit", lambda: unit)
+    assert send(events.FELL_BACK, ERROR, "text", WHERE)
+    (found,) = journald.read()
+    assert found.get("OBJECT_SYSTEMD_UNIT", "none") == (unit or "none")
+
+
+def test_where_stderr_is_closed_nobody_is_known_to_listen(journald: Journald, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_fd: int) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr("posix.fstat", fail)
+    assert not send(events.FELL_BACK, ERROR, "text", WHERE)
+    assert journald.read() == []
+
+
 @pytest.mark.parametrize("heard", [True, False])
 def test_nothing_stays_open_nor_is_left_to_the_interpreter(
     heard: bool, in_unit: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder

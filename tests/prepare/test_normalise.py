@@ -190,8 +190,10 @@ def test_a_directory_that_can_not_be_changed_is_said(
 ])  # fmt: skip
 def test_a_whiteout_is_the_character_device_0_0(mode: int, device: int, expected: bool, tmp_path: Path) -> None:
     os.mknod(tmp_path / "x", mode, device)
+    os.utime(tmp_path / "x", (5, 5))
     (entry,) = hold(tmp_path).scan()
     assert is_whiteout(hold(tmp_path), entry) is expected
+    assert (tmp_path / "x").lstat().st_mtime == 5, "a time that can be read stays"
 
 
 @pytest.mark.parametrize(("entry", "expected"), [("x!", True), ("x", False), ("x/", False), ("x>to", False)])

@@ -143,26 +143,31 @@ def test_what_could_not_be_copied_takes_no_room(device: Device, monkeypatch: pyt
     assert (calls, os.listdir(device.direct)) == ([str(device.path)], [])
 
 
-def test_the_name_is_on_the_disk_before_anything_is_written_there(
-    device: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a power cut would take back the name, and with it what was written and synced below it."""
-    done: list[object] = []
+def test_each_name_is_on_the_disk_before_the_next_one(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NAME.full and no NAME~filled, what the image has would be missing for good; and a name that is not on the
+    disk at the end would take what was written and synced below it with it.
+    """
+    fill(device.path, "conf=1")
+    fill(device.backing / "upper/lib/docker", "mine")
+    done: list[str] = []
+    fsync, rename = posix.fsync, posix.rename
 
-    def note(name: str) -> None:
-        call = getattr(posix, name)
+    def flush(fd: int) -> None:
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        fsync(fd)
 
-        def one(*arguments: object, **options: object) -> object:
-            done.append(os.fstat(int(str(arguments[0]))).st_ino if name == "fsync" else name)
-            return call(*arguments, **options)
+    def move(old: str, new: str, **folders: int) -> None:
+        done.append(f"{old} is {new}".replace(device.name, "NAME"))
+        rename(old, new, **folders)
 
-        monkeypatch.setattr(posix, name, one)
-
-    note("rename")
-    note("fsync")
+    monkeypatch.setattr(posix, "fsync", flush)
+    monkeypatch.setattr(posix, "rename", move)
+    monkeypatch.setattr(posix, "sync", lambda: done.append("all"))
     device.make()
-    assert done[-1] == device.direct.stat().st_ino
-    assert "rename" in done
+    assert done == [
+        "all", "NAME~filling is NAME~filled", "all", "docker is NAME.full", "conf is conf",
+        "all", "NAME.full is NAME", "direct",
+    ]  # fmt: skip
 
 
 def test_only_the_marks_of_overlayfs_go_from_what_the_user_had(device: Device) -> None:

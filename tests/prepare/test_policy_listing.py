@@ -5,6 +5,7 @@
 import os
 import posix
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,28 @@ def test_listing_changes_nothing(word: str, update: Update, tmp_path: Path) -> N
     assert read_tree(update.upper) == before
     assert count == len((tmp_path / "log").read_text().splitlines()) > 1
     assert drop(policy.Change(str(update.where), old, -1), hold(update.upper), "") == count
+
+
+def test_the_list_and_its_name_are_on_the_disk_before_the_first_entry_goes(
+    update: Update, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(update.where, "a")
+    fill(update.upper, "a=mine")
+    synced: list[int] = []
+    fsync, unlink = posix.fsync, posix.unlink
+
+    def note(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    def check(*arguments: Any, **options: Any) -> None:
+        assert synced == [(update.backing / "dropped").stat().st_ino, update.backing.stat().st_ino]
+        assert update.dropped() == ["a"]
+        unlink(*arguments, **options)
+
+    monkeypatch.setattr(posix, "fsync", note)
+    monkeypatch.setattr(posix, "unlink", check)
+    assert update.apply("prune") == (1, "")
 
 
 @pytest.mark.parametrize("way", WAYS)

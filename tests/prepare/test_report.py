@@ -40,9 +40,10 @@ def test_a_good_boot_leaves_word_and_says_nothing(places: Path, capsys: pytest.C
         assert path.stat().st_mode & 0o777 == mode, "everybody may read it"
 
 
-def test_the_next_good_start_takes_the_message_away(places: Path) -> None:
+def test_the_next_good_start_takes_the_message_away(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A soft reboot keeps /run."""
     note("/var", "/mounts/var", "the disk is missing")
+    assert "<4>/var: NOT persistent: the disk is missing;" in capsys.readouterr().err
     assert (places / "motd.d/overlay-generator-var").read_text().startswith("WARNING: /var: NOT persistent: the disk")
     note("/var", "/mounts/var", "")
     assert not (places / "motd.d/overlay-generator-var").exists()

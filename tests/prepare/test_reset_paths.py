@@ -176,7 +176,7 @@ def test_what_is_in_the_way_is_named(upper: "list[str]", path: str, named: str, 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/", "/variable"])
 def test_a_path_elsewhere_is_told(path: str, device: Device) -> None:
-    count, problems = reset(str(device.where), hold(device.backing), Staged(paths=(path,)))
+    count, problems = reset(str(device.where), hold(device.backing), Staged(paths=(path,)), True)
     assert (count, problems) == (0, [f"{path} is not below {device.where}"])
 
 

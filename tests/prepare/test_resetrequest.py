@@ -27,6 +27,11 @@ def test_a_request_is_read(text: str, expected: object) -> None:
     assert values(parse(text)) == expected
 
 
+def test_who_asks_for_nothing_resets_nothing() -> None:
+    assert spell(Staged()) == ""
+    assert spell(Staged(paths=("/var/a",))) == "path /var/a\n"
+
+
 @pytest.mark.parametrize("line", [
     "al", "ALL", "all ", "all /var", "path", "path ", "path var", "path  /var/a", "keep", "keep *.key", "drop /var/a",
     "\0\0\0\0", "path /var/../etc", "path /var/./a", "path /var//a", "path /var/a\0b", "keep /var/../etc",

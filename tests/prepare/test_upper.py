@@ -13,6 +13,7 @@ import pytest
 
 from hold import hold
 from overlay_prepare.upper import copy_attributes, follow_attributes, make_upper
+from tree import fill
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 NOBODY = 0xFFFFFFFF
@@ -248,3 +249,37 @@ def test_an_attribute_that_does_not_go_is_a_warning_and_the_others_follow(
             "/the/path keeps its user.stays: Permission denied"
         ]
     assert sorted(os.listxattr(backing)) == ["user.own", "user.stays"]
+
+
+def test_at_a_boot_like_the_last_one_nothing_is_written(
+    where: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_upper(str(where), hold(backing))
+    monkeypatch.setattr(posix, "chmod", lambda *_arguments: pytest.fail("it is closed already"))
+    make_upper(str(where), hold(backing))
+
+
+@pytest.mark.parametrize("entry", ["upper=text", "upper>../var"])
+def test_what_is_no_directory_in_its_place_is_put_aside(entry: str, where: Path, backing: Path) -> None:
+    told: list[str] = []
+    fill(backing, entry)
+    assert make_upper(str(where), hold(backing, told)) == []
+    assert sorted(os.listdir(backing)) == ["upper", "upper.refused"]
+    assert (backing / "upper").is_dir()
+    assert not (backing / "upper").is_symlink()
+    assert len(told) == 1
+
+
+def test_a_label_and_what_both_have_are_replaced_and_never_missing(
+    where: Path, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root()
+    for name in ("security.selinux", "user.both", "user.old"):
+        set_attribute(backing, name, b"x")
+    set_attribute(where, "user.both", b"y")
+    removed: list[str] = []
+    monkeypatch.setattr(posix, "removexattr", lambda _target, name: removed.append(name))
+    with hold(backing) as made:
+        assert follow_attributes(str(where), made.fd, "/x") == []
+    assert removed == ["user.old"]
+    assert os.getxattr(backing, "user.both") == b"y"
