@@ -204,23 +204,22 @@ def _find_missing(inner: Folder, below: Folder) -> "list[str] | None":
     """The names of the directory `below` that `inner` needs to have, too, to take the place of that one. None where it
     can't, or where it is less work to move what is in `inner`.
     """
-    kinds: dict[str, str] = {}
+    missing: dict[str, bool] = {}  # True for whiteouts
     for entry in below.scan():
-        if len(kinds) == _MOST_MISSING:
+        if len(missing) == _MOST_MISSING:
             return None
-        is_directory = entry.is_dir(follow_symlinks=False)
-        kinds[entry.name] = "d" if is_directory else "w" if is_whiteout(below, entry) else "f"
+        missing[entry.name] = is_whiteout(below, entry)
     count, whiteouts = 0, False
     for entry in inner.scan():
         count += 1
         if entry.is_dir(follow_symlinks=False):
-            if entry.name in kinds:
+            if entry.name in missing:
                 return None  # both become one, or it would show what the image has
         elif is_whiteout(inner, entry):
             whiteouts = True  # it may have to go
         else:
-            kinds.pop(entry.name, None)
+            missing.pop(entry.name, None)
     # Whoever gets a whiteout needs a mark as well.
-    if kinds and (whiteouts or "w" in kinds.values() or 2 * len(kinds) > count):
+    if missing and (whiteouts or any(missing.values()) or 2 * len(missing) > count):
         return None
-    return list(kinds)
+    return list(missing)

@@ -109,6 +109,22 @@ def test_more_names_than_are_remembered(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(more.renamed) >= 20
 
 
+def test_without_room_for_a_note_of_the_times_it_comes_up_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = Layers(tmp_path, ["d/own=a"], MANY, monkeypatch)
+    setxattr = posix.setxattr
+
+    def refuse(at: int, name: str, value: bytes, flags: int = 0) -> None:
+        if name == TIMES:
+            raise OSError(28, "No space left on device")
+        setxattr(at, name, value, flags)
+
+    monkeypatch.setattr(posix, "setxattr", refuse)
+    assert layers.fold() == {"d": "", **ALL, "d/own": "a"}
+    assert len(layers.renamed) == 3
+
+
 def test_cut_off_in_the_middle_it_goes_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = Layers(tmp_path, ["d/o1=a", "d/o2=a", "d/o3=a"], MANY, monkeypatch)
     layers.fail_at = sorted(os.listdir(layers.frozen / "d"))[1]
