@@ -7,9 +7,12 @@ entry for each file, named by its file handle in the lower layer (struct ovl_fb,
 """
 
 import ctypes
+import errno
 import os
 import stat
-from os import listdir, lstat
+from os import lstat
+
+from overlayctl.layers.directory import Directory
 
 # version, magic, length, flags, type, UUID of the file system (16 bytes); the handle follows.
 _HEADER = 21
@@ -27,24 +30,38 @@ class _FileHandle(ctypes.Structure):
     )
 
 
-def read(directory: bytes) -> "dict[Handle, bytes]":
-    """The entries of the index `directory` for all but directories, by the handle of the lower file.
+class Index:
+    """The entries of an index for all but directories, by the handle of the lower file; it may have none."""
 
-    Empty if there is no index. Raises OSError.
-    """
-    found = {}
-    try:
-        names = listdir(directory)
-    except FileNotFoundError:
-        return {}
-    for name in names:
-        path = directory + b"/" + name
-        handle = _parse(name)
-        mode = lstat(path).st_mode
-        # A character device is a whiteout: the file is gone under all its names.
-        if handle and not stat.S_ISDIR(mode) and not stat.S_ISCHR(mode):
-            found[handle] = path
-    return found
+    def __init__(self, path: bytes) -> None:
+        """Read the index at `path`, if there is one; nothing else in its place is followed. Raises OSError."""
+        self._names: dict[Handle, bytes] = {}
+        above, _, last = path.rpartition(b"/")
+        try:
+            self._directory = Directory.open_top(above).enter(last)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return
+        for name in self._directory.names():
+            handle = _parse(name)
+            try:
+                mode = lstat(name, dir_fd=self._directory.fd).st_mode
+            except FileNotFoundError:
+                continue  # somebody has just removed its last name
+            # A character device is a whiteout: the file is gone under all its names.
+            if handle and not stat.S_ISDIR(mode) and not stat.S_ISCHR(mode):
+                self._names[handle] = name
+
+    def __bool__(self) -> bool:
+        """True if it has any entry."""
+        return bool(self._names)
+
+    def find(self, path: bytes) -> "bytes | None":
+        """Where the file `path` of the lower layer really lies; None if that is there. Raises OSError."""
+        handle = read_handle(path)
+        name = self._names.get(handle) if handle else None
+        return b"%b/%b" % (self._directory.path, name) if name else None
 
 
 def read_handle(path: bytes) -> "Handle | None":

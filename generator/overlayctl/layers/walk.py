@@ -12,7 +12,7 @@ the number of changes. Names come in the order of their bytes, a directory befor
 
 from collections.abc import Callable, Iterator
 from os import lstat, stat_result
-from typing import Union, cast
+from typing import TYPE_CHECKING, Union, cast
 
 from overlayctl.layers.change import ADDED, CHANGED, DELETED, EQUAL, METADATA, MOVED, OPAQUE, REPLACED, Change, Layers
 from overlayctl.layers.compare import find_differences
@@ -20,6 +20,9 @@ from overlayctl.layers.directory import Directory
 from overlayctl.layers.marks import is_whiteout, read_directory
 from overlayctl.layers.place import Part, Place
 from overlayctl.layers.stack import Entry, Merged, Stack, are_same, hold, look
+
+if TYPE_CHECKING:
+    from overlayctl.layers.index import Index  # ctypes takes its time, and few overlays have one
 
 _TYPE, _REGULAR, _CHARACTER, _DIRECTORY = 0o170000, 0o100000, 0o020000, 0o040000
 _CONTENT = ("content",)
@@ -54,11 +57,11 @@ class Walker:
         self.report = report
         self.shared = shared
         self.upper, self.lower = _open_tops(layers)
-        self.index: dict[tuple[int, bytes], bytes] = {}
+        self.index: Index | None = None
         if layers.links:
             from overlayctl.layers import index
 
-            self.index = index.read(layers.links)
+            self.index = index.Index(layers.links)
 
     def walk(self, start: bytes) -> "Iterator[Step]":
         """As the function walk()."""
@@ -249,10 +252,7 @@ class Walker:
     def _find_linked(self, real: bytes, info: stat_result) -> "tuple[bytes, stat_result]":
         """Where a file of the lower layer really lies: in the index, if another name of it has been changed."""
         if info.st_nlink > 1 and info.st_mode & _TYPE != _DIRECTORY:
-            from overlayctl.layers.index import read_handle
-
-            handle = read_handle(real)
-            linked = self.index.get(handle) if handle else None
+            linked = self.index.find(real) if self.index else None
             if linked:
                 return linked, lstat(linked)
         return real, info
