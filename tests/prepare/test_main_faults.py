@@ -126,7 +126,7 @@ def test_what_works_behind_the_boot_ends_well_and_goes_nowhere_else(
 
     monkeypatch.setattr(main, "_work_behind", WORK_BEHIND)
     monkeypatch.setattr("overlay_prepare.reset.empty_trash", empty_trash)
-    fill(tmp_path, "b/trash/0/", "var/")
+    fill(tmp_path, "b/trash/0/", "b/image=IMAGE_VERSION=1\n", "var/")
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -137,10 +137,19 @@ def test_what_works_behind_the_boot_ends_well_and_goes_nowhere_else(
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
     assert (tmp_path / "found").read_text() == f"{tmp_path}/var", "there it sees the image"
-    assert sorted(os.listdir(tmp_path / "b")) == ["trash"], "no list of the image that nobody wants"
+    assert sorted(os.listdir(tmp_path / "b")) == ["image", "trash"], "no list of the image that nobody wants"
     behind = tmp_path / "state/b.behind"
     text = "what a reset has put aside can't be deleted: No space left on device\n"
     assert (behind.read_text() if behind.exists() else "") == (text if problem else "")
+
+
+@pytest.mark.parametrize(("policy", "reason"), [("keep", ""), ("prune", ""), ("refresh", "memory took its place")])
+def test_without_anything_to_do_there_is_no_process(policy: str, reason: str, tmp_path: Path) -> None:
+    fill(tmp_path, "b/image=IMAGE_VERSION=1\n", "state/", "var/")
+    WORK_BEHIND(Request(f"{tmp_path}/var", f"{tmp_path}/b", f"{tmp_path}/b", policy=policy), reason)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert os.listdir(tmp_path / "b") == ["image"]
 
 
 def test_what_an_earlier_run_could_not_do_behind_the_boot_is_forgotten(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ PATHS = [
      {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/app/mine": "mine"}),
     (["lib/ opaque", "lib/mine=mine"], "lib/app/conf",
      {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/other/file": "", "lib/mine": "mine"}),
-    (["lib/ opaque", "lib/app/mine=mine"], "lib/app/conf",
+    # A link to a directory is none.
+    (["lib/ opaque", "lib/app/mine=mine", "lib/link>app"], "lib/app/conf",
      {"lib/app/conf": "lib/app/conf", "lib/app/data": "", "lib/app/mine": "mine", "lib/other/file": ""}),
     (["lib/ opaque"], "lib/app", {"lib/app/conf": "lib/app/conf", "lib/other/file": ""}),
     # The same, and directories in it go on hiding what was removed with the rest, as does whatever else is kept of it.
