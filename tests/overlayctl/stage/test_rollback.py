@@ -243,11 +243,14 @@ def test_the_backup_is_the_one_layer_that_the_two_will_be(device: Device) -> Non
     assert said(device, LIST) == empty
 
 
-def test_preview_sees_one_layer_and_says_so(device: Device) -> None:
+def test_preview_of_the_image_before_lists_what_rollback_does(device: Device) -> None:
     use(device)
-    text = said(device, "mkdir -p /tmp/next/var; overlayctl preview /tmp/next || echo status $?")
-    assert "overlayctl: /var: an update has frozen what was written before it, and this sees one layer alone" in text
-    assert text.endswith("status 3\n")
+    make = "mkdir -p /tmp/old/var /tmp/old/etc; printf 'IMAGE_ID=test\\nIMAGE_VERSION=1\\n' >/tmp/old/etc/os-release"
+    found = said(device, f"{make}; overlayctl preview --json /tmp/old | grep undone").splitlines()
+    *findings, summary = [json.loads(line) for line in found]
+    assert summary["rollback"] == "back"
+    listed = said(device, "overlayctl rollback --dry-run").splitlines()[1:]
+    assert [one["path"] for one in findings] == [line.strip() for line in listed]
 
 
 def test_what_would_go_back_is_shown(device: Device) -> None:
