@@ -25,7 +25,10 @@ from steps import StepFailed, missing_tools, run_step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Nothing is configured, as that would run programs of the architecture.
-PACKAGES = ("base-files", "python3", "python3-psutil", "python3-pyudev", "base-passwd", "dash", "coreutils")
+PACKAGES = (
+    "base-files", "python3", "python3-psutil", "python3-pyudev", "python3-jsonschema", "python3-prometheus-client",
+    "base-passwd", "dash", "coreutils",
+)  # fmt: skip
 # Newer than Debian's, and in plain Python: packages with a compiled part are left out.
 PLAIN = ("pytest", "hypothesis", "pyfakefs")
 PIP = (
