@@ -46,7 +46,7 @@ mount --bind "$repository" "$tree/srv"
 mount -o remount,bind,ro "$tree/srv"
 mount -t proc proc "$tree/proc"
 mount --bind /dev "$tree/dev"
-mount -t tmpfs -o mode=1777,size=1G tmpfs "$tree/tmp"
+mount -t tmpfs -o mode=1777,size=6G tmpfs "$tree/tmp"
 cp "$emulator" "$tree/tmp/emulator"
 exec chroot "$tree" /tmp/emulator /usr/bin/env -i -C /srv PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
     PYTEST_ADDOPTS="${PYTEST_ADDOPTS-}" \
