@@ -20,7 +20,7 @@ import posix
 from overlay_prepare import frozen, imagenames, stamp
 from overlay_prepare.files import MARKS, NO_SPACE
 from overlay_prepare.folder import Folder
-from overlay_prepare.normalise import OPAQUE, is_whiteout
+from overlay_prepare.normalise import OPAQUE, is_mark, is_whiteout
 from overlay_prepare.opaque import is_opaque, mark_whiteouts
 from overlay_prepare.pairs import Names, Pairs, walk
 from overlay_prepare.report import WARNING, say
@@ -141,8 +141,8 @@ class _Fold:
             posix.removexattr(inner.fd, _TIMES)
 
     def _move_whiteout(self, upper: Folder, layer: Folder, name: str, path: "str | None") -> None:
-        below = next((entry for entry in layer.scan() if entry.name == name), None) if layer.find_kind(name) else None
-        if below and is_whiteout(layer, below):
+        # By its name: looked for in a list, many of them would take the square of their number.
+        if layer.find_kind(name) == "o" and is_mark(layer, name):
             upper.unlink(name)
         elif self._is_of_image(f"{path}/{name}" if path else name if path is not None else ""):
             mark_whiteouts(layer)

@@ -102,9 +102,14 @@ def is_whiteout(folder: Folder, entry: "posix.DirEntry[str]") -> bool:
     """True if `entry` of `folder`, in an upper layer, marks a deleted file. Raises OSError."""
     if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink():
         return False
-    info = look_at(lambda: folder.stat(entry.name))
+    return is_mark(folder, entry.name)
+
+
+def is_mark(folder: Folder, name: str) -> bool:
+    """The same for `name`, which is neither a file, a directory nor a link. Raises OSError."""
+    info = look_at(lambda: folder.stat(name))
     if not info:
         # A time after 2038, see find_kind(). That of a device or a whiteout matters to nobody: it is set to now.
-        folder.touch(entry.name)
-        info = folder.stat(entry.name)
+        folder.touch(name)
+        info = folder.stat(name)
     return info.st_mode & 0o170000 == 0o020000 and info.st_rdev == 0

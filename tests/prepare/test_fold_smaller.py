@@ -4,6 +4,7 @@
 
 import os
 import posix
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from hold import hold
 from overlay_prepare import fold
 from overlay_prepare.fold import _Fold
+from overlay_prepare.folder import Folder
 from tree import OPAQUE, fill, read_tree
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
@@ -136,3 +138,21 @@ def test_cut_off_in_the_middle_it_goes_down(tmp_path: Path, monkeypatch: pytest.
     info = (layers.frozen / "d").stat()
     assert (info.st_mtime_ns, info.st_mode & 0o777) == (5_000_000_007, 0o750)
     assert os.listxattr(layers.frozen / "d") == []
+
+
+def test_many_deletions_do_not_take_the_square_of_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(tmp_path, [f"d/m{n}=a" for n in range(100)], [f"d/m{n}!" for n in range(100)], monkeypatch)
+    # Of the image's: then the whiteouts stay in the directory.
+    (tmp_path / "names").write_text("d/\n" + "".join(f"d/m{n}\n" for n in range(100)))
+    seen = 0
+    scan = Folder.scan
+
+    def scan_counted(folder: Folder) -> "Iterator[os.DirEntry[str]]":
+        nonlocal seen
+        for entry in scan(folder):
+            seen += 1
+            yield entry
+
+    monkeypatch.setattr(Folder, "scan", scan_counted)
+    assert len(layers.fold()) == 101
+    assert 100 < seen < 500
