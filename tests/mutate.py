@@ -14,6 +14,8 @@ Some can't be seen, and live whenever chance takes them:
 
     files._CHUNK, manifest._PART                 a file is read in a call more or less
     opaque._find_directories(): follow_symlinks  what a link of the image's leads to adds nothing below its name
+    files.is_too_long(): 900                      a shortcut, as no character has more than four bytes
+    imagechange._split(): runs[-1][-1]           all characters of a run are alike
     fold.fold(): backing.rmdir("upper")          what takes its place replaces an empty directory as well
     tree._OPEN, _NAMES, _AGAIN, _PART            memory against calls: with one more it is the same
     tree._identify(): << 64                      an inode number has no more bits, or fewer

@@ -90,7 +90,8 @@ def is_too_long(path: str) -> bool:
     """True if what is in the directory `path` has paths that are too long for the kernel: anybody can make such a tree,
     level by level.
     """
-    return len(path.encode("utf-8", "surrogateescape")) > _LONGEST
+    # A character has up to four bytes: the first condition saves encoding each path of a large tree.
+    return len(path) > 900 and len(path.encode("utf-8", "surrogateescape")) > _LONGEST
 
 
 def list_entries(path: str) -> "list[posix.DirEntry[str]]":

@@ -93,7 +93,7 @@ def judge_step(old: str, new: str) -> str:
 def _split(version: str) -> "list[tuple[int, str, str]]":
     runs = [""]
     for character in version:
-        if runs[-1] and character.isdecimal() != runs[-1].isdecimal():
+        if runs[-1] and character.isdecimal() != runs[-1][-1].isdecimal():
             runs.append("")
         runs[-1] += character
     return [_rank(run) for run in [*runs, ""]]
