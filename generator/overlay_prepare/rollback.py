@@ -84,8 +84,7 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
     if due == STEP_BACK:
         from overlay_prepare import stepback
 
-        stepback.step_back(backing, folder)
-        _tell_step_back(request, previous, image)
+        _tell_step_back(request, previous, image, stepback.step_back(backing, folder))
         return True
     from overlay_prepare import fold
 
@@ -95,7 +94,7 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
         text = f"what an update has frozen can't be folded: {describe(error)}"
         if request.rollback == "no":
             raise Unusable(text) from error
-        _leave(request, REFUSED, previous, image, ERROR, f"{text}; it is tried again at the next boot", text)
+        _leave(request, REFUSED, previous, image, ERROR, f"{text}; it is tried again at the next boot", reason=text)
         return False
     text = "the data from before the update and those after it are one again"
     _leave(request, FOLDED, previous, image, NOTICE, text)
@@ -152,11 +151,11 @@ def follow(request: Request, backing: Folder, previous: str, image: str, policy:
 
 def _refuse(request: Request, previous: str, image: str, reason: str) -> None:
     text = f"the data will not go back with the image before this one: {reason}"
-    _leave(request, REFUSED, previous, image, NOTICE, text, reason)
+    _leave(request, REFUSED, previous, image, NOTICE, text, reason=reason)
 
 
-def _leave(request: Request, event: str, previous: str, image: str, level: int, text: str, reason: str = "") -> None:
-    """Report what was done, with `text`, and leave word of it for this boot in a file."""
+def _leave(request: Request, event: str, previous: str, image: str, level: int, text: str, **more: str) -> None:
+    """Report what was done, with `text` and the fields `more`, and leave word of it for this boot in a file."""
     from overlay_prepare import events, imagechange
 
     numbers = {
@@ -164,10 +163,7 @@ def _leave(request: Request, event: str, previous: str, image: str, level: int, 
         REFUSED: events.ROLLBACK_REFUSED,
     }  # fmt: skip
     versions = {"FROM_VERSION": imagechange.read_version(previous), "TO_VERSION": imagechange.read_version(image)}
-    fields = {"where": request.where, **versions, **({"reason": reason} if reason else {})}
-    if event == BACK:
-        fields["undone"] = f"{request.backing}/{frozen.UNDONE}"
-    tell(numbers[event], level, f"{request.where}: {text}", fields)
+    tell(numbers[event], level, f"{request.where}: {text}", {"where": request.where, **versions, **more})
     try:
         lines = "".join(f'{key}="{value}"\n' for key, value in {"EVENT": event, **versions}.items())
         write(STATE, f"{request.name}.{EVENT}", lines)
@@ -181,21 +177,22 @@ def _resume(request: Request, backing: Folder, folder: Folder, image: str) -> No
 
     previous = _read_previous(backing)
     if not frozen.is_frozen(folder):
-        stepback.finish(backing, folder)
+        kept = stepback.finish(backing, folder)
         if previous != image and stamp.is_current(backing, image):
-            _tell_step_back(request, previous, image)
+            _tell_step_back(request, previous, image, kept)
     elif frozen.read_image(folder) == image:
-        stepback.step_back(backing, folder)
-        _tell_step_back(request, previous, image)
+        _tell_step_back(request, previous, image, stepback.step_back(backing, folder))
     elif not backing.find_kind("upper"):
         stepback.take_back(backing, folder)
 
 
-def _tell_step_back(request: Request, previous: str, image: str) -> None:
+def _tell_step_back(request: Request, previous: str, image: str, kept: bool) -> None:
     from overlay_prepare import imagechange
 
-    text = f"back on the image before, with its data; those written since are in {request.backing}/{frozen.UNDONE}"
-    _leave(request, BACK, previous, image, NOTICE, text)
+    place = f"{request.backing}/{frozen.UNDONE}"
+    since = f"those written since are in {place}" if kept else "nothing was written since"
+    text = f"back on the image before, with its data; {since}"
+    _leave(request, BACK, previous, image, NOTICE, text, **({"undone": place} if kept else {}))
     imagechange.announce(request, previous, image, 0, BACK)
 
 

@@ -14,14 +14,20 @@ from overlay_prepare.reset import put_aside
 from overlay_prepare.tree import remove, remove_below
 
 
-def step_back(backing: Folder, folder: Folder) -> None:
-    """Make the layer that is frozen in `folder` the upper one again, with its notes. Raises OSError.
+def step_back(backing: Folder, folder: Folder) -> bool:
+    """Make the layer that is frozen in `folder` the upper one again, with its notes; True if there is one of newer data
+    that was put aside. Raises OSError.
 
     Done again after a half it goes on with the rest.
     """
-    if not frozen.remove_empty(backing, "upper"):
+    if not folder.find_kind(frozen.UNDOING):
+        # Also an empty one: it tells, once nothing is frozen any more, whose the notes are. Where none was made over
+        # the newer image, those beside it were not written either.
+        if backing.find_kind("upper"):
+            backing.rename("upper", frozen.UNDOING, folder)
+    elif not frozen.remove_empty(backing, "upper"):
         # Of a step back that another program's boot has come between.
-        _keep_undone(backing, folder)
+        _put_aside(backing, folder)
         backing.rename("upper", frozen.UNDOING, folder)
     if folder.find_kind(frozen.KEPT):
         # As long as it has its name, the rest counts as frozen.
@@ -33,15 +39,18 @@ def step_back(backing: Folder, folder: Folder) -> None:
         folder.rename(frozen.LAYER, "upper", backing)
     # In this order also on a disk: without the layer its notes would be another one's.
     posix.sync()
-    finish(backing, folder)
+    kept = finish(backing, folder)
     if backing.find_kind("work"):
         with backing.open("work") as work:
             remove_below(work)
     put_aside(backing, frozen.NAME)
+    return kept
 
 
-def finish(backing: Folder, folder: Folder) -> None:
-    """Bring the notes of the layer that is the upper one again to it. Raises OSError."""
+def finish(backing: Folder, folder: Folder) -> bool:
+    """Bring the notes of the layer that is the upper one again to it, and put the newer one aside; False if that has
+    nothing. Raises OSError.
+    """
     notes = frozen.read_fields(folder, frozen.SINCE).get("NOTES", "").split()
     for name in frozen.NOTES:
         if folder.find_kind(name) == "f":
@@ -57,7 +66,14 @@ def finish(backing: Folder, folder: Folder) -> None:
     except OSError as error:
         say(WARNING, f"{backing.path}: the next update will not be frozen: {describe(error)}")
     posix.sync()
-    _keep_undone(backing, folder)
+    if frozen.remove_empty(folder, frozen.UNDOING):
+        return False
+    _put_aside(backing, folder)
+    if folder.find_kind(frozen.SINCE) == "f":
+        backing.expect(frozen.UNDONE_SINCE, "f")
+        folder.rename(frozen.SINCE, frozen.UNDONE_SINCE, backing)
+    posix.sync()
+    return True
 
 
 def take_back(backing: Folder, folder: Folder) -> None:
@@ -66,12 +82,6 @@ def take_back(backing: Folder, folder: Folder) -> None:
     backing.sync()
 
 
-def _keep_undone(backing: Folder, folder: Folder) -> None:
-    if not folder.find_kind(frozen.UNDOING):
-        return
+def _put_aside(backing: Folder, folder: Folder) -> None:
     put_aside(backing, frozen.UNDONE)
     folder.rename(frozen.UNDOING, frozen.UNDONE, backing)
-    if folder.find_kind(frozen.SINCE) == "f":
-        backing.expect(frozen.UNDONE_SINCE, "f")
-        folder.rename(frozen.SINCE, frozen.UNDONE_SINCE, backing)
-    posix.sync()

@@ -77,7 +77,7 @@ class Scenario:
     """`policy` is both images' Policy=. `passed` are the directories that an image passes through, `staged` the lines
     of a request. `step`: what is recorded, a boot of b, `first` the first boot of all, `stage` a request that is
     staged, `backup` a reset that is staged with a backup. With Rollback=yes: `freeze`, a boot of b; `step-back`, a boot
-    of a after b was used; `fold`, a boot of b after that was used and committed.
+    of a after b was used, or only booted where it is not `used`; `fold`, a boot of b after that was used and committed.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Scenario:
     passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     staged: tuple[str, ...] = ()
     step: str = "boot"
+    used: bool = True
     # Why it is known to fail, as long as another part of the product is missing.
     known: str = ""
 
@@ -121,6 +122,7 @@ SCENARIOS = (
     Scenario("freeze-prune", "prune", step="freeze"),
     Scenario("step-back", step="step-back"),
     Scenario("step-back-prune", "prune", step="step-back"),
+    Scenario("step-back-unused", step="step-back", used=False),
     Scenario("fold", step="fold"),
 )
 

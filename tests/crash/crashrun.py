@@ -109,7 +109,7 @@ class Run:
 
         found: View = self.rig.run(stage)
         if self.scenario.step in ("step-back", "fold"):
-            outcome = self.rig.boot(self.base, "b", before, self.rig.use_later)
+            outcome = self.rig.boot(self.base, "b", before, self.rig.use_later if self.scenario.used else None)
             assert not outcome.error, outcome.error
             self.newer = self.rig.run(stage)
         return found

@@ -14,6 +14,7 @@ from overlay_prepare import events, factoryreset, fold, identity, imagechange, m
 from overlay_prepare.report import ERROR, NOTICE
 from overlay_prepare.request import Request
 from persistentdevice import NEW, OLD, Device, pretend
+from tree import fill
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes need root")
 
@@ -63,6 +64,7 @@ def test_freeze_step_back_and_fold(tmp_path: Path, journald: Journald, monkeypat
     device = rollbackdevice.make(tmp_path)
     journald.read()
     device.start(NEW)
+    fill(device.upper, "own=b")
     device.start(OLD)
     device.start(NEW)
     (device.backing / "commit").touch()

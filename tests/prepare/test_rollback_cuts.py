@@ -41,6 +41,13 @@ def stepping(top: Path, policy: str) -> "tuple[RollbackDevice, Callable[[], obje
     return device, lambda: device.start(OLD)
 
 
+def unused(top: Path, policy: str) -> "tuple[RollbackDevice, Callable[[], object]]":
+    """A device whose image B was booted, and nothing written over it; and the boot that steps back."""
+    device = make(top, policy)
+    device.start(NEW)
+    return device, lambda: device.start(OLD)
+
+
 def folding(top: Path, policy: str) -> "tuple[RollbackDevice, Callable[[], object]]":
     """A device, and the boot that folds."""
     device = make(top, policy)
@@ -56,7 +63,7 @@ def third(top: Path, policy: str) -> "tuple[RollbackDevice, Callable[[], object]
     return device, lambda: device.start(THIRD)
 
 
-STEPS = (frozen, stepping, folding, third)
+STEPS = (frozen, stepping, unused, folding, third)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -98,7 +105,7 @@ def cut_then(
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("step", [frozen, stepping])
+@pytest.mark.parametrize("step", [frozen, stepping, unused])
 def test_image_a_finds_its_own_after_any_cut(
     step: "Callable[[Path, str], tuple[RollbackDevice, Callable[[], object]]]", policy: str, cut: str, tmp_path: Path
 ) -> None:

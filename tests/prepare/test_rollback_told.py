@@ -39,6 +39,19 @@ def test_a_step_back_is_told_and_the_newer_data_are_named(
     assert text == 'EVENT="stepped-back"\nFROM_VERSION="2"\nTO_VERSION="1"\n'
 
 
+def test_a_step_back_over_which_nothing_was_written_leaves_what_is_undone(
+    device: RollbackDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device.use_b()
+    device.start(OLD)
+    device.start(NEW)
+    capsys.readouterr()
+    device.start(OLD)
+    assert (device.backing / "undone/own").read_text() == "b", "that of the step back before"
+    assert "with its data; nothing was written since\n" in capsys.readouterr().err
+    assert device.exact() == device.a
+
+
 @pytest.mark.parametrize(("previous", "told"), [(NEW, True), (OLD, False)])
 def test_a_step_back_whose_end_was_cut_off_is_told_once(
     previous: str, told: bool, device: RollbackDevice, tmp_path: Path
