@@ -11,6 +11,7 @@ image, uuids, names, contents
           the notes that lay beside the upper layer, for the step back
 since     when and for which image, and which of these notes there were. While the layers are folded it is `folding`
 undoing   the newer upper layer, while a step back is under way; `undone` of the backing directory after it
+former    its `upper` until then
 
 making    a second tree that is not whole yet, or is no longer wanted
 
@@ -24,7 +25,7 @@ from overlay_prepare.folder import Folder, look_at
 from overlay_prepare.tree import list_by_parts, remove
 
 NAME, UNDONE = "frozen", "undone"
-KEPT, LAYER, UNDOING, MAKING = "kept", "upper", "undoing", "making"
+KEPT, LAYER, UNDOING, FORMER, MAKING = "kept", "upper", "undoing", "former", "making"
 SINCE, FOLDING = "since", "folding"
 IMAGE = "image"
 MOVED = "contents"  # of NOTES the one that is moved and not copied
@@ -151,5 +152,5 @@ def clear(backing: Folder, folder: Folder) -> None:
     if folder.find_kind(MOVED) and not backing.find_kind(MOVED):
         folder.rename(MOVED, MOVED, backing)
     for entry in list_by_parts(folder):
-        if entry.name in (SINCE, FOLDING, MAKING, *NOTES):
+        if entry.name in (SINCE, FOLDING, FORMER, MAKING, *NOTES):
             remove(folder, entry.name)

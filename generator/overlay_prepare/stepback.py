@@ -31,9 +31,9 @@ def step_back(backing: Folder, folder: Folder) -> bool:
         backing.rename("upper", frozen.UNDOING, folder)
     if folder.find_kind(frozen.KEPT):
         # As long as it has its name, the rest counts as frozen.
-        remove(folder, frozen.MAKING)
         if folder.find_kind(frozen.LAYER):
-            folder.rename(frozen.LAYER, frozen.MAKING)
+            remove(folder, frozen.FORMER)  # there where another program's boot has come between
+            folder.rename(frozen.LAYER, frozen.FORMER)
         folder.rename(frozen.KEPT, "upper", backing)
     else:
         folder.rename(frozen.LAYER, "upper", backing)
@@ -78,6 +78,9 @@ def finish(backing: Folder, folder: Folder) -> bool:
 
 def take_back(backing: Folder, folder: Folder) -> None:
     """Undo the beginning of a step back that another image has come after. Raises OSError."""
+    if folder.find_kind(frozen.FORMER):
+        # Made anew by another image than that which comes next, it would not be the same.
+        folder.rename(frozen.FORMER, frozen.LAYER)
     folder.rename(frozen.UNDOING, "upper", backing)
     backing.sync()
 

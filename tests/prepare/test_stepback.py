@@ -90,7 +90,7 @@ def test_each_part_of_it_is_on_the_disk_before_the_next(
     step_back(device)
     parts = " ".join(done).split(" sync ")
     assert parts == [
-        "undoing making upper", "uuids names contents image rollback", "undone undone.since", "0",
+        "undoing former upper", "uuids names contents image rollback", "undone undone.since", "0",
     ]  # fmt: skip
     assert device.exact() == device.a
 
@@ -169,10 +169,10 @@ def test_one_that_was_half_undone_before_is_kept_as_well(device: RollbackDevice)
 
 @pytest.mark.parametrize("with_layer", [True, False])
 def test_a_second_tree_goes_with_what_is_kept(with_layer: bool, device: RollbackDevice) -> None:
-    """making may be left of a boot that was cut off."""
+    """making may be left of a boot that was cut off, former where another program's boot has come after that."""
     folder = device.backing / "frozen"
     assert (folder / "kept").is_dir(), "what the image adds in o was opened in a second tree"
-    fill(folder, "making/third=a")
+    fill(folder, "making/third=a", "former/fourth=a")
     if not with_layer:
         shutil.rmtree(folder / "upper")
     backing = hold(device.backing)
@@ -180,17 +180,26 @@ def test_a_second_tree_goes_with_what_is_kept(with_layer: bool, device: Rollback
     assert held
     stepback.step_back(backing, held)
     assert device.exact()[0] == device.a[0]
-    assert "third" not in str(read_tree(device.backing).keys())
+    assert not folder.exists()
 
 
-def test_the_beginning_of_one_is_undone(device: RollbackDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("former", [True, False])
+def test_the_beginning_of_one_is_undone(former: bool, device: RollbackDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = read_tree(device.upper)
-    device.upper.rename(device.backing / "frozen/undoing")
+    folder = device.backing / "frozen"
+    below = read_tree(folder / "upper")
+    device.upper.rename(folder / "undoing")
+    if former:
+        (folder / "upper").rename(folder / "former")
     backing = hold(device.backing)
     synced: list[int] = []
     monkeypatch.setattr(posix, "fsync", synced.append)
     stepback.take_back(backing, hold(device.backing / "frozen"))
     assert read_tree(device.upper) == newer
+    assert read_tree(folder / "upper") == below
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "contents", "image", "kept", "names", "since", "upper", "uuids",
+    ]  # fmt: skip
     assert synced == [backing.fd]
 
 
