@@ -7,7 +7,6 @@ afterwards. Each refusal is reported, with what was assumed instead. The readers
 files are here, too: one module in place of three, as loading each takes time at boot.
 """
 
-import errno
 import posix
 
 from overlay_generator.fstab import unescape
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MODULE = b"/overlay.ko"
-_NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG)  # a path that can lead to nothing
 # systemd's src/libsystemd/sd-path/path-lookup.c, 247 to 262: what outranks a generator's normal directory,
 # and what it outranks itself.
 _ABOVE_US = (
@@ -88,9 +86,23 @@ class Look:
             return not self._is_missing(error, path, "looked at", doubt) and unknown
         return True
 
+    def identify(self, path: str) -> "tuple[int, int] | None":
+        """Device and inode of where `path` leads, None if nothing is there; (0, 0) where that is refused."""
+        try:
+            info = posix.stat(self._place(self.root, path, True))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError:
+            return 0, 0  # whoever looks for something in it tells
+        return info.st_dev, info.st_ino
+
     def _is_missing(self, error: OSError, path: str, verb: str, doubt: str) -> bool:
-        if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno in _NOWHERE:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             return True
+        import errno  # loading its hundred names takes as long as a module of ours, and this is rare
+
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return True  # a path that can lead to nothing
         text = f"{path} can't be {verb} ({error.strerror}); {doubt}"
         if text not in self.refused:
             self.refused.append(text)
@@ -152,8 +164,9 @@ def read_packaged(look: "Look", names: "Iterable[str]") -> "dict[str, Unit]":
 
 def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") -> "dict[str, Unit]":
     units: dict[str, Unit] = {}
+    existing = _find_existing(look, directories)
     for name in names:
-        for directory in directories:
+        for directory in existing:
             path = f"{directory}/{name}"
             info = look.stat(path, "whether it masks or provides something is left to PID 1")
             if info is None:
@@ -169,6 +182,21 @@ def _read(look: "Look", names: "Iterable[str]", directories: "tuple[str, ...]") 
             units[name] = Unit(kind, path, _is_required(look, kind, name))
             break
     return units
+
+
+def _find_existing(look: "Look", directories: "tuple[str, ...]") -> "list[str]":
+    """Those of `directories` in which a unit may be: most are not there, and /lib mostly leads to /usr/lib. A unit that
+    is looked for in vain costs twice as much as one that is found.
+    """
+    existing: list[str] = []
+    known: list[tuple[int, int]] = []
+    for directory in directories:
+        place = look.identify(directory)
+        if place and place not in known:
+            existing.append(directory)
+            if place[1]:
+                known.append(place)
+    return existing
 
 
 def _is_required(look: "Look", kind: str, name: str) -> bool:

@@ -3,7 +3,6 @@
 """Writes rendered units: each file whole or not at all, and nothing of a mount that can't be written whole."""
 
 import _signal  # type: ignore[import-not-found]
-import errno
 import posix
 
 from overlay_generator.model import Problem, UnitFile, UnitLink
@@ -118,7 +117,9 @@ def _rename(scratch: str, path: str, written: "list[str]") -> None:
         _make(written, path, posix.rename, scratch, path)
         written.remove(scratch)
         return
-    raise FileExistsError(errno.EEXIST, "File exists", path)
+    from errno import EEXIST  # loading its hundred names takes longer than loading names.py
+
+    raise FileExistsError(EEXIST, "File exists", path)
 
 
 def _make(written: "list[str]", path: str, call: "Callable[..., T]", *arguments: object) -> "T":
