@@ -46,6 +46,7 @@ mount --bind "$repository" "$tree/srv"
 mount -o remount,bind,ro "$tree/srv"
 mount -t proc proc "$tree/proc"
 mount --bind /dev "$tree/dev"
+mount --bind /dev/pts "$tree/dev/pts"
 mount -t tmpfs -o mode=1777,size=6G tmpfs "$tree/tmp"
 cp "$emulator" "$tree/tmp/emulator"
 exec chroot "$tree" /tmp/emulator /usr/bin/env -i -C /srv PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \

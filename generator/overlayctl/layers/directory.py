@@ -9,6 +9,8 @@ of the layer is ever reached. Paths begin with /proc/self/fd/N for the calls tha
 import errno
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Optional
 
 from overlayctl.errors import Failure
@@ -70,7 +72,26 @@ class Directory:
 
     def names(self) -> "list[bytes]":
         """The names in it. Raises OSError."""
-        return os.listdir(self.path)
+        fd = self._open_for_listing()
+        try:
+            return list(map(os.fsencode, os.listdir(fd)))
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def scan(self) -> "Iterator[Iterator[tuple[bytes, os.DirEntry[str]]]]":
+        """What is in it, each with its name, one after the other. Raises OSError."""
+        fd = self._open_for_listing()
+        try:
+            with os.scandir(fd) as entries:
+                yield ((os.fsencode(entry.name), entry) for entry in entries)
+        finally:
+            os.close(fd)
+
+    def _open_for_listing(self) -> int:
+        # Listed by `path`, it would be opened without O_NOATIME; and processes that were forked share the position in
+        # what `fd` lists.
+        return open_quietly(self.path, _FLAGS & ~os.O_NOFOLLOW)
 
     @property
     def itself(self) -> bytes:

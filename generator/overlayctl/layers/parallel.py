@@ -6,7 +6,6 @@ The text is the one of a single walk. Parts are given out in the order of their 
 taken back in that order. A short walk, or a machine with one processor, has no helpers.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -99,8 +98,8 @@ def _split(directory: Directory, names: "Iterator[bytes]") -> "Iterator[bytes | 
     # Two links: no directory in it. On a file system where that is not so, the text is the same, but a helper has more
     # to do.
     if directory.find().st_nlink != 2:
-        with os.scandir(directory.path) as entries:
-            inner = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        with directory.scan() as entries:
+            inner = {name for name, entry in entries if entry.is_dir(follow_symlinks=False)}
     part: list[bytes] = []
     size = 0
     for name in names:

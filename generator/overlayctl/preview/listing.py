@@ -5,7 +5,6 @@
 A directory may have a million: of each name there is one copy, and none of those that only an image has.
 """
 
-import os
 import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Optional
@@ -30,9 +29,8 @@ def list_upper(directory: Merged, only: "Optional[bytes]") -> Listing:
         return _list_stack(directory, only)
     directories = []
     others = {}
-    with os.scandir(directory.path) as entries:
-        for entry in entries:
-            name = entry.name
+    with directory.scan() as entries:
+        for name, entry in entries:
             if only is not None and name != only:
                 continue
             if entry.is_dir(follow_symlinks=False):
@@ -61,9 +59,9 @@ def _list_stack(directory: Stack, only: "Optional[bytes]") -> Listing:
 
 def list_names(directory: Directory) -> "Iterator[bytes]":
     """The names in `directory`, one after the other. Raises OSError."""
-    with os.scandir(directory.path) as entries:
-        for entry in entries:
-            yield entry.name
+    with directory.scan() as entries:
+        for name, _ in entries:
+            yield name
 
 
 def mark(others: "dict[bytes, int]", names: "Iterable[bytes]", flag: int) -> None:

@@ -61,9 +61,9 @@ def measure(top: Directory, report: Report, mine: "Optional[Merged]" = None, siz
                 continue
             taken = frozenset(own.names()) if own is not None else frozenset()
             # Not as a list: it may have a million names.
-            with os.scandir(directory.path) as found:
-                for one in found:
-                    name, inner = one.name, one.is_dir(follow_symlinks=False)
+            with directory.scan() as found:
+                for name, one in found:
+                    inner = one.is_dir(follow_symlinks=False)
                     entry = find_entry(own, name) if name in taken else None
                     if entry is not None and not (inner and stat.S_ISDIR(entry[1].st_mode)):
                         continue

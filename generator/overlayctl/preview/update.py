@@ -265,8 +265,8 @@ def _read_known(old: Old, notes: "Optional[Notes]", tops: "list[str]") -> "dict[
             path, directory = pending.pop()
             if directory is None:
                 continue
-            with os.scandir(directory.path) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            with directory.scan() as entries:
+                found = [(name, entry.is_dir(follow_symlinks=False)) for name, entry in entries]
             known.setdefault(path, set()).update(os.fsdecode(name) + "/" * inner for name, inner in found)
             pending += [
                 (f"{path}/{os.fsdecode(name)}" if path else os.fsdecode(name), directory.enter(name))

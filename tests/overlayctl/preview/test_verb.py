@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from overlay_prepare import stamp
+from overlayctl.image.source import unwritable
 from previewing import Update, run
 from tree import OPAQUE
 
@@ -202,6 +203,10 @@ def test_the_disk_is_too_small(update: Update, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nothing_is_changed(update: Update) -> None:
+    with unwritable("/") as place:
+        old = place == "/"
+    if old:
+        pytest.skip("before Linux 5.12 a look may leave times of access")
     (update.upper / "link").symlink_to("own")
     (update.new / "var/link").symlink_to("elsewhere")
 
