@@ -17,7 +17,7 @@ from overlay_prepare.layers import make_layers
 from overlay_prepare.normalise import normalise
 from overlay_prepare.opaque import find_concerned, is_opaque, reveal
 from overlay_prepare.passthrough import list_kept
-from overlay_prepare.report import NOTICE, WARNING, describe, say
+from overlay_prepare.report import ERROR, NOTICE, WARNING, describe, say
 from overlay_prepare.request import Request
 from overlay_prepare.tree import remove
 from overlay_prepare.upper import make_like
@@ -80,22 +80,29 @@ def freeze(backing: Folder, previous: str, image: str) -> Folder:
     return folder
 
 
-def finish(request: Request, backing: Folder, folder: Folder, previous: str, image: str, policy: str) -> None:
+def finish(
+    request: Request, backing: Folder, folder: Folder, previous: str, image: str, policy: str, settled: bool = True
+) -> None:
     """Make all that belongs on top of what is frozen in `folder`, and note it. Raises OSError.
 
-    Done again after a half, or for an upper layer that is there, it makes that fit for `image`.
+    Done again after a half, or for an upper layer that is there, it makes that fit for `image`. Not `settled`: a fold
+    is to be tried again, and all of it is done once more then.
     """
     where = request.where
-    dropped = 0
+    dropped, whole = 0, True
     remove(folder, frozen.MAKING)  # of a boot that was cut off
     if not folder.find_kind(frozen.LAYER):
-        dropped = _make_layer(request, backing, folder, image, policy)
+        dropped, whole = _make_layer(request, backing, folder, image, policy)
     fresh = not backing.find_kind("upper")
     if fresh:
         # Its root is what the overlay shows of itself.
         source = where if policy == "reset" else folder.reach(frozen.LAYER)
         for warning in make_like(source, backing, "upper"):
             say(WARNING, warning)
+    if not settled:
+        for path in {*find_moving(request, backing), *find_moving(request, backing, f"{frozen.NAME}/{frozen.LAYER}")}:
+            text = f"is passed through from now on; what was written there before stays in {backing.path}, as no fold"
+            say(ERROR, f"{path} {text} brings it together")
     make_layers(request, backing)
     with backing.open("upper") as upper, backing.open("work") as work, folder.open(frozen.LAYER) as layer:
         normalise(upper, work)
@@ -105,8 +112,13 @@ def finish(request: Request, backing: Folder, folder: Folder, previous: str, ima
         posix.sync()  # no reference is left that nobody knows of
     # Not synced one by one: until the stamp is written, a boot of this image does all this again, and one of the image
     # before has its own notes.
-    uuids = (identity.find_uuid(where), identity.find_uuid(backing.path))
-    stamp.write_uuids(backing, [uuid for uuid in uuids if uuid], durable=not fresh)
+    uuids = [uuid for uuid in (identity.find_uuid(where), identity.find_uuid(backing.path)) if uuid]
+    if not settled:
+        known = stamp.read_uuids(backing)
+        if known is not None:
+            stamp.write_uuids(backing, list(dict.fromkeys([*known, *uuids])))
+        return
+    stamp.write_uuids(backing, uuids, durable=not fresh)
     try:
         frozen.mark_capable(backing, image, durable=False)
     except OSError:
@@ -114,7 +126,8 @@ def finish(request: Request, backing: Folder, folder: Folder, previous: str, ima
     posix.sync()
     try:
         # Of all images so far: when the layers are folded, nobody can ask the older ones any more.
-        imagenames.write(where, backing, imagenames.read_all(backing) or [])
+        if whole:
+            imagenames.write(where, backing, imagenames.read_all(backing) or [])
     except OSError as error:
         say(WARNING, f"{where}: the image's names are not noted: {describe(error)}")
     stamp.write(backing, image)
@@ -135,22 +148,24 @@ def _copy(backing: Folder, folder: Folder, name: str) -> None:
         posix.close(source)
 
 
-def _make_layer(request: Request, backing: Folder, folder: Folder, image: str, policy: str) -> int:
-    """Make what lies below the new upper layer; how many entries a policy has dropped of it."""
+def _make_layer(request: Request, backing: Folder, folder: Folder, image: str, policy: str) -> "tuple[int, bool]":
+    """Make what lies below the new upper layer; how many entries a policy has dropped of it, and False if what the
+    image adds stays hidden in it: its names are not known then, until a fold.
+    """
     where = request.where
     if policy == "reset":
-        return 0  # an empty one is made with the other layers
+        return 0, True  # an empty one is made with the other layers
     with folder.open(frozen.KEPT) as kept:
         if policy == "keep" and not _has_hidden_news(where, kept, folder):
             folder.rename(frozen.KEPT, frozen.LAYER)
-            return 0
+            return 0, True
     try:
-        return _make_second(where, backing, folder, image, policy)
+        return _make_second(where, backing, folder, image, policy), True
     except (OSError, RecursionError) as error:
         say(WARNING, f"{where}: Policy={policy} drops nothing, and nothing is opened: {describe(error)}")
         remove(folder, frozen.MAKING)
         folder.rename(frozen.KEPT, frozen.LAYER)
-        return 0
+        return 0, False
 
 
 def _make_second(where: str, backing: Folder, folder: Folder, image: str, policy: str) -> int:

@@ -11,7 +11,7 @@ image, uuids, names, contents
           the notes that lay beside the upper layer, for the step back
 since     when and for which image, and which of these notes there were. While the layers are folded it is `folding`
 undoing   the newer upper layer, while a step back is under way; `undone` of the backing directory after it
-former    its `upper` until then
+former    its `upper` until then; empty where there was none, and nothing to be called `undoing`
 
 making    a second tree that is not whole yet, or is no longer wanted
 
@@ -74,6 +74,11 @@ def is_frozen(folder: Folder) -> bool:
         return True
     layer = folder.descend(LAYER)
     return layer is not None and bool(next(layer.scan(), None) or folder.find_kind(IMAGE))
+
+
+def is_leaving(folder: Folder) -> bool:
+    """True if a step back is under way. Raises OSError."""
+    return bool(folder.find_kind(UNDOING) or folder.find_kind(FORMER))
 
 
 def read_image(folder: Folder) -> str:

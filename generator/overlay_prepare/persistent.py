@@ -65,7 +65,7 @@ def make_persistent(request: Request, backing: Folder) -> None:
         if fitness.keeps_acls(request.where) and not fitness.keeps_acls(backing.fd):
             # overlayfs does not copy up a file whose ACL it can't keep (EOPNOTSUPP, Linux 6.12).
             say(WARNING, f"{request.where}: its disk keeps no ACLs: what has one in the image can't be changed")
-        _follow_image(request, backing, image)
+        _follow_image(request, backing, image, settled)
     if request.rollback != "no":
         _mark_capable(request, backing, image)
     _tell_others(request, backing)
@@ -172,7 +172,7 @@ def _choose_policy(request: Request, previous: str, image: str) -> str:
     return request.policy
 
 
-def _follow_image(request: Request, backing: Folder, image: str) -> None:
+def _follow_image(request: Request, backing: Folder, image: str, settled: bool) -> None:
     """Make the upper layer fit for `image`, a text of identify(), and do what the policy for updates asks for."""
     from overlay_prepare import events, imagechange, imagenames
     from overlay_prepare.normalise import normalise
@@ -186,7 +186,7 @@ def _follow_image(request: Request, backing: Folder, image: str) -> None:
     if request.rollback != "no":
         from overlay_prepare import rollback
 
-        policy = rollback.follow(request, backing, previous, image, policy)
+        policy = rollback.follow(request, backing, previous, image, policy, settled)
         if not policy:
             return
     if policy == "reset":

@@ -8,7 +8,7 @@
 | A | B | B | nothing; once B is committed, fold, see fold.py |
 | A | B | another one | fold, then freeze for that one |
 | nothing | A | B | freeze, see freeze.py |
-| A | A: the freeze was cut off | B | the rest of the freeze |
+| A | A: the freeze was cut off | another one | back to before it; then a freeze for that one |
 
 What an image without Rollback=yes finds frozen is folded, or stepped back to, as its overlay has one layer below.
 """
@@ -20,7 +20,7 @@ from overlay_prepare.request import Request
 from overlay_prepare.reserve import is_low
 from overlay_prepare.tree import remove
 
-NOTHING, STEP_BACK, FOLD = "nothing", "step back", "fold"
+NOTHING, UNDO, STEP_BACK, FOLD = "nothing", "undo", "step back", "fold"
 EVENT = "rollback"  # NAME.rollback in the state directory: what was done
 FROZEN, FOLDED, BACK, REFUSED = "frozen", "folded", "stepped-back", "refused"
 KEPT = "kept"  # in NAME.changed: nothing goes back
@@ -32,9 +32,10 @@ def choose(rollback: str, owner: str, previous: str, image: str, committed: bool
 
     `committed`: the newer data are there to stay.
     """
-    if previous == owner and image != owner:
-        # The freeze itself was cut off, and nothing newer is there.
-        return FOLD if rollback == "no" else NOTHING
+    if owner and previous == owner and image != owner:
+        # The freeze itself was cut off, and nothing newer is there. What was made so far may be for another image than
+        # this one, and by another policy.
+        return UNDO
     if committed:
         return FOLD
     if image == owner and previous != image:
@@ -51,7 +52,8 @@ def choose(rollback: str, owner: str, previous: str, image: str, committed: bool
 
 
 def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
-    """Bring to its end what was cut off, and step back or fold where that is due; False if a fold did not succeed.
+    """Bring to its end what was cut off, and step back or fold where that is due; False if that did not succeed, and is
+    to be tried again at the next boot.
 
     `staged`: a reset is asked for, and acts on one layer. Raises OSError, or Unusable where two layers are left and the
     overlay has but one.
@@ -60,8 +62,13 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
     if not folder:
         return True
     frozen.heal(backing, folder)
-    if folder.find_kind(frozen.UNDOING):
-        _resume(request, backing, folder, image)
+    try:
+        previous = stamp.read_previous(backing)
+    except OSError as error:
+        say(WARNING, f"{request.where}: nobody knows whose data are frozen below which: {describe(error)}")
+        return False
+    if frozen.is_leaving(folder):
+        _resume(request, backing, folder, previous, image)
         folder = frozen.open_frozen(backing)
     if not folder or not (frozen.is_frozen(folder) or folder.find_kind(frozen.FOLDING)):
         if folder:
@@ -71,7 +78,7 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
 
                 put_aside(backing, frozen.NAME)
         return True
-    previous = _read_previous(backing)
+    previous = stamp.read_previous(backing)  # that of the layer which is the upper one again
     due = find_due(request, backing, folder, previous, image, staged)
     if due == NOTHING:
         if not folder.find_kind(frozen.LAYER):
@@ -81,10 +88,12 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
     if is_low(backing):
         for name in _EXPENDABLE:
             remove(backing, name)
-    if due == STEP_BACK:
+    if due in (STEP_BACK, UNDO):
         from overlay_prepare import stepback
 
-        _tell_step_back(request, previous, image, stepback.step_back(backing, folder))
+        kept = stepback.step_back(backing, folder)
+        if due == STEP_BACK:
+            _tell_step_back(request, previous, image, kept)
         return True
     from overlay_prepare import fold
 
@@ -113,19 +122,19 @@ def find_due(request: Request, backing: Folder, folder: Folder, previous: str, i
     return FOLD if folder.find_kind(frozen.FOLDING) else due
 
 
-def follow(request: Request, backing: Folder, previous: str, image: str, policy: str) -> str:
+def follow(request: Request, backing: Folder, previous: str, image: str, policy: str, settled: bool = True) -> str:
     """Freeze the upper layer for the step from `previous` to `image`, or make the one on top of what is frozen fit; ""
-    if that is done, else the policy to go on with where nothing is frozen. Raises OSError.
+    if that is done, else the policy to go on with where nothing is frozen. `settled` is what settle() has returned.
+
+    Raises OSError.
     """
     from overlay_prepare import freeze, imagechange, room
 
     folder = frozen.open_frozen(backing)
     if folder and frozen.is_frozen(folder):
-        owner = frozen.read_image(folder)
-        # Cut off where it was being frozen, it is to be gone on with.
-        freeze.finish(request, backing, folder, previous, image, policy if owner == previous else request.policy)
+        freeze.finish(request, backing, folder, previous, image, request.policy, settled)
         if previous not in ("", image):
-            imagechange.announce(request, previous, image, 0, FROZEN if owner == previous else KEPT)
+            imagechange.announce(request, previous, image, 0, KEPT)
         return ""
     if not previous or previous == image:
         return policy
@@ -171,17 +180,18 @@ def _leave(request: Request, event: str, previous: str, image: str, level: int, 
         say(WARNING, f"{request.where}: {describe(error)}")
 
 
-def _resume(request: Request, backing: Folder, folder: Folder, image: str) -> None:
-    """Go on with a step back that was cut off."""
+def _resume(request: Request, backing: Folder, folder: Folder, previous: str, image: str) -> None:
+    """Go on with a step back that was cut off, or take it back where another image has come, or the newer data stay."""
     from overlay_prepare import stepback
 
-    previous = _read_previous(backing)
     if not frozen.is_frozen(folder):
         kept = stepback.finish(backing, folder)
         if previous != image and stamp.is_current(backing, image):
             _tell_step_back(request, previous, image, kept)
-    elif frozen.read_image(folder) == image:
-        _tell_step_back(request, previous, image, stepback.step_back(backing, folder))
+    elif frozen.read_image(folder) == image and request.rollback != "hold":
+        kept = stepback.step_back(backing, folder)
+        if previous != image:
+            _tell_step_back(request, previous, image, kept)
     elif not backing.find_kind("upper"):
         stepback.take_back(backing, folder)
 
@@ -194,13 +204,6 @@ def _tell_step_back(request: Request, previous: str, image: str, kept: bool) -> 
     text = f"back on the image before, with its data; {since}"
     _leave(request, BACK, previous, image, NOTICE, text, **({"undone": place} if kept else {}))
     imagechange.announce(request, previous, image, 0, BACK)
-
-
-def _read_previous(backing: Folder) -> str:
-    try:
-        return stamp.read_previous(backing)
-    except OSError:
-        return ""  # whoever makes the upper layer fit tells it
 
 
 def _is_committed(request: Request, backing: Folder, previous: str) -> bool:

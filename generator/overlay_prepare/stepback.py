@@ -21,14 +21,15 @@ def step_back(backing: Folder, folder: Folder) -> bool:
     Done again after a half it goes on with the rest.
     """
     if not folder.find_kind(frozen.UNDOING):
-        # Also an empty one: it tells, once nothing is frozen any more, whose the notes are. Where none was made over
-        # the newer image, those beside it were not written either.
+        # Also an empty one: it tells, once nothing is frozen any more, whose the notes are.
         if backing.find_kind("upper"):
             backing.rename("upper", frozen.UNDOING, folder)
     elif not frozen.remove_empty(backing, "upper"):
         # Of a step back that another program's boot has come between.
         _put_aside(backing, folder)
         backing.rename("upper", frozen.UNDOING, folder)
+    if not frozen.is_leaving(folder):
+        folder.make(frozen.FORMER).close()  # so that there is a sign of it in any case
     if folder.find_kind(frozen.KEPT):
         # As long as it has its name, the rest counts as frozen.
         if folder.find_kind(frozen.LAYER):
@@ -51,7 +52,8 @@ def finish(backing: Folder, folder: Folder) -> bool:
     """Bring the notes of the layer that is the upper one again to it, and put the newer one aside; False if that has
     nothing. Raises OSError.
     """
-    notes = frozen.read_fields(folder, frozen.SINCE).get("NOTES", "").split()
+    # Where that can't be read, those that are there may be back already.
+    notes = frozen.read_fields(folder, frozen.SINCE).get("NOTES", " ".join(frozen.NOTES)).split()
     for name in frozen.NOTES:
         if folder.find_kind(name) == "f":
             backing.expect(name, "f")
@@ -78,10 +80,11 @@ def finish(backing: Folder, folder: Folder) -> bool:
 
 def take_back(backing: Folder, folder: Folder) -> None:
     """Undo the beginning of a step back that another image has come after. Raises OSError."""
-    if folder.find_kind(frozen.FORMER):
+    if not frozen.remove_empty(folder, frozen.FORMER):
         # Made anew by another image than that which comes next, it would not be the same.
         folder.rename(frozen.FORMER, frozen.LAYER)
-    folder.rename(frozen.UNDOING, "upper", backing)
+    if folder.find_kind(frozen.UNDOING):
+        folder.rename(frozen.UNDOING, "upper", backing)
     backing.sync()
 
 

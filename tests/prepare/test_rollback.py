@@ -14,7 +14,7 @@ import pytest
 from hold import hold
 from overlay_prepare import commit, freeze, frozen, room, stamp
 from overlay_prepare.report import Unusable
-from overlay_prepare.rollback import FOLD, NOTHING, STEP_BACK, choose
+from overlay_prepare.rollback import FOLD, NOTHING, STEP_BACK, UNDO, choose
 from persistentdevice import NEW, OLD, Device, pretend
 from rollbackdevice import THIRD, RollbackDevice, make
 from tree import OPAQUE, ORIGIN, dig, fill, read_tree
@@ -39,8 +39,8 @@ def device(tmp_path: Path) -> RollbackDevice:
     ("yes", B, C, False, FOLD), ("hold", B, C, False, FOLD), ("no", B, C, False, FOLD),
     ("yes", B, A, True, FOLD), ("yes", B, B, True, FOLD), ("yes", B, C, True, FOLD), ("no", B, A, True, FOLD),
     # The freeze was cut off: the record is still that of A.
-    ("yes", A, B, False, NOTHING), ("yes", A, C, False, NOTHING), ("yes", A, A, False, STEP_BACK),
-    ("no", A, B, False, FOLD), ("no", A, A, False, STEP_BACK), ("yes", A, B, True, NOTHING),
+    ("yes", A, B, False, UNDO), ("yes", A, C, False, UNDO), ("yes", A, A, False, STEP_BACK),
+    ("no", A, B, False, UNDO), ("no", A, A, False, STEP_BACK), ("yes", A, B, True, UNDO),
     # What nobody can tell is no reason for what can't be undone.
     ("yes", B, UNKNOWN, False, NOTHING), ("yes", "", B, False, NOTHING), ("yes", "", A, False, STEP_BACK),
     ("yes", UNKNOWN, C, False, NOTHING), ("no", B, UNKNOWN, False, FOLD),

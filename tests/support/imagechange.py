@@ -65,9 +65,9 @@ def main() -> int:
     return 0
 
 
-def keep_references(request: Request, backing: Folder, image: str) -> None:
+def keep_references(request: Request, backing: Folder, image: str, settled: bool) -> None:
     """Takes the place of the function that makes the upper layer fit for `image`."""
-    del image
+    del image, settled
     make_layers(request, backing)
 
 

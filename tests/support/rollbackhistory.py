@@ -43,6 +43,7 @@ from imagechange import (
 from overlay_generator import render
 from overlay_prepare import fitness, fold, manifest, persistent, reset, stamp
 from overlay_prepare.files import list_attributes
+from overlay_prepare.folder import Folder
 from overlay_prepare.request import Request
 
 # A boot of each image; "+" commits what is on top before the next one.
@@ -84,8 +85,8 @@ def sabotage(word: str) -> None:
     elif word == "write-to-frozen":
         freeze = persistent._follow_image
 
-        def broken(request: Request, backing: object, image: str) -> None:
-            freeze(request, backing, image)  # type: ignore[arg-type]
+        def broken(request: Request, backing: Folder, image: str, settled: bool) -> None:
+            freeze(request, backing, image, settled)
             for path in things(Path(request.backing) / "frozen"):
                 if path.is_file() and not path.is_symlink() and len(path.relative_to(request.backing).parts) > 2:
                     path.touch()

@@ -42,12 +42,14 @@ def find_due(where: str, settings: Settings, backing: Folder, previous: str, new
         if is_part(new, previous):
             return Due()
         return _judge_freeze(request, backing, previous, new if exact else _assume_other(new, previous))
-    if folder.find_kind(frozen.UNDOING):
+    if frozen.is_leaving(folder):
         raise Failure(f"{backing.path}/{frozen.NAME}: a step back was cut off; boot once, and ask again")
     owner = frozen.read_image(folder)
     image = next((text for text in (owner, previous) if is_part(new, text)), "")
     image = image or (new if exact else _assume_other(new, previous))
     due = rollback.find_due(request, backing, folder, previous, image, staged=False)
+    if due == rollback.UNDO:  # the freeze itself was cut off
+        return _judge_freeze(request, backing, previous, image)
     version, since = _spell_owner(folder)
     if due == rollback.STEP_BACK:
         return Due(
@@ -59,8 +61,6 @@ def find_due(where: str, settings: Settings, backing: Folder, previous: str, new
         return Due(FOLDED, f"{note}; {after.note}" if after.note else note, after.keeps)
     if image == previous:
         return Due(LEFT, keeps=True)
-    if previous == owner:
-        return Due(FROZEN)  # the freeze itself was cut off
     return Due(LEFT, f"whether this is another image can't be told, so the data of {version}{since} stay frozen", True)
 
 
