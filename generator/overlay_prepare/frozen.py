@@ -41,7 +41,7 @@ def open_frozen(backing: Folder) -> "Folder | None":
     folder = backing.descend(NAME)
     if folder is None:
         return None
-    for name in (KEPT, LAYER, UNDOING):
+    for name in (KEPT, LAYER, UNDOING, FORMER):
         folder.expect(name, "d")
     return folder
 

@@ -62,14 +62,20 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
     if not folder:
         return True
     frozen.heal(backing, folder)
-    try:
-        previous = stamp.read_previous(backing)
-    except OSError as error:
-        say(WARNING, f"{request.where}: nobody knows whose data are frozen below which: {describe(error)}")
-        return False
+    previous = ""
+    if frozen.is_leaving(folder) or frozen.is_frozen(folder) or folder.find_kind(frozen.FOLDING):
+        try:
+            previous = stamp.read_previous(backing)
+        except OSError as error:
+            text = f"nobody knows whose data are frozen below which: {describe(error)}"
+            if request.rollback == "no":
+                raise Unusable(text) from error
+            say(WARNING, f"{request.where}: {text}")
+            return False
     if frozen.is_leaving(folder):
         _resume(request, backing, folder, previous, image)
         folder = frozen.open_frozen(backing)
+        previous = stamp.read_previous(backing)  # that of the layer which is the upper one again
     if not folder or not (frozen.is_frozen(folder) or folder.find_kind(frozen.FOLDING)):
         if folder:
             frozen.clear(backing, folder)
@@ -78,7 +84,6 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
 
                 put_aside(backing, frozen.NAME)
         return True
-    previous = stamp.read_previous(backing)  # that of the layer which is the upper one again
     due = find_due(request, backing, folder, previous, image, staged)
     if due == NOTHING:
         if not folder.find_kind(frozen.LAYER):

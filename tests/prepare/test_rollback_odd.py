@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from overlay_prepare import frozen
+from overlay_prepare.report import Unusable
 from persistentdevice import NEW, OLD, Device, pretend
 from powercut import cut_off
 from rollbackdevice import THIRD, RollbackDevice, make
@@ -296,3 +297,38 @@ def test_an_error_of_reading_the_stamp_once(tmp_path: Path, monkeypatch: pytest.
     boot(device, THIRD)
     boot(device, THIRD)
     assert device.shown("o/new") == "3"
+
+
+@pytest.mark.parametrize(("frozen_before", "rollback"), [(True, "yes"), (True, "no"), (False, "yes"), (False, "no")])
+def test_a_stamp_that_can_never_be_read(
+    frozen_before: bool, rollback: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With something frozen, nothing is done on a guess: no fold, and no overlay of one layer where there are two."""
+    device = make(tmp_path)
+    if frozen_before:
+        boot(device, NEW)
+        fill(device.upper, "own=b")
+
+    def refuse(_backing: object) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("overlay_prepare.stamp.read_previous", refuse)
+    if frozen_before and rollback == "no":
+        with pytest.raises(Unusable, match="nobody knows whose data are frozen below which"):
+            boot(device, THIRD, rollback=rollback)
+    else:
+        boot(device, THIRD, rollback=rollback)
+    assert (device.backing / "frozen/image").exists() is frozen_before
+    assert device.shown("mine") == "mine"
+    assert device.shown("own") == ("b" if frozen_before else "")
+
+
+@pytest.mark.parametrize("name", ["former", "undoing", "kept"])
+def test_a_link_in_place_of_a_directory_is_put_aside(name: str, tmp_path: Path) -> None:
+    device = make(tmp_path)
+    fill(tmp_path, "outside/file", f"mounts/var/frozen/{name}>{tmp_path}/outside")
+    boot(device, OLD)
+    boot(device, NEW)
+    assert device.shown("mine") == "mine"
+    assert (tmp_path / "outside/file").exists()
+    assert [path.is_symlink() for path in (device.backing / "frozen").glob(f"{name}.refused*")] == [True]
