@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What pytest gives to all tests: the installed product, and a way to run it as PID 1 or a person does."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -20,8 +21,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell has put us into the background; what tests start and interrupt would ignore it, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same by nohup(1)
     if config.getoption("--regold") and os.environ.get("CI"):
         raise pytest.UsageError("--regold makes every case pass, so not in CI")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_garbage() -> None:
+    """What earlier tests have left in circles is closed now, and not while a test counts its open files."""
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -101,8 +101,7 @@ def finish(
             say(WARNING, warning)
     if not settled:
         for path in {*find_moving(request, backing), *find_moving(request, backing, f"{frozen.NAME}/{frozen.LAYER}")}:
-            text = f"is passed through from now on; what was written there before stays in {backing.path}, as no fold"
-            say(ERROR, f"{path} {text} brings it together")
+            say(ERROR, f"{path} is passed through from now on; what was written there before stays in {backing.path}")
     make_layers(request, backing)
     with backing.open("upper") as upper, backing.open("work") as work, folder.open(frozen.LAYER) as layer:
         normalise(upper, work)

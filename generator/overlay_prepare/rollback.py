@@ -204,10 +204,11 @@ def _resume(request: Request, backing: Folder, folder: Folder, previous: str, im
 def _tell_step_back(request: Request, previous: str, image: str, kept: bool) -> None:
     from overlay_prepare import imagechange
 
-    place = f"{request.backing}/{frozen.UNDONE}"
-    since = f"those written since are in {place}" if kept else "nothing was written since"
-    text = f"back on the image before, with its data; {since}"
-    _leave(request, BACK, previous, image, NOTICE, text, **({"undone": place} if kept else {}))
+    text = f"back on the image before, with its data; those written since are in {request.backing}/{frozen.UNDONE}"
+    if not kept:
+        text = "back on the image before, with its data; nothing was written since"
+    more = {"undone": f"{request.backing}/{frozen.UNDONE}"} if kept else {}
+    _leave(request, BACK, previous, image, NOTICE, text, **more)
     imagechange.announce(request, previous, image, 0, BACK)
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A directory in which nothing is trusted: whatever has a name there, no link is followed and nothing waits."""
 
+import gc
 import os
 import posix
 import socket
@@ -289,6 +290,7 @@ def test_an_error_has_the_whole_path(call: "Callable[[Folder], object]", name: s
 
 def test_a_call_that_fails_leaves_the_old_file_and_no_descriptor(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.folder.write("image", b"old")
+    gc.collect()
     before = os.listdir("/proc/self/fd")
 
     def fail(*_arguments: object) -> None:

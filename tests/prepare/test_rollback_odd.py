@@ -187,8 +187,8 @@ def test_what_can_not_move_out_of_what_is_passed_through_is_told(
         fail(patched, lambda source: source in ("file", "more", "er"))
         boot(device, THIRD, direct=("lib/docker",))
     path = f"{device.where}/lib/docker"
-    text = f"is passed through from now on; what was written there before stays in {device.backing}, as no fold"
-    assert f"<3>{path} {text} brings it together\n" in capsys.readouterr().err
+    text = f"is passed through from now on; what was written there before stays in {device.backing}"
+    assert f"<3>{path} {text}\n" in capsys.readouterr().err
     assert (device.backing / "frozen/upper/lib/docker/layer").exists()
 
 
