@@ -100,7 +100,8 @@ def finish(
         for warning in make_like(source, backing, "upper"):
             say(WARNING, warning)
     if not settled:
-        for path in {*find_moving(request, backing), *find_moving(request, backing, f"{frozen.NAME}/{frozen.LAYER}")}:
+        moving = find_moving(request, backing) + find_moving(request, backing, f"{frozen.NAME}/{frozen.LAYER}")
+        for path in dict.fromkeys(moving):
             say(ERROR, f"{path} is passed through from now on; what was written there before stays in {backing.path}")
     make_layers(request, backing)
     with backing.open("upper") as upper, backing.open("work") as work, folder.open(frozen.LAYER) as layer:

@@ -62,20 +62,15 @@ def settle(request: Request, backing: Folder, image: str, staged: bool) -> bool:
     if not folder:
         return True
     frozen.heal(backing, folder)
-    previous = ""
+    previous: str | None = ""
     if frozen.is_leaving(folder) or frozen.is_frozen(folder) or folder.find_kind(frozen.FOLDING):
-        try:
-            previous = stamp.read_previous(backing)
-        except OSError as error:
-            text = f"nobody knows whose data are frozen below which: {describe(error)}"
-            if request.rollback == "no":
-                raise Unusable(text) from error
-            say(WARNING, f"{request.where}: {text}")
-            return False
-    if frozen.is_leaving(folder):
-        _resume(request, backing, folder, previous, image)
-        folder = frozen.open_frozen(backing)
-        previous = stamp.read_previous(backing)  # that of the layer which is the upper one again
+        previous = _read_previous(request, backing)
+        if previous is not None and frozen.is_leaving(folder):
+            _resume(request, backing, folder, previous, image)
+            folder = frozen.open_frozen(backing)
+            previous = _read_previous(request, backing)  # that of the layer which is the upper one again
+    if previous is None:
+        return False
     if not folder or not (frozen.is_frozen(folder) or folder.find_kind(frozen.FOLDING)):
         if folder:
             frozen.clear(backing, folder)
@@ -210,6 +205,18 @@ def _tell_step_back(request: Request, previous: str, image: str, kept: bool) -> 
     more = {"undone": f"{request.backing}/{frozen.UNDONE}"} if kept else {}
     _leave(request, BACK, previous, image, NOTICE, text, **more)
     imagechange.announce(request, previous, image, 0, BACK)
+
+
+def _read_previous(request: Request, backing: Folder) -> "str | None":
+    """The identity of the image of the boot before, None where it can't be read, which is reported. Raises Unusable."""
+    try:
+        return stamp.read_previous(backing)
+    except OSError as error:
+        text = f"nobody knows whose data are frozen below which: {describe(error)}"
+        if request.rollback == "no":
+            raise Unusable(text) from error
+        say(WARNING, f"{request.where}: {text}")
+        return None
 
 
 def _is_committed(request: Request, backing: Folder, previous: str) -> bool:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from overlay_prepare import frozen
+from overlay_prepare import frozen, stamp
+from overlay_prepare.folder import Folder
 from overlay_prepare.report import Unusable
 from persistentdevice import NEW, OLD, Device, pretend
 from powercut import cut_off
@@ -27,6 +28,9 @@ ENTRIES = {
     NEW: ("conf=2", "lib/app/one=2", "lib/app/two=2", "lib/app/new=2", "lib/docker/base=2", "o/x=2"),  # no o/new
     THIRD: ("conf=3", "lib/app/one=3", "lib/app/new=3", "lib/docker/base=3", "o/x=3", "o/new=3", "mine=3"),
 }
+
+
+OF_B = ("file", "more", "er")  # what the fold moves first
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +71,27 @@ def fail(monkeypatch: pytest.MonkeyPatch, test: "Callable[[str], bool]", error: 
     monkeypatch.setattr(posix, "rename", one)
 
 
+def use_b(top: Path) -> RollbackDevice:
+    """A device whose image B was booted, and used."""
+    device = make(top)
+    boot(device, NEW)
+    fill(device.upper, "deep/er/file=b", "deep/er/more=b")
+    return device
+
+
+def boot_unfolded(
+    device: RollbackDevice,
+    image: str,
+    monkeypatch: pytest.MonkeyPatch,
+    names: "tuple[str, ...]" = OF_B,
+    **words: object,
+) -> None:
+    """Boot `image` where the fold that is due fails, as `names` can't be renamed."""
+    with monkeypatch.context() as patched:
+        fail(patched, lambda source: source in names)
+        boot(device, image, **words)  # type: ignore[arg-type]
+
+
 # A freeze for B that was cut off, then image C: what was made for B is none of C's.
 
 
@@ -104,7 +129,7 @@ def test_a_policy_of_an_image_that_never_ran_loses_nothing(how: str, tmp_path: P
 
 
 def test_what_is_passed_through_takes_over_the_frozen_files(tmp_path: Path) -> None:
-    """C passes lib/docker through: _has_to_move() looks at `frozen/upper` alone, and there is only `kept` yet."""
+    """C passes lib/docker through, where there is only `kept` yet."""
     hidden = []
     for device, after in each_cut(tmp_path, NEW):
         boot(device, THIRD, direct=("lib/docker",))
@@ -117,14 +142,10 @@ def test_what_is_passed_through_takes_over_the_frozen_files(tmp_path: Path) -> N
 
 
 def test_references_are_taken_out_once_it_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first try writes the stamp of B over 'changing', and with `folding` there nobody says 'changing' again."""
-    device = make(tmp_path)
-    boot(device, NEW)
-    fill(device.upper, "deep/er/file=b", "deep/er/more=b")
+    """The first try must not note B: with `folding` there, nobody says 'changing' again."""
+    device = use_b(tmp_path)
     (device.backing / "commit").touch()
-    with monkeypatch.context() as patched:
-        fail(patched, lambda source: source in ("file", "more", "er"))
-        boot(device, NEW)
+    boot_unfolded(device, NEW, monkeypatch)
     boot(device, NEW)
     assert not (device.backing / "frozen/image").exists()
     assert ORIGIN not in os.listxattr(device.upper / "lib/app/one"), "a reference to an inode of image A"
@@ -152,9 +173,7 @@ def test_the_uuids_of_both_layers_stay_noted(tmp_path: Path, monkeypatch: pytest
     boot(device, NEW)
     fill(device.upper, "deep/er/file=b", "deep/er/more=b")
     (device.backing / "commit").touch()
-    with monkeypatch.context() as patched:
-        fail(patched, lambda source: source in ("file", "more", "er"))
-        boot(device, NEW)
+    boot_unfolded(device, NEW, monkeypatch)
     boot(device, NEW)
     assert ORIGIN not in os.listxattr(device.upper / "lib/app/one") or "aaaa" in device.read("uuids").split()
 
@@ -163,14 +182,9 @@ def test_the_uuids_of_both_layers_stay_noted(tmp_path: Path, monkeypatch: pytest
 def test_the_third_image_gets_what_it_adds_and_its_policy(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """'it is tried again at the next boot': not begun, it is not, as the stamp is C's by then."""
-    device = make(tmp_path)
-    boot(device, NEW)
-    fill(device.upper, "deep/er/file=b", "deep/er/more=b")
-    names = ("file", "more", "er") if what == "begun" else ("since",)
-    with monkeypatch.context() as patched:
-        fail(patched, lambda source: source in names)
-        boot(device, THIRD)
+    """It is tried again at the next boot, also where it had not begun: C is not noted before."""
+    device = use_b(tmp_path)
+    boot_unfolded(device, THIRD, monkeypatch, OF_B if what == "begun" else ("since",))
     boot(device, THIRD)
     boot(device, THIRD)
     assert device.shown("o/new") == "3"
@@ -180,12 +194,8 @@ def test_the_third_image_gets_what_it_adds_and_its_policy(
 def test_what_can_not_move_out_of_what_is_passed_through_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    device = make(tmp_path)
-    boot(device, NEW)
-    fill(device.upper, "deep/er/file=b", "deep/er/more=b")
-    with monkeypatch.context() as patched:
-        fail(patched, lambda source: source in ("file", "more", "er"))
-        boot(device, THIRD, direct=("lib/docker",))
+    device = use_b(tmp_path)
+    boot_unfolded(device, THIRD, monkeypatch, direct=("lib/docker",))
     path = f"{device.where}/lib/docker"
     text = f"is passed through from now on; what was written there before stays in {device.backing}"
     assert f"<3>{path} {text}\n" in capsys.readouterr().err
@@ -248,7 +258,7 @@ def test_hold_after_a_fold_for_hold_that_failed(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_error_of_reading_since_drops_no_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """read_fields() takes EIO for 'there were no notes', and those that are back already are dropped."""
+    """Those that are back already are not taken for notes of the newer layer."""
     wrong = []
     for after in range(40):
         device = make(tmp_path / str(after))
@@ -263,7 +273,7 @@ def test_an_error_of_reading_since_drops_no_notes(tmp_path: Path, monkeypatch: p
 
 
 def test_what_could_not_be_opened_once_is_not_hidden_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One EMLINK or EPERM in _make_second(): C's names are noted as known all the same."""
+    """One EMLINK or EPERM in _make_second(): C's names are not noted as known."""
 
     def refuse(*_arguments: object, **_options: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -332,3 +342,25 @@ def test_a_link_in_place_of_a_directory_is_put_aside(name: str, tmp_path: Path) 
     assert device.shown("mine") == "mine"
     assert (tmp_path / "outside/file").exists()
     assert [path.is_symlink() for path in (device.backing / "frozen").glob(f"{name}.refused*")] == [True]
+
+
+def test_a_stamp_that_can_not_be_read_once_a_step_back_has_been_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs this boot its freeze, and not its writable directory."""
+    device = use_b(tmp_path)
+    assert not cut_off(lambda: boot(device, OLD), 4)
+    assert (device.backing / "frozen" / frozen.UNDOING).exists()
+    calls = iter(range(100))
+    read = stamp.read_previous
+
+    def refuse(backing: Folder) -> str:
+        if next(calls):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(backing)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stamp, "read_previous", refuse)
+        boot(device, NEW)
+    assert (device.shown("mine"), device.shown("deep/er/file")) == ("mine", "a")
+    assert (device.backing / "undone/deep/er/more").read_text() == "b"
