@@ -4,15 +4,14 @@
 
 import os
 import posix
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from counting import count_entries
 from hold import hold
 from overlay_prepare import fold
 from overlay_prepare.fold import _Fold
-from overlay_prepare.folder import Folder
 from tree import OPAQUE, fill, read_tree
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trusted attributes and device nodes need root")
@@ -144,15 +143,6 @@ def test_many_deletions_do_not_take_the_square_of_their_number(tmp_path: Path, m
     layers = Layers(tmp_path, [f"d/m{n}=a" for n in range(100)], [f"d/m{n}!" for n in range(100)], monkeypatch)
     # Of the image's: then the whiteouts stay in the directory.
     (tmp_path / "names").write_text("d/\n" + "".join(f"d/m{n}\n" for n in range(100)))
-    seen = 0
-    scan = Folder.scan
-
-    def scan_counted(folder: Folder) -> "Iterator[os.DirEntry[str]]":
-        nonlocal seen
-        for entry in scan(folder):
-            seen += 1
-            yield entry
-
-    monkeypatch.setattr(Folder, "scan", scan_counted)
+    count = count_entries(monkeypatch)
     assert len(layers.fold()) == 101
-    assert 100 < seen < 500
+    assert 100 < count() < 500

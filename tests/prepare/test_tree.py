@@ -4,11 +4,11 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from counting import count_entries
 from hold import hold
 from overlay_prepare import policy, tree
 from overlay_prepare.folder import Folder, WrongKind
@@ -68,18 +68,9 @@ def test_many_deep_directories_in_one_do_not_take_the_square_of_their_number(
     monkeypatch.setattr(tree, "_OPEN", 2)
     monkeypatch.setattr(tree, "_AGAIN", again)
     fill(tmp_path, *(f"x/{number}/a/b/" for number in range(1000)))
-    count = 0
-    scan = Folder.scan
-
-    def scan_counted(folder: Folder) -> "Iterator[os.DirEntry[str]]":
-        nonlocal count
-        for entry in scan(folder):
-            count += 1
-            yield entry
-
-    monkeypatch.setattr(Folder, "scan", scan_counted)
+    count = count_entries(monkeypatch)
     assert len(Seen(tmp_path).directories) == 3002
-    assert 3000 < count < 3000 * times
+    assert 3000 < count() < 3000 * times
 
 
 @pytest.mark.parametrize("width", [3, 70])
