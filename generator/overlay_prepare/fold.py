@@ -31,6 +31,7 @@ from overlay_prepare.upper import follow_attributes
 # overlayfs shows nobody an attribute with its prefix.
 _TIMES = MARKS + "generator.times"
 _MOST_MISSING = 10_000  # names that are remembered at a time
+_FEW = 8  # names that are looked for one by one rather than in a list
 
 
 def fold(backing: Folder, folder: Folder) -> None:
@@ -204,22 +205,35 @@ def _find_missing(inner: Folder, below: Folder) -> "list[str] | None":
     """The names of the directory `below` that `inner` needs to have, too, to take the place of that one. None where it
     can't, or where it is less work to move what is in `inner`.
     """
-    missing: dict[str, bool] = {}  # True for whiteouts
+    missing: set[str] = set()
     for entry in below.scan():
         if len(missing) == _MOST_MISSING:
             return None
-        missing[entry.name] = is_whiteout(below, entry)
-    count, whiteouts = 0, False
+        missing.add(entry.name)
+    count = 0
+    # What is in the two directories is most of what a fold looks at: these loops do little for each.
     for entry in inner.scan():
+        if len(missing) <= _FEW and count >= 2 * len(missing):
+            if not all(_covers(inner, name, missing) for name in list(missing)):
+                return None
+            break
         count += 1
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name in missing:
-                return None  # both become one, or it would show what the image has
-        elif is_whiteout(inner, entry):
-            whiteouts = True  # it may have to go
-        else:
-            missing.pop(entry.name, None)
-    # Whoever gets a whiteout needs a mark as well.
-    if missing and (whiteouts or any(missing.values()) or 2 * len(missing) > count):
+        if entry.name in missing:
+            # As one, both would show more: a directory what is in the other, a whiteout what it hides.
+            if not entry.is_file(follow_symlinks=False) and not _covers(inner, entry.name, missing):
+                return None
+            missing.discard(entry.name)
+    # Whoever gets a whiteout needs a mark as well. One of `inner` alone hides what an image has, and stays.
+    if 2 * len(missing) > count or any(below.find_kind(name) == "o" and is_mark(below, name) for name in missing):
         return None
     return list(missing)
+
+
+def _covers(inner: Folder, name: str, missing: "set[str]") -> bool:
+    """False where what `inner` has as `name` can't stay while that of the other goes; what stays is not missing."""
+    kind = inner.find_kind(name)
+    if kind == "d" or (kind == "o" and is_mark(inner, name)):
+        return False
+    if kind:
+        missing.discard(name)
+    return True

@@ -76,7 +76,7 @@ def test_what_hid_the_image_s_goes_on_hiding_it(tmp_path: Path, monkeypatch: pyt
 OTHERWISE = {
     "as many": ([f"d/o{number}=a" for number in range(11)], MANY),
     "a whiteout below": (["d/gone!", "d/own=a"], MANY),
-    "a whiteout on top": (["d/own=a"], [*MANY, "d/gone!"]),
+    "a whiteout on top": (["d/own=a", "d/gone=a"], [*MANY, "d/gone!"]),
     "a directory in both": (["d/e/x=a"], [*MANY, "d/e/y=b"]),
     "a directory over a file": (["d/e=a"], [*MANY, "d/e/y=b"]),
 }
@@ -137,6 +137,37 @@ def test_cut_off_in_the_middle_it_goes_down(tmp_path: Path, monkeypatch: pytest.
     info = (layers.frozen / "d").stat()
     assert (info.st_mtime_ns, info.st_mode & 0o777) == (5_000_000_007, 0o750)
     assert os.listxattr(layers.frozen / "d") == []
+
+
+def test_what_hides_the_image_s_name_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(tmp_path, ["d/own=a"], [*MANY, "d/gone!"], monkeypatch)
+    (tmp_path / "names").write_text("d/\nd/gone\n")
+    assert layers.fold() == {"d": "", **ALL, "d/own": "a", "d/gone": ""}
+    assert len(layers.renamed) == 3
+
+
+@pytest.mark.parametrize("number", [1, 20])
+@pytest.mark.parametrize(("kind", "up"), [("=b", True), (">own0", True), ("!", False), ("/x=b", False)])
+def test_a_name_of_both_wherever_it_is_in_the_list(
+    kind: str, up: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few names are looked for one by one, many in the list of the other directory."""
+    own = [f"d/own{n}=a" for n in range(number)]
+    layers = Layers(tmp_path, [*own, "d/name/y=a" if kind == "/x=b" else "d/name=a"],
+                    [*[f"d/m{n}=b" for n in range(100)], f"d/name{kind}"], monkeypatch)  # fmt: skip
+    found = layers.fold()
+    assert found.items() >= {f"d/own{n}": "a" for n in range(number)}.items()
+    assert ("d/name" in found) == (kind != "!")
+    assert (len(layers.renamed) < 30) == up
+
+
+def test_of_many_files_over_a_few_no_more_are_looked_at_than_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = Layers(tmp_path, ["d/own=a"], [f"d/m{n}=b" for n in range(100)], monkeypatch)
+    count = count_entries(monkeypatch)
+    assert len(layers.fold()) == 102
+    assert count() < 20
 
 
 def test_many_deletions_do_not_take_the_square_of_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
