@@ -21,18 +21,25 @@ _NAMELESS = ("", "rolling", "unknown", "none", "n/a", "dev", "devel", "latest", 
 _HASHES = {"verity": ("roothash", "usrhash"), "composefs": ("composefs",)}
 
 # Facts that prove nothing: noted so that a note is never empty, or of what may change while the image is the same, or
-# of both kinds and noted by version 0.1.0.
-_UNOWNED = ("on", "start", "inode", "ext4", "unknown")
+# of both kinds and noted by earlier versions.
+_UNOWNED = ("on", "start", "inode", "ext4", "ext4-tables", "unknown")
 
 # Superblocks of what is never written to, as (offset, end). squashfs: inodes, time, sizes and tables; erofs: all.
 # (Kernel's Documentation/filesystems/squashfs.rst, erofs.rst.)
 _STARTS = {"squashfs": (0, 96), "erofs": (1024, 1152)}
-# ext4 (Documentation/filesystems/ext4/super.rst, group_descr.rst): its UUID and the time when it was made; all of the
-# superblock and the group descriptors, with checksums of what is allocated, only as long as it was never mounted
-# read-write: else one such mount, for a repair, would make it another image.
-_EXT4_MADE = ((1024 + 0x68, 1024 + 0x78), (1024 + 0x108, 1024 + 0x10C))
-_EXT4_TABLES = (1024, 8192)
-_EXT4_WRITTEN = ((1024 + 0x2C, 1024 + 0x30), (1024 + 0x34, 1024 + 0x36))  # s_mtime, s_mnt_count
+# ext4 (Documentation/filesystems/ext4/super.rst, group_descr.rst): its UUID and the time when it was made. The seed of
+# its hashes and what is allocated, by the numbers of free blocks and inodes and the group descriptors with checksums of
+# the bitmaps, only as long as it was never mounted read-write: else one such mount, for a repair, would make it another
+# image.
+_EXT4 = 1024
+_EXT4_MADE = ((_EXT4 + 0x68, _EXT4 + 0x78), (_EXT4 + 0x108, _EXT4 + 0x10C))
+_EXT4_UNIT = _EXT4 + 0x18  # s_log_block_size
+_EXT4_FREE = ((_EXT4 + 0x0C, _EXT4 + 0x14), (_EXT4 + 0x158, _EXT4 + 0x15C), (_EXT4 + 0xEC, _EXT4 + 0xFC))
+_EXT4_WRITTEN = ((_EXT4 + 0x2C, _EXT4 + 0x30), (_EXT4 + 0x34, _EXT4 + 0x36))  # s_mtime, s_mnt_count
+# Its size, the layout and the features. Nothing else counts: fsck(8), which an initrd runs before each mount, notes in
+# the superblock when it did (1.47), tune2fs(8) the owner's wishes, and the kernel errors of a read-only mount.
+_EXT4_SHAPE = ((_EXT4, _EXT4 + 0x08), (_EXT4 + 0x14, _EXT4 + 0x2C), (_EXT4 + 0x58, _EXT4 + 0x68),
+               (_EXT4 + 0xFE, _EXT4 + 0x100), (_EXT4 + 0x150, _EXT4 + 0x154))  # fmt: skip
 _XFS_UUID = (32, 48)
 _UBIFS_MAGIC = b"\x31\x18\x10\x06"
 _UBIFS_UUID = (108, 124)  # fs/ubifs/ubifs-media.h, struct ubifs_sb_node
@@ -217,7 +224,13 @@ def spell_file_system(start: bytes) -> str:
         return f"start={_spell(start, 0, 8192)}\n"
     text = f"ext4-made={' '.join(_spell(start, *part) for part in _EXT4_MADE)}\n"
     if not any(byte for part in _EXT4_WRITTEN for byte in start[slice(*part)]):
-        text += f"ext4-tables={_spell(start, *_EXT4_TABLES)}\n"
+        free = b"".join(start[slice(*part)] for part in _EXT4_FREE)
+        # In the block after that of the superblock; of a block size of more than 4 KiB, behind what was read.
+        unit = min(int.from_bytes(start[_EXT4_UNIT : _EXT4_UNIT + 4], "little"), 3)
+        descriptors = _spell(start, max(2048, 1024 << unit), 8192)
+        # As resize2fs(8) may make room before the mount, one of another shape is not known to be another image.
+        shape = b"".join(start[slice(*part)] for part in _EXT4_SHAPE)
+        text += f"ext4-free-{shape.hex()}={free.hex()} {descriptors}\n"
     return text
 
 
