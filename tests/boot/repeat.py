@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import gcd
 from random import Random
 
 from values import Boot, Cut, Scenario
@@ -25,8 +26,10 @@ def _each(wanted: Boot, count: int | None, chance: Random) -> Iterator[Boot]:
     for number in range(times):
         cuts = wanted.cuts
         if cuts:
-            # The images in turn, so that each boot is an update; then the kinds of cut.
-            drawn = cuts[number // len(wanted.images) % len(cuts)]
+            # The images in turn, so that each boot is an update; the kinds of cut as well, where that brings each of
+            # them to each image, otherwise once all images had their turn.
+            images = len(wanted.images)
+            drawn = cuts[(number if gcd(images, len(cuts)) == 1 else number // images) % len(cuts)]
             after = round(chance.uniform(drawn.least, drawn.most), 2)
             cuts = (Cut(drawn.at, after, after),)
         yield replace(

@@ -147,6 +147,14 @@ def test_a_repeated_boot_is_spelt_out(tmp_path: Path) -> None:
     assert len(spelt_out(scenario, 50, 0).boots) == 51
 
 
+def test_cuts_that_come_to_each_image_in_turn_do_so(tmp_path: Path) -> None:
+    """Else all early ones follow one another, and no boot in between gets far enough to be an update."""
+    text = REPEATED.replace("image = a b", "image = a b a").replace("repeat = 4", "repeat = 6")
+    (tmp_path / "x.ini").write_text(text)
+    boots = spelt_out(read_scenarios(tmp_path)["x"], None, 0).boots
+    assert [cut.at for boot in boots for cut in boot.cuts] == ["writes", "prepare"] * 3
+
+
 def test_the_moments_of_cuts_go_by_the_seed(tmp_path: Path) -> None:
     (tmp_path / "x.ini").write_text(REPEATED)
     scenario = read_scenarios(tmp_path)["x"]
