@@ -67,6 +67,7 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
     volatile = ""
     read_fstab = True
     entries: list[FstabEntry] = []
+    luks: list[str] = []
     in_memory = False
     reset: tuple[str, ...] = ()
     keep_newer = False
@@ -83,7 +84,7 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
                 Problem(f'"{word}" is not part of the list before the blank, and was ignored; write {meant}', source)
             )
         listing = word if key.replace("-", "_") in ("overlayfs.mounts", "overlayfs.reset") and value else ""
-        # "fstab", "systemd.volatile" and "systemd.mount-extra" are compared exactly, as fstab-generator does.
+        # "fstab", "systemd.volatile" and "systemd.*-extra" are compared exactly, as fstab-generator does.
         if key == "fstab":
             wanted = parse_boolean(value) if equals else True
             read_fstab = read_fstab if wanted is None else wanted
@@ -91,6 +92,10 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
             volatile = _read_volatile(value if equals else "yes", volatile)
         elif key == "systemd.mount-extra":
             entries.extend(_read_mount_extra(value, source))
+        elif key == "systemd.swap-extra":
+            entries.extend(_read_swap_extra(value, source))
+        elif key == "luks" or key.startswith("luks."):
+            luks.append(word)
         elif key == "systemd.mask" and value:
             masked.append(_mangle_unit(value))
         elif key.replace("-", "_") == "overlayfs.mounts":
@@ -108,8 +113,9 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
             unknown.append(Problem(f"{key} is not a key of this version, and was ignored", source))
     problems = (*wrong, *wrong_upper, *wrong_reset, *wrong_rollback, *unknown)
     return Request(
-        source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory, reset, keep_newer
-    )
+        source, mounts, problems, tuple(masked), volatile, read_fstab, tuple(entries), in_memory, reset, keep_newer,
+        tuple(luks),
+    )  # fmt: skip
 
 
 def _read_mounts(value: str, source: str, default: "tuple[str, ...]") -> "tuple[tuple[str, ...], list[Problem]]":
@@ -168,6 +174,15 @@ def _read_mount_extra(value: str, source: str) -> "list[FstabEntry]":
         return []
     what, where, fstype, options = fields + [""] * (4 - len(fields))
     return [FstabEntry(what, normalise(where), fstype, options, f"{source} (systemd.mount-extra=)")]
+
+
+def _read_swap_extra(value: str, source: str) -> "list[FstabEntry]":
+    """The entry of systemd.swap-extra=WHAT[:OPTIONS], none if systemd refuses the value too."""
+    fields = [_unescape(field) for field in value.split(":")]
+    if not fields[0] or len(fields) > 2:
+        return []
+    what, options = [*fields, ""][:2]
+    return [FstabEntry(what, "", "swap", options, f"{source} (systemd.swap-extra=)")]
 
 
 def _unescape(text: str) -> str:

@@ -47,7 +47,8 @@ def complete(
         problems += wrong
     if 0 < version < _MOUNT_EXTRA and request.entries:
         text = f"systemd.mount-extra= came with systemd 254, this is {version}: it mounts nothing"
-        problems.append(Problem(text, request.source, hides=tuple(entry.where for entry in request.entries)))
+        hidden = tuple(entry.where for entry in request.entries if entry.where)
+        problems += [Problem(text, request.source, hides=hidden)] if hidden else []  # so did systemd.swap-extra=
     else:
         # After fstab, before the credential: of two that mount at one place the first counts.
         position = next((index for index, entry in enumerate(entries) if entry.source.endswith("/fstab.extra")), None)

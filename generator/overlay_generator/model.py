@@ -77,11 +77,11 @@ class Request(Value):
     `mounts` are normalised absolute paths, without duplicates, in the order given. `volatile` is
     the value of systemd.volatile= ("" where it is off), `masked` the unit names of systemd.mask=.
     `in_memory`: overlayfs.upper=volatile. `reset`: the paths of overlayfs.reset=, `/` where it means all.
-    `keep_newer`: overlayfs.rollback=no.
+    `keep_newer`: overlayfs.rollback=no. `luks`: the words luks= and luks.*=, as they are.
     """
 
     __slots__ = (
-        "entries", "in_memory", "keep_newer", "masked", "mounts", "problems", "read_fstab", "reset", "source",
+        "entries", "in_memory", "keep_newer", "luks", "masked", "mounts", "problems", "read_fstab", "reset", "source",
         "volatile",
     )  # fmt: skip
 
@@ -89,9 +89,10 @@ class Request(Value):
         self, source: str, mounts: "tuple[str, ...]" = (), problems: "tuple[Problem, ...]" = (),
         masked: "tuple[str, ...]" = (), volatile: str = "", read_fstab: bool = True,
         entries: "tuple[FstabEntry, ...]" = (), in_memory: bool = False, reset: "tuple[str, ...]" = (),
-        keep_newer: bool = False,
+        keep_newer: bool = False, luks: "tuple[str, ...]" = (),
     ) -> None:  # fmt: skip
         self.keep_newer = keep_newer
+        self.luks = luks
         self.source = source
         self.mounts = mounts
         self.in_memory = in_memory
@@ -251,18 +252,21 @@ class Backing(Value):
     it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
     `fstype`: the type that fstab gives it, "" if it says none. `growfs`: fstab wants it grown after the mount.
     `automount`: fstab wants it mounted on first access. `bind`: it is a bind mount. `lost`: why this is memory though a
-    disk was asked for, if that is known before the disk is tried.
+    disk was asked for, if that is known before the disk is tried. `after_swap`: a bind mount of which fstab says
+    that it is a tmpfs.
     """
 
     __slots__ = (
-        "automount", "bind", "fstype", "growfs", "lost", "mount", "nofail", "path", "source", "tmpfs", "volatile",
+        "after_swap", "automount", "bind", "fstype", "growfs", "lost", "mount", "nofail", "path", "source", "tmpfs",
+        "volatile",
     )  # fmt: skip
 
     def __init__(
         self, path: str, mount: str, tmpfs: bool, volatile: bool, nofail: bool, source: str, fstype: str = "",
-        growfs: bool = False, automount: bool = False, bind: bool = False, lost: str = "",
+        growfs: bool = False, automount: bool = False, bind: bool = False, lost: str = "", after_swap: bool = False,
     ) -> None:  # fmt: skip
         self.path = path
+        self.after_swap = after_swap
         self.lost = lost
         self.bind = bind
         self.automount = automount

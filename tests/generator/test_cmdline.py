@@ -351,3 +351,12 @@ def test_what_was_probably_meant_by_a_blank_is_said(
 @pytest.mark.parametrize("words", [["/home", "overlayfs.mounts=/var"], ["overlayfs.mounts=/var", "init=/x", "/home"]])
 def test_a_path_elsewhere_is_none_of_our_business(words: "list[str]") -> None:
     assert read_request(words, SOURCE).problems == ()
+
+
+def test_swap_of_the_kernel_command_line_is_an_entry() -> None:
+    line = "systemd.swap-extra=/var/swap:nofail systemd.swap-extra=/a:b:c systemd.swap-extra= luks.key=/k"
+    request = read_request(split_words(line), "/proc/cmdline")
+    assert [(entry.what, entry.where, entry.fstype, entry.options) for entry in request.entries] == [
+        ("/var/swap", "", "swap", "nofail")
+    ]
+    assert request.luks == ("luks.key=/k",)
