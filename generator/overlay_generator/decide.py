@@ -75,7 +75,10 @@ def decide(inputs: Inputs) -> Plan:
         skipped.append(refusal)
     problems: list[Problem] = []
     hints: list[str] = []
-    _break_cycles(inputs, accepted, skipped, problems, hints)
+    if _may_wait(inputs, accepted):
+        from overlay_generator.untangle import break_cycles
+
+        break_cycles(inputs, accepted, skipped, problems, hints, _make_memory)
     for refusal in skipped:
         if refusal.where in inputs.settings:
             settings = inputs.settings[refusal.where]
@@ -105,40 +108,16 @@ def decide(inputs: Inputs) -> Plan:
     )
 
 
-def _break_cycles(
-    inputs: Inputs,
-    accepted: "dict[str, Backing]",
-    skipped: "list[Skipped]",
-    problems: "list[Problem]",
-    hints: "list[str]",
-) -> None:
-    """Take overlays that wait for themselves out of `accepted`, or back them by memory if the boot may go on so."""
-    for where, backing in list(accepted.items()):
-        entry = None if backing.tmpfs else _find_entry(inputs, backing.mount)
-        if not entry and not any(_find_entry(inputs, above) for above in ancestors(where)):
-            continue
-        from overlay_generator.ordering import find_cycle, find_suspect
-
-        steps = find_cycle(inputs, accepted, where)
-        if steps:
-            reason = f"it would have to be there before itself ({'; '.join(steps)})"
-            if not entry or not backing.nofail:
-                del accepted[where]
-                skipped.append(Skipped(where, reason, "error"))
-            else:
-                accepted[where] = _make_memory(inputs, where)
-                accepted[where].lost = f"{entry} can't hold its upper layer: {reason}"
-            if entry:
-                result = f"{where} is {'in memory' if where in accepted else 'not overlaid'}"
-                remedy = f"keep what it is made of, and what that waits for, outside of {where}"
-                text = f"can't hold the upper layer of {where}: {reason}; {result}; {remedy}"
-                problems.append(Problem(text, entry.source, entry.line))
-        elif entry:
-            steps = find_suspect(inputs, accepted, where)
-            if steps:
-                # A disk that is missing over this would end in emergency mode, which the same fstab alone does not do.
-                backing.nofail = True
-                hints.append(f"{entry}: {where} is in memory if {entry.what} is on this volume: {'; '.join(steps)}")
+def _may_wait(inputs: Inputs, accepted: "dict[str, Backing]") -> bool:
+    """True if anything but us decides on the order of what `accepted` is made of. Most boots end here."""
+    around = {*ancestors(backing_path("/", VOLATILE_ROOT))}
+    for where, backing in accepted.items():
+        around.update(ancestors(where))
+        if not backing.tmpfs:
+            around.add(backing.mount)
+            if mount_unit(backing.mount) in inputs.texts:
+                return True
+    return any(entry.where in around or "x-systemd.before" in entry.options for entry in inputs.entries)
 
 
 def _find_swaps(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[tuple[str, str], ...]":
@@ -321,6 +300,7 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
                 growfs=has_option(entry, "x-systemd.growfs"),
                 automount=is_automount(entry),
                 bind=is_bind(entry),
+                after_swap=entry.fstype == "tmpfs" and is_bind(entry),
             )
     unit = inputs.units.get(mount_unit(path))
     if unit:

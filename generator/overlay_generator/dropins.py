@@ -21,9 +21,10 @@ def _adapt_mount(backing: Backing) -> "list[UnitFile]":
     """Drop-ins for what has to be different in the units that systemd makes of fstab's line for `backing`."""
     files = []
     name = escape_path(backing.mount)
-    if backing.volatile:
+    if backing.volatile or backing.after_swap:
         # One of the default dependencies of a tmpfs is After=swap.target: /var would wait for every swap device, and,
-        # with a swap file in /var or a swap with a random key, for itself.
+        # with a swap file in /var or a swap with a random key, for itself. PID 1 goes by the type that fstab gives,
+        # also where that is a bind mount's, and means nothing (247 to 262).
         text = f"{HEADER}DefaultDependencies=no\nConflicts=umount.target\nBefore=umount.target\n"
         files.append(UnitFile("normal", f"{name}.mount.d/{_NAME}", text, backing.mount))
     if backing.automount:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from overlay_generator.found import Mounter, Storage
     from overlay_generator.look import Look
-    from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Settings
+    from overlay_generator.model import Directory, FstabEntry, Inputs, Mounted, Problem, Request, Settings, Unit
 
 _GENERATORS = ("/usr/lib/systemd/system-generators", "/lib/systemd/system-generators")
 
@@ -27,6 +27,7 @@ _READ_LIMIT = 16 << 20
 # 64-bit machines whose name in uname(2) does not say so; armv8l is one that runs 32-bit programs.
 _WIDE = ("s390x", "alpha", "armv8l", "armv8b")
 _INSTALLED = "/usr/lib/overlay-generator"
+_BACKINGS = "run-buildroot-mounts-"  # the beginning of their units' names
 
 
 def read_environ() -> "dict[str, str]":
@@ -161,7 +162,7 @@ def gather(
         request,
         entries=tuple(entries),
         crypttab=_decode(look.read("/etc/crypttab", "no volume is assumed to be encrypted") or b"") if entries else "",
-        texts=_read_named(look, entries) if entries else {},
+        texts=_read_named(look, entries, units),
         swaps=tuple(entry for entry in found if not entry.where),
         problems=tuple(problems),
         directories=directories,
@@ -309,14 +310,22 @@ def _read_mountinfo(root: str) -> "list[Mounted]":
     return parse_mountinfo(_decode(_read_if_there(root, "/proc/self/mountinfo")))
 
 
-def _read_named(look: "Look", entries: "list[FstabEntry]") -> "dict[str, str]":
-    """The texts of the units that options of `entries` name, and of those that these wait for."""
-    if not any("x-systemd." in entry.options for entry in entries):
+def _read_named(look: "Look", entries: "list[FstabEntry]", units: "dict[str, Unit]") -> "dict[str, str]":
+    """The texts of the units that options of `entries` name, of the owner's at backing directories, and of those that
+    these wait for.
+    """
+    owned = [name for name, unit in units.items() if name.startswith(_BACKINGS) and unit.kind in ("provided", "vendor")]
+    if not owned and not any("x-systemd." in entry.options for entry in entries):
         return {}
     from overlay_generator.look import read_text
-    from overlay_generator.ordering import read_units
+    from overlay_generator.ordering import find_units, is_unknown
 
-    return read_units(entries, lambda name: read_text(look, name))
+    names = [*owned, *find_units(entries)]
+    if not names:
+        return {}
+    from overlay_generator.unittext import read_units
+
+    return read_units(names, is_unknown, lambda name: read_text(look, name))
 
 
 def _has_lines(text: str) -> bool:

@@ -232,15 +232,26 @@ def _is_mask(look: "Look", path: str, info: "posix.stat_result") -> bool:
 
 
 def read_text(look: "Look", name: str) -> str:
-    """The text of the unit `name`, "" where there is none."""
+    """The text of the unit `name` and its drop-ins, with what its directories .wants and .requires have as Wants=; ""
+    where there is none.
+    """
     at = name.find("@")
-    file = name[: at + 1] + name[name.rfind(".") :] if at > 0 else name
+    files = [name, name[: at + 1] + name[name.rfind(".") :]] if at > 0 else [name]
     doubt = "the order of units is known only from the rest"
-    for directory in (*_ABOVE_US, *_BELOW_US):
-        text = (look.read(f"{directory}/{file}", doubt) or b"").decode("utf-8", "surrogateescape")
-        if text:
-            return text
-    return ""
+    existing = _find_existing(look, (*_ABOVE_US, *_BELOW_US))
+    texts = [look.read(f"{directory}/{file}", doubt) or b"" for file in files for directory in existing]
+    text = next(filter(None, texts), b"").decode("utf-8", "surrogateescape")
+    dropins: dict[str, str] = {}
+    for directory in existing:
+        for file in files:
+            for other in look.list(f"{directory}/{file}.d", doubt):
+                if other.endswith(".conf"):
+                    dropins.setdefault(other, f"{directory}/{file}.d/{other}")
+            for kind in ("wants", "requires") if text else ():
+                text += "".join(f"\nWants={other}" for other in look.list(f"{directory}/{file}.{kind}", doubt))
+    for other in sorted(dropins):
+        text += "\n" + (look.read(dropins[other], doubt) or b"").decode("utf-8", "surrogateescape")
+    return text
 
 
 def is_built_in(modules_builtin: bytes) -> bool:

@@ -8,19 +8,31 @@ A node is a word with what it stands for: `overlay /var`, `mount /data`, `crypt 
 src/fstab-generator and src/cryptsetup/cryptsetup-generator.c, 247 to 262.
 """
 
-from overlay_generator.fstab import find_type, find_values, is_bind, is_network, is_noauto
-from overlay_generator.model import Backing, FstabEntry, Inputs, Value
-from overlay_generator.names import ancestors, is_below, mount_unit, normalise
+from overlay_generator.fstab import find_values, is_automount, is_bind, is_network, is_noauto, is_required
+from overlay_generator.model import Backing, FstabEntry, Inputs
+from overlay_generator.names import (
+    ancestors,
+    escape_path,
+    fallback_unit,
+    is_below,
+    mount_unit,
+    normalise,
+    prepare_unit,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+
+    from overlay_generator.crypttab import Volume
 
     Edges = Iterator[tuple[str, str]]
 
 _RANDOM = ("/dev/urandom", "/dev/random", "/dev/hw_random", "/dev/hwrng")
 _SEED = "/var/lib/systemd/random-seed"
 _MAPPER = "/dev/mapper/"
+# No volume is called so.
+_PARTITIONS = ("/dev/sd", "/dev/vd", "/dev/hd", "/dev/xvd", "/dev/mmcblk", "/dev/nvme", "/dev/loop", "/dev/ram")
 # What comes after local-fs.target, or may: the network is brought up by units that do.
 _LATE = frozenset((
     "local-fs.target", "sysinit.target", "basic.target", "sockets.target", "timers.target", "paths.target",
@@ -28,61 +40,63 @@ _LATE = frozenset((
     "remote-fs-pre.target", "remote-cryptsetup.target", "nss-lookup.target", "time-sync.target", "initrd.target",
 ))  # fmt: skip
 _EARLY = frozenset(("local-fs-pre.target", "cryptsetup-pre.target", "swap.target", "cryptsetup.target"))
-# Settings of a unit that make it wait for the mounts of a path (systemd.exec(5)).
-_PLACES = {
-    "RequiresMountsFor": "", "WantsMountsFor": "", "StateDirectory": "/var/lib/", "CacheDirectory": "/var/cache/",
-    "LogsDirectory": "/var/log/",
-}  # fmt: skip
-
-
-class Volume(Value):
-    """A line of crypttab(5): `name` is that of the device, `key` and `header` are where these are read from."""
-
-    __slots__ = ("device", "header", "key", "name", "network", "source")
-
-    def __init__(self, name: str, device: str, key: str, header: str, network: bool, source: str) -> None:
-        self.name = name
-        self.device = device
-        self.key = key
-        self.header = header
-        self.network = network
-        self.source = source
-
-
-def parse_crypttab(text: str, source: str = "/etc/crypttab") -> "list[Volume]":
-    """The volumes of `text`; an invalid line is left out, as systemd-cryptsetup-generator does."""
-    volumes = []
-    for number, line in enumerate(text.split("\n"), 1):
-        fields = line.split()
-        if len(fields) < 2 or fields[0].startswith("#"):
-            continue
-        name, device, key, options = [*fields, "", ""][:4]
-        header = next((word[7:] for word in options.split(",") if word.startswith("header=")), "")
-        # KEY:DEVICE is read from that device, and not from what is mounted.
-        path, colon, _ = key.partition(":")
-        key = "" if colon and path.startswith("/") and not path.startswith("/dev/") else key
-        volumes.append(Volume(name, device, key, header, "_netdev" in options.split(","), f"{source}:{number}"))
-    return volumes
 
 
 def find_cycle(inputs: Inputs, accepted: "Mapping[str, Backing]", where: str) -> "list[str]":
-    """Why the overlay on `where`, one of `accepted`, would wait for itself: the steps in words, none if it does not."""
-    return _find_way(_Machine(inputs, accepted), f"overlay {where}", f"overlay {where}")
-
-
-def find_suspect(inputs: Inputs, accepted: "Mapping[str, Backing]", where: str) -> "list[str]":
-    """As find_cycle(), for a disk that may be on a volume that waits for `where`, though nothing says that it is."""
+    """Why the overlay on `where`, one of `accepted`, would wait for itself, whatever holds its upper layer: the steps
+    in words, none if it does not.
+    """
     machine = _Machine(inputs, accepted)
-    entry = machine.entries.get(accepted[where].mount)
-    if not entry or (entry.what.startswith("/") and not entry.what.startswith("/dev/")):
-        return []
-    named = {other.what for other in (*inputs.entries, *inputs.swaps)}
-    for volume in machine.volumes.values():
-        if f"{_MAPPER}{volume.name}" not in named:
-            volume_first = _find_way(machine, f"crypt {volume.name}", f"overlay {where}")
-            if volume_first:
-                return volume_first
-    return []
+    ways = (_find_way(machine, node, node) for node in (f"prepare {where}", f"overlay {where}"))
+    return next((way for way in ways if way), [])
+
+
+def find_backing_cycle(inputs: Inputs, accepted: "Mapping[str, Backing]", where: str) -> "list[str]":
+    """The same for what is to hold the upper layer: why that would wait for this layer."""
+    machine = _Machine(inputs, accepted)
+    return _find_way(machine, machine.find_backing(accepted[where]), f"prepare {where}")
+
+
+def find_suspect(
+    inputs: Inputs, accepted: "Mapping[str, Backing]", where: str
+) -> "tuple[FstabEntry | None, list[str]]":
+    """As find_backing_cycle(), for a disk that may be on a volume that waits for `where`, though nothing says that it
+    is: the entry for the disk, and the steps.
+    """
+    machine = _Machine(inputs, accepted)
+    suspects = _find_unnamed(machine, machine.find_backing(accepted[where])) if machine.volumes else []
+    if suspects:
+        elsewhere = {normalise(entry.what) for entry in (*inputs.entries, *inputs.swaps) if _is_all(entry)}
+        for volume in machine.volumes.values():
+            if f"{_MAPPER}{volume.name}" not in elsewhere:
+                steps = _find_way(machine, f"crypt {volume.name}", f"prepare {where}")
+                if steps:
+                    return suspects[0], steps
+    return None, []
+
+
+def _find_unnamed(machine: "_Machine", start: str) -> "list[FstabEntry]":
+    """The entries at or behind the node `start` whose disk may be a volume of crypttab under another name."""
+    nodes = [start]
+    found = []
+    for node in nodes:
+        kind, _, name = node.partition(" ")
+        if kind == "mount":
+            entry = machine.entries[name]
+            what = normalise(entry.what)
+            is_known = what.startswith(_PARTITIONS) or what[len(_MAPPER) :] in machine.volumes
+            if "=" in what or (what.startswith("/dev/") and not is_known):
+                found.append(entry)
+        # The list grows while the loop goes through it.
+        nodes += [
+            other for other in dict.fromkeys(other for other, _ in machine.find_needs(node)) if other not in nodes
+        ]
+    return found
+
+
+def _is_all(entry: FstabEntry) -> bool:
+    """True if nothing else can be mounted from the volume of `entry`, and it is mounted at boot."""
+    return not is_noauto(entry) and entry.fstype != "btrfs" and "subvol" not in entry.options
 
 
 def _find_way(machine: "_Machine", start: str, goal: str) -> "list[str]":
@@ -108,13 +122,32 @@ class _Machine:
         self.entries: dict[str, FstabEntry] = {}
         for entry in inputs.entries:
             self.entries.setdefault(entry.where, entry)
-        self.volumes = {volume.name: volume for volume in parse_crypttab(inputs.crypttab)}
+        self.volumes: dict[str, Volume] = {}
+        if inputs.crypttab or inputs.request.luks:
+            from overlay_generator.crypttab import find_volumes
+
+            self.volumes = find_volumes(inputs.crypttab, inputs.request.luks, inputs.request.source)
+        self.before: dict[str, list[FstabEntry]] = {}
+        for entry in inputs.entries:
+            for name in find_values(entry, "x-systemd.before"):
+                self.before.setdefault(_find_unit(name), []).append(entry)
+        self.nodes: dict[str, str] = {}
+
+    def find_backing(self, backing: Backing) -> str:
+        """The node of what holds `backing`, "" if nothing is known of it."""
+        if backing.tmpfs:
+            return ""
+        if backing.mount in self.entries:
+            return f"mount {backing.mount}"
+        return f"unit {mount_unit(backing.mount)}"
 
     def find_needs(self, node: str) -> "Edges":
         """The nodes that come before `node`, each with words that say why, "" where that goes without saying."""
         kind, _, name = node.partition(" ")
         if kind == "overlay":
             yield from self._need_for_overlay(name)
+        elif kind == "prepare":
+            yield from self._need_for_prepare(name)
         elif kind == "mount":
             yield from self._need_for_mount(self.entries[name])
         elif kind == "crypt":
@@ -123,31 +156,58 @@ class _Machine:
             yield from self._need_for_unit(name)
         elif kind == "seed":
             yield from self._need_path(_SEED, f"the random seed is in {_SEED}")
+        elif kind == "swap" and name:
+            yield from self._need_for_swap(self.inputs.swaps[int(name)])
         elif kind == "swap":
-            for entry in self.inputs.swaps:
+            for number, entry in enumerate(self.inputs.swaps):
                 if not is_noauto(entry):
-                    yield from self._need_for_swap(entry)
+                    yield f"swap {number}", ""
+            yield from self._need_those_before("swap.target", "swap.target")
         elif kind == "late":
             for where in self.accepted:
-                yield f"overlay {where}", ""
+                if not self._is_optional(where):
+                    yield f"overlay {where}", ""
+
+    def _is_optional(self, where: str) -> bool:
+        """True if nothing of a boot waits for the overlay on `where`, as it lies on a mount that may be missing."""
+        if where == "/var" or is_below(where, "/var"):
+            return False
+        return any(above in self.entries and not is_required(self.entries[above]) for above in ancestors(where))
 
     def _need_for_overlay(self, where: str) -> "Edges":
-        yield from self._need_backing(where)
-        for above in ancestors(where):
-            if above in self.accepted:
-                break
-            if above in self.entries:
-                yield f"mount {above}", ""
-                break
+        yield f"prepare {where}", ""
+        # As any mount unit it comes after the mount around it, be that one of ours.
+        yield from self._need_above(where, "")
+        yield from self._need_those_before(mount_unit(where), where)
         for inner in self.accepted:
-            # Its lower layer is bound before this overlay is mounted, and that bind waits for its backing.
-            if is_below(inner, where):
-                yield from self._need_backing(inner)
+            # The lower layer of that one is bound before this overlay is mounted.
+            if where in self._find_around(inner):
+                yield f"prepare {inner}", ""
 
-    def _need_backing(self, where: str) -> "Edges":
+    def _need_for_prepare(self, where: str) -> "Edges":
         backing = self.accepted[where]
-        if not backing.tmpfs and backing.mount in self.entries:
-            yield f"mount {backing.mount}", ""
+        if backing.tmpfs:
+            yield from self._need_above(backing.path, f"the memory for {where} is at {backing.path}")
+            yield from self._need_those_before(mount_unit(backing.path), where)
+        else:
+            yield self.find_backing(backing), ""
+            yield from self._need_those_before(fallback_unit(backing.mount), where)
+        yield from self._need_those_before(prepare_unit(where), where)
+        yield from self._need_above([where, *self._find_around(where)][-1], "")
+
+    def _find_around(self, where: str) -> "list[str]":
+        """The overlays around that on `where`, nearest first, up to a mount of fstab, as _plan_mount() has them."""
+        around = []
+        for above in ancestors(where):
+            if above in self.entries:
+                break
+            if above in self.accepted:
+                around.append(above)
+        return around
+
+    def _need_those_before(self, unit: str, what: str) -> "Edges":
+        for other in self.before.get(unit, ()):
+            yield f"mount {other.where}", f"{other} says x-systemd.before= for {what}"
 
     def _need_for_mount(self, entry: FstabEntry) -> "Edges":
         if entry.where != "/":
@@ -155,12 +215,11 @@ class _Machine:
         yield from self._need_source(entry)
         yield from self._need_options(entry)
         ours = any(entry.where == backing.mount for backing in self.accepted.values())
-        if find_type(entry) == "tmpfs" and not ours:
-            # Of one that holds an upper layer, a drop-in of ours removes this dependency.
+        if entry.fstype == "tmpfs" and not ours:
+            # Of one that holds an upper layer, a drop-in of ours removes this dependency. PID 1 looks at the type
+            # alone, which a bind mount may have as well.
             yield "swap", f"{entry} is a tmpfs, which comes after all swap"
-        for other in self.entries.values():
-            if mount_unit(entry.where) in map(_find_unit, find_values(other, "x-systemd.before")):
-                yield f"mount {other.where}", f"{other} says x-systemd.before= for {entry.where}"
+        yield from self._need_those_before(mount_unit(entry.where), entry.where)
 
     def _need_for_swap(self, entry: FstabEntry) -> "Edges":
         yield from self._need_source(entry)
@@ -177,16 +236,18 @@ class _Machine:
         if is_network(entry) and entry.where:
             yield "late", f"{entry} waits for the network"
         for name in ("x-systemd.requires-mounts-for", "x-systemd.wants-mounts-for"):
-            for path in find_values(entry, name):
-                yield from self._need_path(normalise(path), f"{entry} says {name}={path}")
+            for value in find_values(entry, name):
+                # A list, as systemd copies it into the unit.
+                for path in _split_words(value):
+                    yield from self._need_path(normalise(path), f"{entry} says {name}={path}")
         for name in ("x-systemd.requires", "x-systemd.after", "x-systemd.wants"):
             for unit in find_values(entry, name):
                 yield f"unit {_find_unit(unit)}", f"{entry} says {name}={unit}"
 
-    def _need_for_volume(self, volume: Volume) -> "Edges":
+    def _need_for_volume(self, volume: "Volume") -> "Edges":
         if volume.network:
             yield "late", f"{volume.source} waits for the network"
-        if volume.key in _RANDOM:
+        if normalise(volume.key) in _RANDOM:
             yield "seed", f"{volume.source} has a random key, which comes after the random seed"
         for path, what in ((volume.key, "key"), (volume.header, "header"), (volume.device, "device")):
             path = normalise(path)
@@ -196,35 +257,60 @@ class _Machine:
                 yield from self._need_path(path, f"{volume.source} has its {what} in {path}")
 
     def _need_for_unit(self, name: str) -> "Edges":
-        if name in _LATE:
+        if not self.nodes:
+            self._name_nodes()
+        if name in self.nodes:
+            yield self.nodes[name], ""
+        elif name in _LATE:
             yield "late", f"{name} comes after all local file systems"
-        elif name == "swap.target":
-            yield "swap", ""
+        elif name.endswith(".automount") and f"{name[:-10]}.mount" in self.nodes:
+            for where, entry in self.entries.items():
+                if is_automount(entry) and f"{name[:-10]}.mount" == mount_unit(where):
+                    yield from self._need_above(where, f"{entry} mounts at {where}")
         elif name == "cryptsetup.target":
-            for volume in self.volumes:
-                yield f"crypt {volume}", ""
-        elif name == "systemd-random-seed.service":
-            yield "seed", ""
-        elif name.endswith(".mount"):
-            for where in (*self.entries, *self.accepted):
-                if mount_unit(where) == name:
-                    yield f"{'mount' if where in self.entries else 'overlay'} {where}", ""
+            for volume in self.volumes.values():
+                if volume.waited:
+                    yield f"crypt {volume.name}", ""
         elif name in self.inputs.texts:
             yield from self._need_by_text(name, self.inputs.texts[name])
 
+    def _name_nodes(self) -> None:
+        """Note which units of systemd's generators and of ours have a node of their own."""
+        self.nodes = {"swap.target": "swap", "systemd-random-seed.service": "seed"}
+        for name in self.volumes:
+            instance = escape_path(f"/{name}")
+            device = escape_path(_MAPPER + name)
+            for unit in (f"systemd-cryptsetup@{instance}.service", f"blockdev@{device}.target", f"{device}.device"):
+                self.nodes[unit] = f"crypt {name}"
+        for number, entry in enumerate(self.inputs.swaps):
+            self.nodes[f"{escape_path(normalise(entry.what))}.swap"] = f"swap {number}"
+        for where, backing in self.accepted.items():
+            self.nodes[prepare_unit(where)] = f"prepare {where}"
+            self.nodes[mount_unit(where)] = f"overlay {where}"
+            if not backing.tmpfs and backing.mount in self.entries:
+                self.nodes[fallback_unit(backing.mount)] = f"mount {backing.mount}"
+        for where in self.entries:
+            self.nodes[mount_unit(where)] = f"mount {where}"
+
     def _need_by_text(self, name: str, text: str) -> "Edges":
-        settings = [line.partition("=") for line in text.replace("\\\n", " ").split("\n") if "=" in line]
-        values = [(key.strip(), value.strip()) for key, _, value in settings]
-        is_early = ("DefaultDependencies", "no") in values or name.endswith((".target", ".device"))
-        if not is_early:
+        from overlay_generator.unittext import Needs, read_mount
+
+        needs = Needs(name, text)
+        if needs.late:
             yield "late", f"{name} comes after all local file systems"
-        for key, value in values:
-            if key == "After":
-                for word in value.split():
-                    yield f"unit {word}", f"{name} comes after {word}"
-            elif key in _PLACES:
-                for word in value.split():
-                    yield from self._need_path(normalise(_PLACES[key] + word), f"{name} uses {_PLACES[key]}{word}")
+        for unit in needs.units:
+            yield f"unit {unit}", f"{name} comes after {unit}"
+        for path in needs.paths:
+            yield from self._need_path(normalise(path), f"{name} uses {path}")
+        if name.endswith((".mount", ".swap", ".automount")):
+            entry = read_mount(name, needs)
+            yield from self._need_source(entry)
+            if entry.where:
+                yield from self._need_above(entry.where, f"{name} mounts at {entry.where}")
+            if is_network(entry) and needs.defaults:
+                yield "late", f"{name} waits for the network"
+            if entry.fstype == "tmpfs" and needs.defaults:
+                yield "swap", f"{name} is a tmpfs, which comes after all swap"
 
     def _need_above(self, path: str, step: str) -> "Edges":
         for above in ancestors(path):
@@ -234,6 +320,8 @@ class _Machine:
                 return
 
     def _need_path(self, path: str, step: str) -> "Edges":
+        if ".." in path.split("/"):
+            return  # systemd takes no such path, neither here nor elsewhere
         if path in self.entries or path in self.accepted:
             yield f"{'mount' if path in self.entries else 'overlay'} {path}", step
         else:
@@ -249,33 +337,26 @@ def find_units(entries: "list[FstabEntry]") -> "list[str]":
         for name in ("x-systemd.requires", "x-systemd.after", "x-systemd.wants")
         for value in find_values(entry, name)
     ]
-    return list(dict.fromkeys(name for name in found if _is_unknown(name)))
+    return list(dict.fromkeys(name for name in found if is_unknown(name)))
 
 
-def read_units(entries: "list[FstabEntry]", read: "Callable[[str], str]") -> "dict[str, str]":
-    """The texts of the units that options of `entries` name, and of those that these wait for, as `read` has them."""
-    texts: dict[str, str] = {}
-    names = find_units(entries)
-    for name in names:
-        text = read(name)
-        if text:
-            texts[name] = text
-        lines = (line.partition("=") for line in text.replace("\\\n", " ").split("\n"))
-        after = [word for key, _, value in lines if key.strip() == "After" for word in value.split()]
-        # The list grows while the loop goes through it.
-        names += [other for other in after if _is_unknown(other) and other not in names]
-    return texts
-
-
-def _is_unknown(name: str) -> bool:
+def is_unknown(name: str) -> bool:
     """True if only the text of the unit `name` tells what it waits for."""
-    return name not in _LATE and name not in _EARLY and not name.endswith((".mount", ".device", ".swap"))
+    return name not in _LATE and name not in _EARLY and not name.endswith(".device")
 
 
 def _find_unit(name: str) -> str:
     """The unit that x-systemd.requires=`name` means: a path is a mount or a device, a bare name a mount."""
-    if name.startswith("/dev/"):
-        return f"{name}.device"
     if name.startswith("/"):
-        return mount_unit(normalise(name))
+        path = normalise(name)
+        return f"{escape_path(path)}.device" if path.startswith("/dev/") else mount_unit(path)
     return name if "." in name else f"{name}.mount"
+
+
+def _split_words(text: str) -> "list[str]":
+    """`text` as a list of words, which may be quoted."""
+    if not any(character in text for character in " \t\"'\\"):
+        return [text]
+    from overlay_generator.unittext import split_words
+
+    return split_words(text)

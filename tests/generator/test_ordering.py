@@ -4,27 +4,35 @@
 
 import pytest
 
+from overlay_generator.crypttab import find_volumes
 from overlay_generator.fstab import parse
 from overlay_generator.model import Backing, Inputs, Request
 from overlay_generator.names import backing_path
-from overlay_generator.ordering import find_cycle, find_suspect, parse_crypttab, read_units
+from overlay_generator.ordering import find_backing_cycle, find_cycle, find_suspect, find_units, is_unknown
+from overlay_generator.unittext import read_units, split_words
 
 VAR = backing_path("/var")
 REQUEST = Request("/proc/cmdline", ("/var",))
 
 
-def look(fstab: str, crypttab: str = "", texts: "dict[str, str] | None" = None, *more: str) -> "tuple[str, str]":
-    """The steps of the cycle and of the suspicion, joined, for /var on a disk; `more` are overlays with one as well."""
+def read(fstab: str, crypttab: str = "", texts: "dict[str, str] | None" = None) -> Inputs:
     entries, problems = parse(fstab, "fstab")
     assert problems == []
     mounts = tuple(entry for entry in entries if entry.where)
     swaps = tuple(entry for entry in entries if not entry.where)
-    inputs = Inputs(REQUEST, entries=mounts, swaps=swaps, crypttab=crypttab, texts=texts)
+    return Inputs(REQUEST, entries=mounts, swaps=swaps, crypttab=crypttab, texts=texts)
+
+
+def look(fstab: str, crypttab: str = "", texts: "dict[str, str] | None" = None, *more: str) -> "tuple[str, str]":
+    """The steps of the cycle and of the suspicion, joined, for /var on a disk; `more` are overlays with one as well."""
+    inputs = read(fstab, crypttab, texts)
     accepted = {
         where: Backing(backing_path(where), backing_path(where), False, False, True, "fstab")
         for where in ("/var", *more)
     }
-    return "; ".join(find_cycle(inputs, accepted, "/var")), "; ".join(find_suspect(inputs, accepted, "/var"))
+    cycle = find_backing_cycle(inputs, accepted, "/var") or find_cycle(inputs, accepted, "/var")
+    entry, suspicion = find_suspect(inputs, accepted, "/var")
+    return "; ".join(cycle), "; ".join([str(entry), *suspicion]) if entry else ""
 
 
 @pytest.mark.parametrize(
@@ -79,11 +87,27 @@ def test_devices_of_crypttab(crypttab: str, steps: str) -> None:
     assert look(f"/dev/mapper/d {VAR} ext4 nofail\n", crypttab)[0] == steps
 
 
-def test_a_label_may_be_on_a_volume_that_nobody_names() -> None:
-    key = "d /dev/sda3 /var/key luks\n"
-    line = f"LABEL=data {VAR} ext4 defaults\n"
-    assert look(line, key) == ("", "/etc/crypttab:1 has its key in /var/key")
-    assert look(line + "/dev/mapper/d /var/d ext4\n", key) == ("", "")
+KEY = "/etc/crypttab:1 has its key in /var/key"
+
+
+@pytest.mark.parametrize(
+    ("lines", "suspect"),
+    [
+        (f"LABEL=data {VAR} ext4 defaults\n", f"fstab:1; {KEY}"),
+        (f"/dev/vg/data {VAR} ext4 defaults\n", f"fstab:1; {KEY}"),
+        (f"/dev/mmcblk0p3 {VAR} ext4 defaults\n", ""),
+        # What is behind a path is looked at as well.
+        (f"/data/up {VAR} none bind,nofail\nLABEL=data /data ext4\n", f"fstab:2; {KEY}"),
+        (f"/data/var.img {VAR} ext4 loop\nLABEL=data /data ext4\n", f"fstab:2; {KEY}"),
+        (f"/data/up {VAR} none bind,nofail\n/dev/sda2 /data ext4\n", ""),
+        # The volume has a file system of its own, unless that has several names, or is not mounted.
+        (f"LABEL=data {VAR} ext4 defaults\n/dev/mapper/d /var/d ext4\n", ""),
+        (f"LABEL=data {VAR} ext4 defaults\n/dev/mapper/d /var/d ext4 noauto\n", f"fstab:1; {KEY}"),
+        (f"LABEL=data {VAR} btrfs subvol=a\n/dev/mapper/d /var/d btrfs subvol=b\n", f"fstab:1; {KEY}"),
+    ],
+)
+def test_a_disk_may_be_on_a_volume_that_nobody_names(lines: str, suspect: str) -> None:
+    assert look(lines, "d /dev/sda3 /var/key luks\n") == ("", suspect)
 
 
 @pytest.mark.parametrize(
@@ -111,15 +135,54 @@ def test_two_overlays_may_not_wait_for_each_other() -> None:
 
 def test_the_backing_of_an_inner_overlay_comes_before_the_outer_one() -> None:
     inner = backing_path("/var/lib")
-    lines = f"LABEL=x {VAR} ext4\n/var/up {inner} none bind\n"
-    assert look(lines, "", None, "/var/lib")[0] == "fstab:2 takes /var/up"
+    inputs = read(f"LABEL=x {VAR} ext4\n/var/up {inner} none bind\n")
+    accepted = {
+        "/var": Backing(VAR, VAR, False, False, True, "fstab"),
+        "/var/lib": Backing(inner, inner, False, False, True, "fstab"),
+    }
+    # The good disk of the outer one is not to blame.
+    assert find_backing_cycle(inputs, accepted, "/var") == []
+    assert find_backing_cycle(inputs, accepted, "/var/lib") == ["fstab:2 takes /var/up"]
+    assert find_cycle(inputs, accepted, "/var") == ["fstab:2 takes /var/up"]
+
+
+def test_an_overlay_on_what_may_be_missing_holds_nothing_up() -> None:
+    data = backing_path("/srv/data")
+    inputs = read(f"LABEL=x /srv ext4 nofail\n/dev/sdb {data} ext4 _netdev,nofail\n")
+    accepted = {"/srv/data": Backing(data, data, False, False, True, "fstab")}
+    assert find_backing_cycle(inputs, accepted, "/srv/data") == []
 
 
 def test_lines_of_crypttab_that_are_none_are_left_out() -> None:
-    assert [volume.name for volume in parse_crypttab("# a b\n\nlonely\nd /dev/sda3\n")] == ["d"]
+    assert list(find_volumes("# a b\n\nlonely\nd /dev/sda3\n")) == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ((), ["d", "e"]),
+        (("luks=no",), []),
+        (("luks=0", "luks"), ["d", "e"]),
+        (("luks.crypttab=no",), []),
+        (("luks.uuid=luks-1-a",), ["d"]),
+        (("luks.name=1-b=x",), ["x"]),
+        (("luks.key=1-b=/k", "luks.uuid=1-a"), ["d"]),
+    ],
+)
+def test_volumes_that_the_kernel_command_line_leaves(words: "tuple[str, ...]", names: "list[str]") -> None:
+    text = "d UUID=1-a /etc/key luks\ne /dev/disk/by-uuid/1-c\n"
+    assert list(find_volumes(text, words)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("/a /b", ["/a", "/b"]), ("\"/a b\" '/c'", ["/a b", "/c"]), ("/a\\ b", ["/a b"]), ("", []), ("/a'b'c", ["/abc"])],
+)
+def test_words_of_a_list(text: str, words: "list[str]") -> None:
+    assert split_words(text) == words
 
 
 def test_units_are_followed_through_what_they_come_after() -> None:
     units = {"a.service": "After=b.service c.mount local-fs.target\n", "b.service": "After=a.service\n"}
     entries, _ = parse(f"LABEL=x {VAR} ext4 x-systemd.requires=a.service\n", "fstab")
-    assert read_units(entries, lambda name: units.get(name, "")) == units
+    assert read_units(find_units(entries), is_unknown, lambda name: units.get(name, "")) == units
