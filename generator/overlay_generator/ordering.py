@@ -52,9 +52,11 @@ def find_cycle(inputs: Inputs, accepted: "Mapping[str, Backing]", where: str) ->
 
 
 def find_backing_cycle(inputs: Inputs, accepted: "Mapping[str, Backing]", where: str) -> "list[str]":
-    """The same for what is to hold the upper layer: why that would wait for this layer."""
+    """The same for what is to hold the upper layer: why that would wait for this layer, or for itself."""
     machine = _Machine(inputs, accepted)
-    return _find_way(machine, machine.find_backing(accepted[where]), f"prepare {where}")
+    node = machine.find_backing(accepted[where])
+    # For itself by the lines of fstab alone: without the overlay nothing may start it, as where it is an automount.
+    return _find_way(machine, node, f"prepare {where}") or (_find_way(machine, node, node) if node else [])
 
 
 def find_suspect(

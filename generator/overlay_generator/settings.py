@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Sorts out which settings of a directory can be applied at this boot, and why the others can't. Pure."""
 
-from overlay_generator.model import Backing, Directory, Inputs, Problem, Settings, Word
+from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, Problem, Settings, Word
 from overlay_generator.names import LONGEST_OPTION, is_below, mount_unit, spell_lower
 
 # All other options tie a persistent upper layer to the inodes of one image, and an update makes it unusable; with
@@ -89,6 +89,15 @@ def _drop(options: "list[Word]", text: str, other: str, problems: "list[Problem]
         problems.append(Problem(f"Options={text}: the kernel refuses it with {other}; ignored", word.source, word.line))
 
 
+def _comes_before(entry: FstabEntry, path: str) -> bool:
+    """True if `entry`, which needs the directory `path`, is to be mounted before what is mounted there."""
+    from overlay_generator.fstab import find_values
+
+    name = mount_unit(path)
+    needs = any(place == path or is_below(place, path) for place in (entry.where, entry.what))
+    return needs and any(value in (path, name, name[:-6]) for value in find_values(entry, "x-systemd.before"))
+
+
 def _find_reason(
     inputs: Inputs, where: str, word: Word, accepted: "dict[str, Backing]", passthrough: "list[Word]"
 ) -> str:
@@ -97,6 +106,8 @@ def _find_reason(
     for entry in inputs.entries:
         if is_below(entry.where, where) and (path == entry.where or is_below(path, entry.where)):
             return f"{entry} mounts {entry.where}"
+        if "x-systemd.before" in entry.options and _comes_before(entry, path):
+            return f"{entry} says x-systemd.before= for it, and needs it"
     for other in passthrough:
         if is_below(path, other.text):
             return f"{other.text} around it is passed through already"

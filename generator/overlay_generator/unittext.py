@@ -54,7 +54,7 @@ class Needs:
         if name.endswith(".target") and defaults:
             self.units += [word for key in _WANTED for value in values.get(key, []) for word in value.split()]
         if parse_boolean("".join(values.get("PrivateTmp", [])[-1:])):
-            # Also after what makes files there, which comes after all local file systems (until 257).
+            # Also after what makes files there, which comes after all local file systems (247 to 262).
             self.late = True
         for key, top in _PLACES.items():
             for value in values.get(key, []):

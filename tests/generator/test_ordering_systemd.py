@@ -54,6 +54,13 @@ CYCLES: "list[tuple[str, str, Files, tuple[str, ...]]]" = [
         {},
         ("is not overlaid: ",),
     ),
+    # What nothing starts but the overlay waits for itself.
+    (
+        "/var",
+        f"tmpfs /run/buildroot tmpfs nofail\n/d {V} none bind,x-systemd.automount,x-systemd.before=/run/buildroot\n",
+        {},
+        ("/var is in memory",),
+    ),
     # An owner's own unit.
     (
         "/var",
@@ -94,6 +101,12 @@ UNITS: "list[tuple[str, Files]]" = [
 ]
 # What has no cycle: what is overlaid, fstab, crypttab, further files.
 GOOD: "list[tuple[str, str, str, Files]]" = [
+    (
+        "/var",
+        "LABEL=y /var/cache/x ext4 x-systemd.before=var-cache.mount\n",
+        "",
+        {"/etc/overlay-generator.conf": "[/var]\nPassthrough=/var/cache\n", "/var/cache/file": ""},
+    ),
     ("/var,/var/lib/x", f"LABEL=l /var/lib ext4\n{DISK}/var/lib/up {V}-lib-x none bind\n", "", {}),
     ("/var", f"/data/up {V} none bind,x-systemd.requires-mounts-for=/var/lib/..\n", "", {}),
     ("/var", MAPPED, "d /dev/sda3 none header=/var/h:LABEL=usb\n", {}),
