@@ -198,6 +198,9 @@ def _find_volatile(inputs: Inputs, where: str) -> str:
 
 def _find_in_fstab(inputs: Inputs, where: str) -> str:
     entry = _find_entry(inputs, where)
+    if entry and entry.fault:
+        # systemd-fstab-generator has written the unit, of the name that ours would have.
+        return f"{entry} is to mount {entry.what} there, and systemd can't use that line"
     return f"{entry} mounts {entry.what} there" if entry else ""
 
 
@@ -279,11 +282,16 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
     """The owner's file system if there is one, else a tmpfs of ours."""
     path = backing_path(where)
     for inner in inputs.entries:
-        if is_below(inner.where, path):
+        if is_below(inner.where, path) and not inner.fault:
             reason = f"{inner} mounts at {inner.where}, but upper and work must be on one mount: mount it at {path}"
             return Skipped(where, reason, "error")
     for mount in (path, *ancestors(path)):
         entry = _find_entry(inputs, mount) if mount != "/run" else None
+        if entry and entry.fault:
+            # Apart from it: a unit of ours at that place would have the same name.
+            memory = _make_memory(inputs, where)
+            memory.lost = "" if inputs.request.in_memory else f"{entry} can't hold its upper layer: {entry.fault}"
+            return memory
         if entry:
             fstype = find_type(entry)
             if not can_be_upper(fstype):
@@ -336,7 +344,7 @@ def _plan_mount(
     inside = True
     for above in ancestors(where):
         entry = _find_entry(inputs, above)
-        if entry:
+        if entry and not entry.fault:
             inside = False
             optional = optional or not is_required(entry)
         elif inside and above in accepted:

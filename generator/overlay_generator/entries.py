@@ -59,7 +59,43 @@ def complete(
     followed = [_follow(root, entry, away, read_generator) if entry.where else entry for entry in entries]
     # No unit can be made for a path with dots.
     usable = [entry for entry in followed if not {".", ".."}.intersection(entry.where.split("/"))]
-    return [entry for entry in usable if not is_ignored(entry.where)], problems
+    kept = [entry for entry in usable if not is_ignored(entry.where)]
+    return (kept, problems) if plain else _mark_faults(kept, problems, version)
+
+
+def _mark_faults(
+    entries: "list[FstabEntry]", problems: "list[Problem]", version: int
+) -> "tuple[list[FstabEntry], list[Problem]]":
+    """`entries` with what systemd can't use marked, and `problems` with one more for each of these."""
+    from overlay_generator.unusable import find_deadly, find_fault
+
+    marked: list[FstabEntry] = []
+    taken = set()
+    for position, entry in enumerate(entries):
+        # Of two lines for one place the second is dropped before it is read on.
+        if entry.where and entry.where in taken:
+            marked.append(entry)
+            continue
+        taken.add(entry.where)
+        fault = find_fault(entry, version)
+        deadly = find_deadly(entry)
+        last = bool(deadly and not fault)
+        if fault:
+            text = f"systemd makes no usable unit of this line, and mounts nothing at {entry.where}: {fault}"
+            problems = [*problems, Problem(text, entry.source, entry.line)]
+        elif deadly:
+            fault = f"systemd-fstab-generator aborts at {deadly} without a value: nothing of it or after it is mounted"
+            hidden = tuple(later.where for later in entries[position + 1 :] if later.where)
+            text = f"{fault}; write {deadly}=30s, or take it out"
+            problems = [*problems, Problem(text, entry.source, entry.line, hides=hidden)]
+        marked.append(_copy(entry, entry.where, entry.written, fault) if fault else entry)
+        if last:
+            break
+    return marked, problems
+
+
+def _copy(entry: FstabEntry, where: str, written: str, fault: str = "") -> FstabEntry:
+    return FstabEntry(entry.what, where, entry.fstype, entry.options, entry.source, entry.line, written, fault)
 
 
 def find_version(generator: bytes) -> int:
@@ -92,7 +128,7 @@ def _follow(root: str, entry: FstabEntry, away: "set[str]", read_generator: "Cal
     where = _chase(root, entry.where, away, read_generator)
     if where == entry.where:
         return entry
-    return FstabEntry(entry.what, where, entry.fstype, entry.options, entry.source, entry.line, written=entry.where)
+    return _copy(entry, where, entry.where)
 
 
 def _chase(root: str, path: str, away: "set[str]", read_generator: "Callable[[], bytes]") -> str:

@@ -13,10 +13,22 @@ _RELAXED = 248
 _SIMPLIFIED = 249
 # Since this version x-systemd.wanted-by= and required-by= count for automounts too (seen in 257, not in 255).
 _BY_OTHERS = 257
+# Since this version /usr is as necessary as the root, whatever its options say (seen in 257, not in 252).
+_USR_TOO = 257
 # What getmntent(3) and the kernel escape.
 _ESCAPES = {"040": " ", "011": "\t", "012": "\n", "134": "\\"}
 # Bytes of a line that getmntent(3) takes (glibc's buffer without its NUL); the rest is dropped.
 _LONGEST = 4095
+# A field of more characters may make a name of a unit that is too long, as escaping adds some (255 are allowed).
+_LONG_FIELD = 200
+# What strtol(3) skips before a number, but for the blanks that separate the fields.
+_SKIPPED = "\r\n\v\f"
+# Where none of these is, and no field is long, entries.py need not know the version, nor ask whether systemd can use
+# the lines: escapes, broken lines, paths with dots, options without a value.
+_ODD = (
+    "\\", "\0", "\r", "/.", "./", "..", "=.", "=,", "= ", "=\t", "=\n", "timeout,", "timeout ", "timeout\t",
+    "timeout\n",
+)  # fmt: skip
 
 # As an upper layer refused by the kernel, or mounted and then broken in use (tried on Linux 6.1, 6.12 and 6.18:
 # no d_type, RENAME_WHITEOUT or trusted xattrs); remote ones: Documentation/filesystems/overlayfs.rst.
@@ -54,12 +66,16 @@ def parse(text: str, source: str, version: int = 0) -> "tuple[list[FstabEntry], 
     entries = []
     bad = []
     libmount = version >= _LIBMOUNT
-    lines = iter(enumerate(text.split("\n"), 1))
+    numbered = list(enumerate(text.split("\n"), 1))
+    lines = iter(numbered)
     for number, line in lines:
         nul = "\0" in line
         if libmount and nul:
             bad.append(number)
-            continue
+            if number < len(numbered):
+                continue
+            # libmount looks for the end of a line first, and a file may end without one.
+            line = line.partition("\0")[0]
         if libmount:
             line = line[:-1] if line.endswith("\r") else line
         elif nul:
@@ -90,7 +106,7 @@ def parse(text: str, source: str, version: int = 0) -> "tuple[list[FstabEntry], 
             if fstype != "autofs":
                 # A relative one is relative to the working directory of generators, which is the root.
                 where = _slash(where) if 0 < version < _SIMPLIFIED else normalise(f"/{where}")
-                entries.append(FstabEntry(what, where, _read_value(fstype), options, source, number))
+                entries.append(FstabEntry(what, where, fstype, options, source, number))
         elif not nul and (wrong or where != "none"):
             bad.append(number)
     if not bad:
@@ -100,13 +116,15 @@ def parse(text: str, source: str, version: int = 0) -> "tuple[list[FstabEntry], 
 
 
 def is_plain(text: str) -> bool:
-    """True if every version of systemd reads the same in `text`."""
-    if any(odd in text for odd in ("\\", "\0", "\r", "/.", "./")):
+    """True if every version of systemd reads the same in `text`, and can use all lines of it."""
+    if any(odd in text for odd in _ODD):
         return False
-    for line in text.split("\n"):
-        fields = line.split()
-        odd = len(fields) < 3 or len(line) > _LONGEST // 4 or not all(map(_is_number, fields[4:6]))
-        if fields and odd and fields[0][0] != "#":
+    for line in text.replace("\t", " ").split("\n"):
+        # Not at other white space, such as a form feed.
+        fields = [field for field in line.split(" ") if field] or ["#"]
+        long = len(line) > _LONGEST // 4 or (len(line) > _LONG_FIELD and max(map(len, fields)) > _LONG_FIELD)
+        odd = len(fields) < 3 or long or not all(map(_is_number, fields[4:6]))
+        if odd and fields[0][0] != "#":
             return False
     return True
 
@@ -131,33 +149,62 @@ def find_values(entry: FstabEntry, name: str) -> "list[str]":
 
 def find_type(entry: FstabEntry) -> str:
     """The type of what it mounts, "" if it does not say: mount(8) ignores the type of a bind mount."""
-    return "" if entry.fstype in ("auto", "none") or is_bind(entry) else entry.fstype
+    fstype = read_value(entry.fstype)
+    if is_joined(fstype):
+        # With nothing to take in; see unusable.py.
+        fstype = fstype[:-1]
+    return "" if fstype in ("auto", "none") or is_bind(entry) else fstype
 
 
 def is_bind(entry: FstabEntry) -> bool:
     """True if it shows a directory at another place."""
     # As systemd reads it from the unit file, where blanks at the end of a line are dropped.
-    words = _split(_read_value(entry.options)) if "bind" in entry.options else []
-    return entry.fstype in ("bind", "rbind") or any(word.partition("=")[0] in ("bind", "rbind") for word in words)
+    words = _split(read_value(entry.options)) if "bind" in entry.options else []
+    return read_value(entry.fstype) in ("bind", "rbind") or any(
+        word.partition("=")[0] in ("bind", "rbind") for word in words
+    )
 
 
 def find_hooks(entry: FstabEntry, version: int = 0) -> "list[tuple[str, str]]":
     """What starts the mount at boot with systemd `version`: units, each with the word wants or requires."""
+    if entry.fault or formats_nothing(entry):
+        # The unit is written before that is noticed, and the links, which come after it, are not.
+        return []
     target = "remote-fs.target" if is_network(entry) else "local-fs.target"
-    usual = (target, "requires" if entry.where == "/" or not is_optional(entry) else "wants")
-    if entry.where == "/":
-        return [usual]
-    asked = [(unit, "wants") for unit in find_values(entry, "x-systemd.wanted-by")]
-    asked += [(unit, "requires") for unit in find_values(entry, "x-systemd.required-by")]
+    if entry.where == "/" or (entry.where == "/usr" and version >= _USR_TOO):
+        return [(target, "requires")]
+    usual = (target, "wants" if is_optional(entry) else "requires")
+    asked = _find_asked(entry, "x-systemd.wanted-by", "wants") + _find_asked(entry, "x-systemd.required-by", "requires")
     if is_automount(entry):
         # The automount unit is started instead; other units that ask for it count since _BY_OTHERS.
         return asked if asked and version >= _BY_OTHERS else [usual]
     return asked if asked or is_noauto(entry) else [usual]
 
 
-def is_network(entry: FstabEntry) -> bool:
-    """True if the mount waits for the network."""
-    return has_option(entry, "_netdev") or entry.fstype.replace("fuse.", "", 1) in _NETWORK
+def _find_asked(entry: FstabEntry, name: str, kind: str) -> "list[tuple[str, str]]":
+    """What find_hooks() gives for the values of the option `name`."""
+    end = f".{kind}"
+    # They are paths: //foo.target is foo.target, and foo.target/ no unit.
+    return [(normalise(f"/{unit}{end}")[1 : -len(end)], kind) for unit in find_values(entry, name)]
+
+
+def formats_nothing(entry: FstabEntry) -> bool:
+    """True if x-systemd.makefs asks to format what systemd does not: no device, or as no type (247 to 262)."""
+    if "x-systemd.makefs" not in entry.options or not has_option(entry, "x-systemd.makefs"):
+        return False
+    return entry.fstype in ("", "auto") or not is_device(entry.what)
+
+
+def is_device(what: str) -> bool:
+    """True if to systemd `what` is a device, which may appear later than it looks for it."""
+    return what.startswith(("LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=")) or (
+        what.startswith("/") and normalise(what).startswith(("/dev/", "/sys/"))
+    )
+
+
+def is_network(entry: FstabEntry, fstype: str = "") -> bool:
+    """True if the mount waits for the network. PID 1 reads `fstype`, without an editor's carriage return at its end."""
+    return has_option(entry, "_netdev") or (fstype or entry.fstype).replace("fuse.", "", 1) in _NETWORK
 
 
 def is_optional(entry: FstabEntry) -> bool:
@@ -167,8 +214,8 @@ def is_optional(entry: FstabEntry) -> bool:
 
 
 def is_noauto(entry: FstabEntry) -> bool:
-    """True if noauto counts among its options: nothing mounts it at boot unless another unit asks for it."""
-    return is_set(entry, "noauto", "auto")
+    """True if nothing mounts it at boot unless another unit asks for it: mostly as noauto counts among its options."""
+    return is_set(entry, "noauto", "auto") or formats_nothing(entry)
 
 
 def is_automount(entry: FstabEntry) -> bool:
@@ -179,6 +226,11 @@ def is_automount(entry: FstabEntry) -> bool:
 def is_required(entry: FstabEntry) -> bool:
     """True if the boot ends in emergency mode when it can't be mounted."""
     return ("local-fs.target", "requires") in find_hooks(entry) and not is_automount(entry)
+
+
+def is_joined(field: str) -> bool:
+    """True if `field`, at the end of a line of a unit, takes in the next line: its last backslash is not escaped."""
+    return (len(field) - len(field.rstrip("\\"))) % 2 == 1
 
 
 def can_be_upper(fstype: str) -> bool:
@@ -201,6 +253,12 @@ def _split(options: str) -> "list[str]":
     return words
 
 
+def ends_bare(entry: FstabEntry, name: str) -> bool:
+    """True if the last of its options that are called `name` has no equals sign."""
+    words = [word for word in _split(entry.options) if word.partition("=")[0] == name]
+    return words[-1:] == [name]
+
+
 def _find_options(entry: FstabEntry, *names: str) -> "list[str]":
     """Which of `names` are options, in the order of the options; nofail=yes is nofail."""
     return [name for name in (word.partition("=")[0] for word in _split(entry.options)) if name in names]
@@ -211,7 +269,7 @@ def is_set(entry: FstabEntry, yes: str, no: str) -> bool:
     return yes in entry.options and _find_options(entry, yes, no)[-1:] == [yes]
 
 
-def _read_value(field: str) -> str:
+def read_value(field: str) -> str:
     """`field` as a unit file can hold it, one line without blanks at its ends; an editor's carriage return goes."""
     for end in "\r\n":
         field = field.partition(end)[0]
@@ -224,7 +282,8 @@ def _slash(where: str) -> str:
 
 
 def _is_number(field: str) -> bool:
-    digits = field[1:] if field[0] in "+-" else field
+    field = field.lstrip(_SKIPPED)
+    digits = field[1:] if field[:1] in ("+", "-") else field
     return bool(digits) and all(digit in "0123456789" for digit in digits)
 
 

@@ -51,13 +51,16 @@ class FstabEntry(Value):
     """One mount or swap asked for in fstab, on the kernel command line or in a credential (fstab(5)).
 
     `where` is the mount point as systemd has it, "" for swap; `written` is how the file has it, if links were followed.
+    `fault` says why systemd has a unit of that name and can't use it, "" if it can.
     """
 
-    __slots__ = ("fstype", "line", "options", "source", "what", "where", "written")
+    __slots__ = ("fault", "fstype", "line", "options", "source", "what", "where", "written")
 
     def __init__(
-        self, what: str, where: str, fstype: str, options: str, source: str, line: int = 0, written: str = ""
-    ) -> None:
+        self, what: str, where: str, fstype: str, options: str, source: str, line: int = 0, written: str = "",
+        fault: str = "",
+    ) -> None:  # fmt: skip
+        self.fault = fault
         self.what = what
         self.where = where
         self.fstype = fstype

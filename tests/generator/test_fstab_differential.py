@@ -28,7 +28,16 @@ from product import skip_without_mount_namespace
 CORPUS = Path(__file__).with_name("fstab-corpus")
 TREES = ["/", *filter(None, os.environ.get("FSTAB_TREES", "").split(":"))]
 _TAGS = {"LABEL": "label", "UUID": "uuid", "PARTUUID": "partuuid", "PARTLABEL": "partlabel"}
-_WORDS = {"<CR>": "\r", "<NUL>": "\0", "<TAB>": "\t", "<NEL>": "\x85", "<VT>": "\v", "<BYTE>": "\udcff"}
+_WORDS = {
+    "<CR>": "\r",
+    "<NUL>": "\0",
+    "<TAB>": "\t",
+    "<NEL>": "\x85",
+    "<VT>": "\v",
+    "<BYTE>": "\udcff",
+    "<FF>": "\f",
+    "<FS>": "\x1c",
+}
 
 
 def read_corpus() -> "list[str]":
@@ -50,7 +59,8 @@ def read_corpus() -> "list[str]":
             block.append(line)
         else:
             files.append(line + "\n")
-    return files
+    # A file may end without the end of a line.
+    return [text.replace("<EOF>\n", "") for text in files]
 
 
 def find_ours(root: Path, number: int) -> "dict[str, Mount]":
@@ -58,9 +68,13 @@ def find_ours(root: Path, number: int) -> "dict[str, Mount]":
     entries = gather(str(root), environ, Request("/proc/cmdline", ("/var",))).entries
     version = find_version(read_generator(str(root)))
     mounts: dict[str, Mount] = {}
+    taken = set()
     for entry in entries:
+        if entry.fault:
+            # As there is a unit of the name, the next line for the same place makes none.
+            taken.add(entry.where)
         # For a longer one 247 to 250 make no unit, later ones a unit with a hash for its name; neither concerns us.
-        if len(mount_unit(entry.where)) <= 255 and is_value(entry.where):
+        if entry.where not in taken and len(mount_unit(entry.where)) <= 255 and is_value(entry.where):
             found = Mount(find_node(entry.what), find_type(entry), find_links(entry, version))
             mounts.setdefault(entry.where, found)
     return mounts
@@ -72,7 +86,8 @@ def is_value(text: str) -> bool:
 
 
 def find_links(entry: FstabEntry, version: int) -> "tuple[str, ...]":
-    return tuple(sorted({f"{target}.{kind}" for target, kind in find_hooks(entry, version)}))
+    # PID 1 looks into no directory below the one of a unit.
+    return tuple(sorted({f"{target}.{kind}" for target, kind in find_hooks(entry, version) if "/" not in target}))
 
 
 def find_node(what: str) -> str:

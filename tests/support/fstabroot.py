@@ -42,12 +42,14 @@ _DIRECTORIES = (
     "etc", "var/home", "var/mnt", "var/lib", "run/lock", "run/media", "data/local", "srv/chain/40", "srv/short/31",
     "proc", "sys", "dev", "tmp", "usr/" + os.path.dirname(GENERATOR),
 )  # fmt: skip
+# A backslash at the end of one of these takes the next line for more of it.
+_JOINED = re.compile(r"^(What|Type)=([^\n]*[^\\\n])?(\\\\)*\\\n[^\n]", re.M)
 _SCRIPT = """\
 mount --bind "$1" "$0/usr" && mount -t proc proc "$0/proc" && exec chroot "$0" /bin/sh -c '
 for i in /t/*; do
     mkdir "$i/normal" "$i/early" "$i/late"
     SYSTEMD_FSTAB=$i/fstab /usr/lib/systemd/system-generators/systemd-fstab-generator \
-        "$i/normal" "$i/early" "$i/late" 2>"$i/log"
+        "$i/normal" "$i/early" "$i/late" 2>"$i/log" || :
 done'
 """
 _ENVIRON = {
@@ -102,7 +104,7 @@ def _read_mounts(directory: Path) -> "dict[str, Mount]":
         values = _read_unit(unit)
         # PID 1 refuses a path that is not normalised.
         where = normalise(values.get("Where", ""))
-        if where and mount_unit(where) == unit.name:
+        if where and mount_unit(where) == unit.name and _is_usable(unit, values):
             started = hooks.get(unit.name, []) + hooks.get(unit.name[: -len("mount")] + "automount", [])
             fstype = values.get("Type", "")
             fstype = "" if fstype in ("auto", "none") else fstype
@@ -111,8 +113,21 @@ def _read_mounts(directory: Path) -> "dict[str, Mount]":
     return found
 
 
+def _is_usable(unit: Path, values: "dict[str, str]") -> bool:
+    """False if PID 1 refuses the unit, or has another mount of it (tried with systemd --test of 247, 252, 257, 262)."""
+    what, options = values.get("What", ""), values.get("Options", "").split(",")
+    # fstype_is_network() and mount_add_mount_dependencies(): no mounts are asked for of what is on a server.
+    fstype = values.get("Type", "").replace("fuse.", "", 1)
+    remote = fstype in ("nfs", "nfs4", "cifs", "sshfs", "ceph", "glusterfs", "davfs") or "_netdev" in options
+    local = {"bind", "rbind", "loop"}.intersection(option.partition("=")[0] for option in options)
+    parts = what.split("/") if what.startswith("/") and (local or not remote) else []
+    text = unit.read_bytes().decode("utf-8", "surrogateescape")
+    return bool(what) and not (".." in parts or any(len(part) > 255 for part in parts) or _JOINED.search(text))
+
+
 def _read_unit(path: Path) -> "dict[str, str]":
     """Settings as PID 1 reads them: a carriage return ends a line, a backslash does not, blanks at the ends go."""
-    text = path.read_bytes().decode("utf-8", "surrogateescape").replace("\\\n", " ")
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    text = re.sub(r"(?<!\\)((?:\\\\)*)\\\n", r"\1 ", text)
     pairs = (line.partition("=") for line in re.split(r"[\r\n]", text) if "=" in line and not line.startswith("#"))
     return {key.strip(" \t"): value.strip(" \t").replace("%%", "%") for key, _, value in pairs}

@@ -9,7 +9,7 @@ what lies in the upper layers.
 import os
 from collections.abc import Iterable
 
-from overlay_generator.fstab import is_set
+from overlay_generator.fstab import find_type, is_set
 from overlay_generator.model import FstabEntry, OverlayMount, Plan
 from overlayctl import mounts
 from overlayctl.check import upper
@@ -81,7 +81,7 @@ def _find_entry(mount: OverlayMount, entries: "tuple[FstabEntry, ...]") -> "Fsta
 
 def _check_entry(entry: FstabEntry, mount: OverlayMount) -> "list[Finding]":
     findings = []
-    if entry.fstype != "tmpfs":
+    if find_type(entry) != "tmpfs":
         missing = _missing_in(entry)
         if missing:
             findings.append(make("backing-flags", entry.source, entry.line, where=entry.where, flags=",".join(missing)))
