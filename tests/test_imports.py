@@ -24,7 +24,8 @@ PURE = (
     "overlay_generator.model", "overlay_generator.names", "overlay_generator.cmdline", "overlay_generator.fstab",
     "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config", "overlay_generator.settings",
     "overlay_generator.ordering", "overlay_generator.crypttab", "overlay_generator.unittext",
-    "overlay_generator.untangle", "overlay_generator.unusable", "overlay_generator.dropins",
+    "overlay_generator.untangle", "overlay_generator.unusable", "overlay_generator.requirers",
+    "overlay_generator.dropins",
     "overlay_generator.direct", "overlay_generator.found", "overlay_generator.failure",
     "overlay_generator.events", "overlay_prepare.request", "overlay_prepare.resetrequest", "overlay_prepare.events",
 )  # fmt: skip

@@ -31,9 +31,9 @@ def main(argv: "list[str]") -> int:
     """The exit status: 0, or 1 with at least one line in the log. Raises nothing."""
     try:
         if len(argv) == 2:
-            return generate("", gather.read_environ(), {"normal": argv[1], "late": argv[1]})
+            return generate("", gather.read_environ(), {"normal": argv[1], "early": argv[1], "late": argv[1]})
         if len(argv) == 4:
-            return generate("", gather.read_environ(), {"normal": argv[1], "late": argv[3]})
+            return generate("", gather.read_environ(), {"normal": argv[1], "early": argv[2], "late": argv[3]})
         return fail(f"takes one directory or three, not {len(argv) - 1}; see overlay-generator --help")
     except BaseException as error:
         # Nobody would see a traceback, and dying by a signal takes the other generators along (systemd 254).
@@ -86,6 +86,10 @@ def make_files(plan: "Plan") -> "list[UnitFile | UnitLink]":
     from overlay_generator.render import render
 
     files = render(plan)
+    if plan.softened:
+        from overlay_generator.requirers import render_softened
+
+        files += render_softened(plan.softened)
     if plan.skipped or any(mount.backing.lost or not mount.backing.volatile for mount in plan.mounts):
         from overlay_generator.failure import render_failures
 

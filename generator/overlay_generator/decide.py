@@ -36,6 +36,7 @@ from overlay_generator.names import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from overlay_generator.found import OnOverlay
+    from overlay_generator.requirers import Softened
 
 _READ_BEFORE = "PID 1 has read it before anything can be mounted"
 _API = "it is a file system of the kernel or of PID 1, and writable already"
@@ -85,6 +86,7 @@ def decide(inputs: Inputs) -> Plan:
             refusal.notify, refusal.require = settings.notify, settings.require
     mounts = tuple(_plan_mount(inputs, where, accepted, problems, hints) for where in accepted)
     swaps = _find_swaps(inputs, mounts) if inputs.swaps else ()
+    softened = _find_softened(inputs, mounts, problems)
     in_memory = sum(1 for mount in mounts if mount.backing.tmpfs or mount.backing.nofail)
     return Plan(
         mounts,
@@ -105,6 +107,7 @@ def decide(inputs: Inputs) -> Plan:
         shell=inputs.shell,
         swaps=swaps,
         wide=inputs.wide,
+        softened=softened,
     )
 
 
@@ -152,6 +155,16 @@ def _find_storage(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[
     from overlay_generator.found import find_on_overlays
 
     return find_on_overlays(inputs, mounts)
+
+
+def _find_softened(
+    inputs: Inputs, mounts: "tuple[OverlayMount, ...]", problems: "list[Problem]"
+) -> "tuple[Softened, ...]":
+    if not any("x-systemd.required-by=" in entry.options for entry in inputs.entries):
+        return ()
+    from overlay_generator.requirers import find_softened
+
+    return find_softened(inputs, mounts, problems)
 
 
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":

@@ -45,7 +45,7 @@ def main(arguments: "Sequence[str]") -> int:
             sys.stdout.flush()
             return status
         places = options.directory if len(options.directory) == 3 else options.directory * 3
-        return boot.generate(root, environ, {"normal": places[0], "late": places[2]})
+        return boot.generate(root, environ, dict(zip(("normal", "early", "late"), places)))
     except BrokenPipeError:
         return 1  # the reader has closed the pipe
     except OSError as error:

@@ -8,6 +8,7 @@ Plain classes: a dataclass costs 12 ms of imports on the boot path, a NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from overlay_generator.found import Mounter, OnOverlay, Storage
+    from overlay_generator.requirers import Softened
 
 
 class Value:
@@ -343,12 +344,12 @@ class Plan(Value):
     `size` is the limit of each tmpfs in per cent of memory; `load_module`: overlayfs is a module. `early` are units
     that have to be told to wait for /var. `shell`: the image has one. `swaps` are swap files that lie on an overlay,
     each with the overlaid directory. `wide`, `mounter`: as in Inputs. `static`: what is known is done without Python.
-    `storage` is what keeps overlays of its own on one of ours.
+    `storage` is what keeps overlays of its own on one of ours, `softened` what units of ours are not to require.
     """
 
     __slots__ = (
         "early", "hints", "library", "load_module", "mounter", "mounts", "problems", "shell", "size", "skipped",
-        "source", "static", "storage", "swaps", "wide",
+        "softened", "source", "static", "storage", "swaps", "wide",
     )  # fmt: skip
 
     def __init__(
@@ -357,10 +358,11 @@ class Plan(Value):
         load_module: bool = False, library: str = "/usr/lib/overlay-generator", hints: "tuple[str, ...]" = (),
         early: "tuple[str, ...]" = (), shell: bool = True, swaps: "tuple[tuple[str, str], ...]" = (),
         wide: bool = True, static: bool = False, mounter: "Mounter | None" = None,
-        storage: "tuple[OnOverlay, ...]" = (),
+        storage: "tuple[OnOverlay, ...]" = (), softened: "tuple[Softened, ...]" = (),
     ) -> None:  # fmt: skip
         self.mounter = mounter
         self.storage = storage
+        self.softened = softened
         self.wide = wide
         self.static = static
         self.swaps = swaps
@@ -377,7 +379,7 @@ class Plan(Value):
 
 
 class UnitFile(Value):
-    """A unit to write: `directory` is normal or late, `group` what is dropped together if one write fails."""
+    """A unit to write: `directory` is normal, early or late, `group` what is dropped together if one write fails."""
 
     __slots__ = ("directory", "group", "path", "text")
 

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""x-systemd.required-by= of fstab with a unit of ours: no boot ends worse for it than without the overlay."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from overlay_generator.decide import decide
+from overlay_generator.model import Directory, FstabEntry, Inputs, Request
+from overlay_generator.requirers import Softened
+from product import Run, skip_without_mount_namespace
+from transaction import find_cycles, prepare_root
+
+BACKING = "/run/buildroot/mounts/var"
+TREES = ["/", *filter(None, os.environ.get("FSTAB_TREES", "").split(":"))]
+
+
+def soften(*entries: "tuple[str, str, str]", wheres: "tuple[str, ...]" = ("/var",)) -> "tuple[Softened, ...]":
+    lines = tuple(FstabEntry(what, where, "ext4", options, "/etc/fstab") for what, where, options in entries)
+    directories = {where: Directory("directory") for where in wheres}
+    plan = decide(Inputs(Request("/proc/cmdline", wheres), lines, directories=directories))
+    assert len(plan.problems) == len(plan.softened)
+    return plan.softened
+
+
+@pytest.mark.parametrize(
+    "unit", ["var.mount", "prepare-var-overlay.service", "fallback-run-buildroot-mounts-var.service"]
+)
+def test_a_disk_is_not_required_by_what_is_there_without_it(unit: str) -> None:
+    found = soften(("LABEL=data", BACKING, f"x-systemd.required-by={unit}"))
+    assert found == (Softened(unit, "run-buildroot-mounts-var.mount", "/var"),)
+
+
+def test_of_any_line() -> None:
+    line = ("LABEL=x", "/srv/x", "nofail,x-systemd.required-by=run-buildroot-mounts-var.mount")
+    assert soften(line) == (Softened("run-buildroot-mounts-var.mount", "srv-x.mount", "/var"),)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "x-systemd.wanted-by=var.mount",
+        "x-systemd.required-by=other.service",
+        "x-systemd.required-by=var.mount,x-systemd.required-by=local-fs.target",
+        "x-systemd.required-by=var.mount,x-systemd.automount",
+        "defaults",
+    ],
+)
+def test_what_is_left_as_it_is(options: str) -> None:
+    assert soften(("LABEL=data", BACKING, options)) == ()
+
+
+def test_the_first_line_for_a_place_counts() -> None:
+    assert soften(("LABEL=a", "/a", "defaults"), ("LABEL=b", "/a", "x-systemd.required-by=var.mount")) == ()
+
+
+def test_only_of_what_is_overlaid() -> None:
+    assert soften(("LABEL=a", "/a", "x-systemd.required-by=srv.mount")) == ()
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_systemd_sees_no_requirement(tree: str, run: Run, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for a root directory of its own")
+    skip_without_mount_namespace()
+    root = tmp_path / "root"
+    for name in ("etc", "proc", "var"):
+        (root / name).mkdir(parents=True)
+    line = (
+        f"LABEL=data {BACKING} ext4 x-systemd.required-by=var.mount,x-systemd.required-by=prepare-var-overlay.service\n"
+    )
+    (root / "etc/fstab").write_text(line)
+    (root / "proc/cmdline").write_text("overlayfs.mounts=/var\n")
+    (root / "proc/filesystems").write_text("nodev\toverlay\n")
+    run("--root", root, *prepare_root(root))
+    _, listing = find_cycles(root, Path(tree, "usr"))
+    units = {name: text for name, _, text in (one.partition(":\n") for one in re.split("(?:->|→) Unit ", listing))}
+    assert "Requires: var.mount" in units["local-fs.target"]
+    for name in ("var.mount", "prepare-var-overlay.service"):
+        assert "Wants: run-buildroot-mounts-var.mount" in units[name]
+        assert "Requires: run-buildroot-mounts-var.mount" not in units[name]
