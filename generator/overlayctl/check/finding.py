@@ -73,6 +73,18 @@ RULES = {
         "{where} waits {given} for its disk, from the start of systemd{until}: on a slow device memory takes its place",
         "write x-systemd.device-timeout={better}; only a boot without the disk waits that long",
     ),
+    "timeout-endless": (
+        ERROR,
+        "{where} has x-systemd.device-timeout={given}, no limit: where its disk is missing, {overlaid} is waited for "
+        "for ever, which the same fstab does not do without the overlay",
+        "write x-systemd.device-timeout=30s; after that memory takes its place",
+    ),
+    "makefs-ignored": (
+        ERROR,
+        "{where} has x-systemd.makefs, which needs a device and its type: {what} is not formatted, and systemd does "
+        "not mount it by itself",
+        "take x-systemd.makefs out, and make the file system beforehand; for a device, write its type",
+    ),
     "timeout-ignored": (
         WARNING,
         "{where} is tried only once, right at the start: to systemd {what} is not a device to wait for",

@@ -8,6 +8,7 @@ from overlay_generator.fstab import (
     can_be_upper,
     find_type,
     find_values,
+    formats_nothing,
     has_option,
     is_automount,
     is_bind,
@@ -21,6 +22,7 @@ from overlayctl.check.finding import Finding, make
 
 _ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
 _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
+_SPAN = re.compile(rf"(?:{_TIME.pattern} *)+")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
 # Seconds from the start of systemd, before udevd runs. A device that is unlocked or assembled comes later.
 _ENOUGH, _ENOUGH_UNLOCKED = 30, 90
@@ -40,6 +42,10 @@ def check(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "list
             findings.append(make("mounted-twice", entry.source, entry.line, where=entry.where, first=line))
             continue
         first.setdefault(entry.where, entry)
+        if formats_nothing(entry):
+            findings.append(make("makefs-ignored", entry.source, entry.line, where=entry.where, what=entry.what))
+        if entry.fault:
+            continue  # the plan reports it
         if entry.where in holding:
             findings += _check_upper(entry, holding[entry.where])
         elif _looks_like_backing(entry.where):
@@ -72,6 +78,9 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
     findings = [make(rule, entry.source, entry.line, **words) for rule in rules]
     if given and _NO_DEVICE.match(entry.what):
         findings.append(make("timeout-ignored", entry.source, entry.line, where=entry.where, what=entry.what))
+    if given and _is_device(entry.what) and not is_required(entry) and _is_endless(given[-1]):
+        words = {"where": entry.where, "overlaid": overlaid, "given": given[-1]}
+        findings.append(make("timeout-endless", entry.source, entry.line, **words))
     enough = _ENOUGH_UNLOCKED if unlocked else _ENOUGH
     if given and _is_device(entry.what) and (_seconds(given[-1]) or enough) < enough:
         until = " until it is unlocked" if unlocked else ""
@@ -83,9 +92,14 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
 def _seconds(text: str) -> float:
     """The seconds of a time span (systemd.time(7)) in whole units; 0, which means no limit, for any other."""
     parts = _TIME.findall(text)
-    if not re.fullmatch(rf"(?:{_TIME.pattern} *)+", text) or any(unit not in _SECONDS for _, unit in parts):
+    if not _SPAN.fullmatch(text) or any(unit not in _SECONDS for _, unit in parts):
         return 0
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def _is_endless(text: str) -> bool:
+    """True for a time span that systemd takes for no limit at all."""
+    return text.strip() == "infinity" or (bool(_SPAN.fullmatch(text.strip())) and not re.search("[1-9]", text))
 
 
 def _check_nested(entry: FstabEntry, wheres: "tuple[str, ...]") -> "list[Finding]":
