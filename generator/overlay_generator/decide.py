@@ -16,7 +16,7 @@ A directory that is asked for is left alone if one of these rules holds, and the
 10. What should hold the upper layer can't.
 """
 
-from overlay_generator.fstab import can_be_upper, find_type, has_option, is_automount, is_bind, is_required
+from overlay_generator.fstab import can_be_upper, find_type, has_option, is_automount, is_bind, is_network, is_required
 from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Problem, Skipped
 from overlay_generator.names import (
     BACKING_ROOT,
@@ -112,15 +112,25 @@ def decide(inputs: Inputs) -> Plan:
 
 
 def _may_wait(inputs: Inputs, accepted: "dict[str, Backing]") -> bool:
-    """True if anything but us decides on the order of what `accepted` is made of. Most boots end here."""
+    """False if it is plain that no overlay can wait for itself. Most boots end here, those with a disk too."""
     around = {*ancestors(backing_path("/", VOLATILE_ROOT))}
     for where, backing in accepted.items():
         around.update(ancestors(where))
         if not backing.tmpfs:
-            around.add(backing.mount)
-            if mount_unit(backing.mount) in inputs.texts:
+            around.update(ancestors(backing.mount))
+            entry = _find_entry(inputs, backing.mount)
+            if mount_unit(backing.mount) in inputs.texts or (entry and not _is_plain(inputs, entry)):
                 return True
     return any(entry.where in around or "x-systemd.before" in entry.options for entry in inputs.entries)
+
+
+def _is_plain(inputs: Inputs, entry: FstabEntry) -> bool:
+    """True if `entry` waits for nothing but a device, which waits for nothing itself."""
+    if inputs.crypttab or inputs.request.luks or is_network(entry) or is_bind(entry):
+        return False
+    if not entry.what.startswith(("/dev/", "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=", "ubi")):
+        return False
+    return not any(f"x-systemd.{name}" in entry.options for name in ("requires", "after", "wants"))
 
 
 def _find_swaps(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[tuple[str, str], ...]":
