@@ -209,7 +209,8 @@ class _Machine:
 
     def _need_those_before(self, unit: str, what: str) -> "Edges":
         for other in self.before.get(unit, ()):
-            yield f"mount {other.where}", f"{other} says x-systemd.before= for {what}"
+            if mount_unit(other.where) != unit:
+                yield f"mount {other.where}", f"{other} says x-systemd.before= for {what}"
 
     def _need_for_mount(self, entry: FstabEntry) -> "Edges":
         if entry.where != "/":
@@ -244,7 +245,9 @@ class _Machine:
                     yield from self._need_path(normalise(path), f"{entry} says {name}={path}")
         for name in ("x-systemd.requires", "x-systemd.after", "x-systemd.wants"):
             for unit in find_values(entry, name):
-                yield f"unit {_find_unit(unit)}", f"{entry} says {name}={unit}"
+                # That a unit waits for itself is dropped by systemd.
+                if _find_unit(unit) != mount_unit(entry.where or entry.what):
+                    yield f"unit {_find_unit(unit)}", f"{entry} says {name}={unit}"
 
     def _need_for_volume(self, volume: "Volume") -> "Edges":
         if volume.network:

@@ -101,6 +101,7 @@ UNITS: "list[tuple[str, Files]]" = [
 ]
 # What has no cycle: what is overlaid, fstab, crypttab, further files.
 GOOD: "list[tuple[str, str, str, Files]]" = [
+    ("/var", f"/dev/sda3 {V} ext4 nofail,x-systemd.requires={V},x-systemd.before={V}\n", "", {}),
     (
         "/var",
         "LABEL=y /var/cache/x ext4 x-systemd.before=var-cache.mount\n",
