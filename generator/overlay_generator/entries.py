@@ -77,9 +77,8 @@ def _mark_faults(
             marked.append(entry)
             continue
         taken.add(entry.where)
-        fault = find_fault(entry, version)
-        deadly = find_deadly(entry)
-        last = bool(deadly and not fault)
+        deadly = find_deadly(entry, version)
+        fault = "" if deadly else find_fault(entry, version)
         if fault:
             text = f"systemd makes no usable unit of this line, and mounts nothing at {entry.where}: {fault}"
             problems = [*problems, Problem(text, entry.source, entry.line)]
@@ -89,7 +88,7 @@ def _mark_faults(
             text = f"{fault}; write {deadly}=30s, or take it out"
             problems = [*problems, Problem(text, entry.source, entry.line, hides=hidden)]
         marked.append(_copy(entry, entry.where, entry.written, fault) if fault else entry)
-        if last:
+        if deadly:
             break
     return marked, problems
 

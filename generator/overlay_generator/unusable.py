@@ -36,10 +36,12 @@ def find_fault(entry: FstabEntry, version: int) -> str:
     return _find_option(entry, version) or _find_path(entry, version) or _find_end(entry)
 
 
-def find_deadly(entry: FstabEntry) -> str:
+def find_deadly(entry: FstabEntry, version: int) -> str:
     """The option of `entry` that systemd-fstab-generator aborts at: it fails an assertion where a time has no value
     (parse_sec_fix_0() in 247 to 262). "" if there is none, or it stops in an earlier part of the unit.
     """
+    if entry.where and (_find_option(entry, version) or _find_dots(entry, version, only_devices=True)):
+        return ""
     names = ["x-systemd.device-timeout"]
     if entry.where:
         names += ["x-systemd.mount-timeout", *(["x-systemd.idle-timeout"] if is_automount(entry) else [])]
@@ -62,25 +64,42 @@ def _find_option(entry: FstabEntry, version: int) -> str:
 
 def _find_path(entry: FstabEntry, version: int) -> str:
     """What is mounted, where systemd takes no such path."""
-    tag, _, value = entry.what.partition("=")
-    if tag in _TAGS:
-        value = value[1:-1] if len(value) > 1 and value[0] in "\"'" and value[-1] == value[0] else value
-        parts = [value]
-        device, remote = True, True
-    elif entry.what.startswith("/"):
-        parts = entry.what.split("/")
-        device = f"/{entry.what.lstrip('/')}".startswith("/dev/")
-        # PID 1 asks for the mounts of the path, though not of a server's (src/core/mount.c).
-        remote = is_network(entry, read_value(entry.fstype)) and not is_bind(entry) and not has_option(entry, "loop")
-    else:
-        return ""
-    if (".." in parts and (device or not remote)) or (device and "." in parts and 0 < version < _FORGIVING):
+    if not read_value(entry.what):
+        return "its device starts with the end of a line (an escape); write it without"
+    return _find_dots(entry, version) or _find_length(entry, version)
+
+
+def _find_dots(entry: FstabEntry, version: int, only_devices: bool = False) -> str:
+    parts = _split(entry.what)
+    # For a device the generator itself needs the name of a unit.
+    device = not entry.what.startswith("/") or f"/{entry.what.lstrip('/')}".startswith("/dev/")
+    refused = ".." in parts and (device or not (only_devices or _is_remote(entry)))
+    if refused or (device and "." in parts and 0 < version < _FORGIVING):
         return f"{entry.what} has . or .. in it; write the path without"
-    longest = max(len(part.encode("utf-8", "surrogateescape")) for part in parts)
+    return ""
+
+
+def _find_length(entry: FstabEntry, version: int) -> str:
+    if not entry.what.startswith("/") or _is_remote(entry):
+        return ""
+    longest = max(len(part.encode("utf-8", "surrogateescape")) for part in _split(entry.what))
     old = 0 < version < _FORGIVING and len(mount_unit(normalise(entry.what))) > _LONGEST_NAME
-    if not remote and (old or longest > _LONGEST_NAME):
+    if old or longest > _LONGEST_NAME:
         return f"{entry.what[:40]}... is too long for a unit's name; give it a shorter one"
     return ""
+
+
+def _split(what: str) -> "list[str]":
+    """The names in the path of `what`, or the one that udev makes of a tag; none of anything else."""
+    tag, _, value = what.partition("=")
+    if tag not in _TAGS:
+        return what.split("/") if what.startswith("/") else []
+    return [value[1:-1] if len(value) > 1 and value[0] in "\"'" and value[-1] == value[0] else value]
+
+
+def _is_remote(entry: FstabEntry) -> bool:
+    """True if PID 1 asks for no mounts of its path, which is on a server (src/core/mount.c)."""
+    return is_network(entry, read_value(entry.fstype)) and not is_bind(entry) and not has_option(entry, "loop")
 
 
 def _find_end(entry: FstabEntry) -> str:

@@ -8,18 +8,21 @@ such as those that the boot tests keep:
 
     FSTAB_TREES=$(echo ~/.cache/overlay-generator/boot/base/*-small-*/tree | tr ' ' :) \\
         pytest tests/generator/test_fstab_differential.py tests/generator/test_transaction.py
+
+Lines that are put together at random go the same way; FSTAB_SEED=NUMBER makes others.
 """
 
 import os
 import re
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import fstabroot
 from fstabroot import Mount
 from overlay_generator.entries import find_version
-from overlay_generator.fstab import find_hooks, find_type
+from overlay_generator.fstab import find_hooks, find_type, read_value
 from overlay_generator.gather import gather, read_generator
 from overlay_generator.model import FstabEntry, Request
 from overlay_generator.names import mount_unit
@@ -63,6 +66,51 @@ def read_corpus() -> "list[str]":
     return [text.replace("<EOF>\n", "") for text in files]
 
 
+_WHATS = (
+    "/dev/sda1", "LABEL=x", "UUID=ABCD-EF01", 'PARTLABEL="x"', "tmpfs", "/data/up", "data/up", "//srv/share", "host:/x",
+    "ubi0:data", "none", "/dev//sda1", "LABEL=", "ID=x", "LABEL=a/b", "LABEL=x\\134y", "/data/100%", "/data/../up",
+    "/dev/../x", "LABEL=..", "/data/x\\134", "host:/a/../b", "/sys/x", "/dev/disk/by-label/x",
+)  # fmt: skip
+_WHERES = (
+    "/run/buildroot/mounts/var", "/upper", "/home", "/mnt/x", "/data/local", "/", "/usr", "/var", "none", "swap",
+    "./data", "/srv/up/data", "/srv/dangling", "/srv/loop", "/proc", "/run/host/a", "..", "/data/missing/../x",
+    "//upper//",
+)  # fmt: skip
+_TYPES = (
+    "ext4", "auto", "none", "tmpfs", "swap", "bind", "nfs", "nfs4", "cifs", "autofs", "ext4,xfs", "fuse.sshfs", "ubifs",
+    "btrfs", "ext4\\", "nfs\r",
+)  # fmt: skip
+_OPTIONS = (
+    "defaults", "nofail", "fail", "noauto", "auto", "nofail=1", "_netdev", "bind", "rbind", "loop", "bg", "fg", "ro",
+    "x-systemd.automount", "x-systemd.wanted-by=multi-user.target", "x-systemd.required-by=a.service", "size=1M",
+    "x-systemd.wanted-by=", "x-systemd.required-by=local-fs.target", "x-systemd.required-by=var.mount",
+    "x-systemd.makefs", "x-systemd.growfs", "x-systemd.pcrfs", "x-systemd.validatefs", "x-systemd.rw-only",
+    "x-systemd.device-timeout=0", "x-systemd.device-timeout=infinity", "x-systemd.mount-timeout=x",
+    "x-systemd.mount-timeout", "x-systemd.device-timeout", "x-systemd.requires=/data", "x-systemd.requires=",
+    "x-systemd.after=x", "x-systemd.before=", "x-systemd.wants=", "x-systemd.requires-mounts-for=/a/../b",
+    "x-initrd.mount", "comment=systemd.automount", "x=a\\,nofail", "X-mount.subdir=a", "",
+)  # fmt: skip
+_NUMBERS = ("", "0 0", "0 2", "0", "0 x", "-1 +1", "0 \r2", "0 2\f", "0 2\x1c", "0 2\r", "0 2\0", "\v0 2", "0 2 # no")
+_OFTEN = 0.6
+
+
+def make_random(number: int, seed: int) -> "list[str]":
+    """`number` files of one or two lines each, mostly for one place and of one type; always the same for a `seed`."""
+    random = Random(seed)
+
+    def choose(values: "tuple[str, ...]", usual: bool = True) -> str:
+        return values[0] if usual and random.random() < _OFTEN else random.choice(values)
+
+    def make_line() -> str:
+        options = ",".join(choose(_OPTIONS, False) for _ in range(random.choice((1, 1, 2, 2, 3))))
+        return " ".join((choose(_WHATS, False), choose(_WHERES), choose(_TYPES), options, choose(_NUMBERS)))
+
+    def make_file() -> str:
+        return "\n".join(make_line() for _ in range(random.choice((1, 1, 2)))) + random.choice(("\n", "\n", "", "\r\n"))
+
+    return [make_file() for _ in range(number)]
+
+
 def find_ours(root: Path, number: int) -> "dict[str, Mount]":
     environ = {"SYSTEMD_FSTAB": f"/t/{number:05}/fstab", "SYSTEMD_SYSFS_CHECK": "no"}
     entries = gather(str(root), environ, Request("/proc/cmdline", ("/var",))).entries
@@ -75,14 +123,14 @@ def find_ours(root: Path, number: int) -> "dict[str, Mount]":
             taken.add(entry.where)
         # For a longer one 247 to 250 make no unit, later ones a unit with a hash for its name; neither concerns us.
         if entry.where not in taken and len(mount_unit(entry.where)) <= 255 and is_value(entry.where):
-            found = Mount(find_node(entry.what), find_type(entry), find_links(entry, version))
+            found = Mount(read_value(find_node(entry.what)), find_type(entry), find_links(entry, version))
             mounts.setdefault(entry.where, found)
     return mounts
 
 
 def is_value(text: str) -> bool:
     """False if no unit file can have `text` as the value of Where=."""
-    return text == text.strip() and "\r" not in text and "\n" not in text and not text.endswith("\\")
+    return text == text.strip(" \t") and "\r" not in text and "\n" not in text and not text.endswith("\\")
 
 
 def find_links(entry: FstabEntry, version: int) -> "tuple[str, ...]":
@@ -104,14 +152,15 @@ def find_node(what: str) -> str:
 
 
 @pytest.mark.parametrize("tree", TREES)
-def test_every_line_means_the_same_to_systemd(tree: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["corpus", "random"])
+def test_every_line_means_the_same_to_systemd(kind: str, tree: str, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, for a root directory of its own")
     skip_without_mount_namespace()
     usr = Path(tree, "usr")
     if not (usr / fstabroot.GENERATOR).exists():
         pytest.skip(f"{usr} has no systemd-fstab-generator")
-    files = read_corpus()
+    files = read_corpus() if kind == "corpus" else make_random(400, int(os.environ.get("FSTAB_SEED", "13")))
     root = fstabroot.build_root(tmp_path, usr)
     data = [text.encode("utf-8", "surrogateescape") for text in files]
     theirs = fstabroot.run_theirs(root, usr, data)

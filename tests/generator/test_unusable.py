@@ -100,6 +100,7 @@ def test_what_wants_a_line_is_a_path(value: str, unit: str) -> None:
         (entry("/" + "y" * 256, "bind", "none"), 252, f"/{'y' * 39}... is too long"),
         (entry("/dev/" + "z" * 250), 252, ""),
         (entry("/dev/" + "z" * 250), 247, f"/dev/{'z' * 35}... is too long"),
+        (entry("\n/dev/sda1"), 252, "its device starts with the end of a line"),
         (entry(options="x-systemd.requires="), 252, "x-systemd.requires= has no value"),
         (entry(options="nofail,x-systemd.after="), 252, "x-systemd.after= has no value"),
         (entry(options="x-systemd.before=,nofail"), 252, "x-systemd.before= has no value"),
@@ -136,9 +137,14 @@ def test_a_backslash_that_takes_in_nothing_is_no_part_of_the_type() -> None:
     ],
 )
 def test_what_the_generator_aborts_at(options: str, deadly: str) -> None:
-    assert find_deadly(entry(options=options)) == deadly
+    assert find_deadly(entry(options=options), 252) == deadly
     swap = "device" in deadly
-    assert bool(find_deadly(entry(options=options, where=""))) is swap
+    assert bool(find_deadly(entry(options=options, where=""), 252)) is swap
+
+
+@pytest.mark.parametrize(("what", "stops"), [("LABEL=..", True), ("/dev/../x", True), ("/data/../x", False)])
+def test_the_generator_does_not_get_there(what: str, stops: bool) -> None:
+    assert find_deadly(entry(what, "x-systemd.mount-timeout"), 252) == ("" if stops else "x-systemd.mount-timeout")
 
 
 def test_after_an_abort_nothing_is_mounted(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def _read_mounts(directory: Path) -> "dict[str, Mount]":
             started = hooks.get(unit.name, []) + hooks.get(unit.name[: -len("mount")] + "automount", [])
             fstype = values.get("Type", "")
             fstype = "" if fstype in ("auto", "none") else fstype
-            bind = fstype in ("bind", "rbind") or re.search(r"(^|[^\\],)r?bind($|[,=])", values.get("Options", ""))
+            bind = fstype in ("bind", "rbind") or re.search(r"(^|(^|[^\\]),)r?bind($|[,=])", values.get("Options", ""))
             found[where] = Mount(values["What"], "" if bind else fstype, tuple(sorted(started)))
     return found
 
