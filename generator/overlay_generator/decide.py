@@ -76,17 +76,18 @@ def decide(inputs: Inputs) -> Plan:
         skipped.append(refusal)
     problems: list[Problem] = []
     hints: list[str] = []
+    softened: list[Softened] = []
     if _may_wait(inputs, accepted):
         from overlay_generator.untangle import break_cycles
 
-        break_cycles(inputs, accepted, skipped, problems, hints, _make_memory)
+        softened += break_cycles(inputs, accepted, skipped, problems, hints, _make_memory)
     for refusal in skipped:
         if refusal.where in inputs.settings:
             settings = inputs.settings[refusal.where]
             refusal.notify, refusal.require = settings.notify, settings.require
     mounts = tuple(_plan_mount(inputs, where, accepted, problems, hints) for where in accepted)
     swaps = _find_swaps(inputs, mounts) if inputs.swaps else ()
-    softened = _find_softened(inputs, mounts, problems)
+    softened += _find_softened(inputs, mounts, problems)
     in_memory = sum(1 for mount in mounts if mount.backing.tmpfs or mount.backing.nofail)
     return Plan(
         mounts,
@@ -107,7 +108,7 @@ def decide(inputs: Inputs) -> Plan:
         shell=inputs.shell,
         swaps=swaps,
         wide=inputs.wide,
-        softened=softened,
+        softened=tuple(softened),
     )
 
 

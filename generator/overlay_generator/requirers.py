@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Softened(Value):
-    """The unit `wanted` of a line of fstab that `unit`, one of the units for `where`, is to require."""
+    """The unit `wanted` of a line of fstab, which `unit` is to require and the overlay on `where` may be without."""
 
     __slots__ = ("unit", "wanted", "where")
 

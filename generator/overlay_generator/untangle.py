@@ -4,8 +4,11 @@
 say in their order. Pure.
 """
 
+from overlay_generator.fstab import find_hooks
 from overlay_generator.model import Backing, FstabEntry, Inputs, Problem, Skipped
+from overlay_generator.names import mount_unit
 from overlay_generator.ordering import find_backing_cycle, find_cycle, find_suspect
+from overlay_generator.requirers import Softened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +22,11 @@ def break_cycles(
     problems: "list[Problem]",
     hints: "list[str]",
     make_memory: "Callable[[Inputs, str], Backing]",
-) -> None:
-    """Take overlays that wait for themselves out of `accepted`, or back them by memory if the boot may go on so."""
+) -> "list[Softened]":
+    """Take overlays that wait for themselves out of `accepted`, or back them by memory if the boot may go on so.
+
+    Returns what is not to be required, as it may never be there.
+    """
     # Of two lines for one mount point the first counts.
     entries = {entry.where: entry for entry in reversed(inputs.entries)}
     # First what holds upper layers: of two overlays that wait for each other, the one with a good disk keeps it.
@@ -57,18 +63,30 @@ def break_cycles(
         remedy = f"keep what it is made of, and what that waits for, outside of {where}"
         text = f"can't hold the upper layer of {where}: {reason}; {result}; {remedy}"
         problems.append(Problem(text, entry.source if entry else source, entry.line if entry else 0))
+    return _expect_missing(inputs, accepted, hints, entries)
+
+
+def _expect_missing(
+    inputs: Inputs, accepted: "dict[str, Backing]", hints: "list[str]", entries: "dict[str, FstabEntry]"
+) -> "list[Softened]":
+    """Put memory in the place of missing disks that may be on a volume which waits for their overlay."""
+    softened: list[Softened] = []
     for where, backing in accepted.items():
         entry, steps = find_suspect(inputs, accepted, where)
-        if entry:
-            hints.append(_describe_suspect(entry, backing, where, "; ".join(steps)))
+        if not entry:
+            continue
+        hints.append(f"{entry}: {where} is in memory if {entry.what} is on this volume: {'; '.join(steps)}")
+        backing.nofail = True
+        # Required, such a disk would end in emergency mode, which the same fstab alone does not do.
+        softened += [
+            Softened(unit, mount_unit(line), where)
+            for line in dict.fromkeys((entry.where, backing.mount))
+            if line in entries
+            for unit, kind in find_hooks(entries[line])
+            if kind == "requires"
+        ]
+    return softened
 
 
 def _describe_cycle(steps: "list[str]") -> str:
     return f"it would have to be there before itself ({'; '.join(steps)})"
-
-
-def _describe_suspect(entry: FstabEntry, backing: Backing, where: str, steps: str) -> str:
-    if backing.nofail:
-        return f"{entry}: {where} is in memory if {entry.what} is on this volume: {steps}"
-    # Whatever we do, fstab's own dependency of local-fs.target fails when the time for the disk is over.
-    return f"{entry}: the boot ends in emergency mode if {entry.what} is on this volume, as {where} needs it: {steps}"

@@ -61,24 +61,43 @@ def test_only_of_what_is_overlaid() -> None:
     assert soften(("LABEL=a", "/a", "x-systemd.required-by=srv.mount")) == ()
 
 
-@pytest.mark.parametrize("tree", TREES)
-def test_systemd_sees_no_requirement(tree: str, run: Run, tmp_path: Path) -> None:
+def list_units(fstab: str, crypttab: str, tree: str, run: Run, root: Path) -> "dict[str, str]":
+    """What systemd says of each unit that it would start."""
     if os.geteuid() != 0:
         pytest.skip("needs root, for a root directory of its own")
     skip_without_mount_namespace()
-    root = tmp_path / "root"
     for name in ("etc", "proc", "var"):
         (root / name).mkdir(parents=True)
-    line = (
-        f"LABEL=data {BACKING} ext4 x-systemd.required-by=var.mount,x-systemd.required-by=prepare-var-overlay.service\n"
-    )
-    (root / "etc/fstab").write_text(line)
+    (root / "etc/fstab").write_text(fstab)
+    (root / "etc/crypttab").write_text(crypttab)
     (root / "proc/cmdline").write_text("overlayfs.mounts=/var\n")
     (root / "proc/filesystems").write_text("nodev\toverlay\n")
     run("--root", root, *prepare_root(root))
     _, listing = find_cycles(root, Path(tree, "usr"))
-    units = {name: text for name, _, text in (one.partition(":\n") for one in re.split("(?:->|→) Unit ", listing))}
+    return {name: text for name, _, text in (one.partition(":\n") for one in re.split("(?:->|→) Unit ", listing))}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_systemd_sees_no_requirement(tree: str, run: Run, tmp_path: Path) -> None:
+    options = "x-systemd.required-by=var.mount,x-systemd.required-by=prepare-var-overlay.service"
+    units = list_units(f"LABEL=data {BACKING} ext4 {options}\n", "", tree, run, tmp_path / "root")
     assert "Requires: var.mount" in units["local-fs.target"]
     for name in ("var.mount", "prepare-var-overlay.service"):
         assert "Wants: run-buildroot-mounts-var.mount" in units[name]
         assert "Requires: run-buildroot-mounts-var.mount" not in units[name]
+
+
+@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize(("fstab", "wanted"), [
+    (f"LABEL=data {BACKING} ext4 defaults\n", ["run-buildroot-mounts-var"]),
+    (f"LABEL=data /data ext4\n/data/up {BACKING} none bind\n", ["data", "run-buildroot-mounts-var"]),
+    (f"LABEL=data /data ext4\n/data/up {BACKING} none bind,nofail\n", ["data"]),
+])  # fmt: skip
+def test_a_disk_that_may_wait_for_the_overlay_does_not_end_in_emergency_mode(
+    fstab: str, wanted: "list[str]", tree: str, run: Run, tmp_path: Path
+) -> None:
+    units = list_units(fstab, "d /dev/sda3 /var/keys/d luks\n", tree, run, tmp_path / "root")
+    for name in wanted:
+        assert f"Wants: {name}.mount" in units["local-fs.target"]
+        assert f"Requires: {name}.mount" not in units["local-fs.target"]
+    assert "Requires: var.mount" in units["local-fs.target"]
