@@ -25,9 +25,9 @@ PURE = (
     "overlay_generator.decide", "overlay_generator.render", "overlay_generator.config", "overlay_generator.settings",
     "overlay_generator.ordering", "overlay_generator.crypttab", "overlay_generator.unittext",
     "overlay_generator.untangle", "overlay_generator.unusable", "overlay_generator.requirers",
-    "overlay_generator.dropins",
-    "overlay_generator.direct", "overlay_generator.found", "overlay_generator.failure",
-    "overlay_generator.events", "overlay_prepare.request", "overlay_prepare.resetrequest", "overlay_prepare.events",
+    "overlay_generator.endless", "overlay_generator.dropins", "overlay_generator.direct", "overlay_generator.found",
+    "overlay_generator.failure", "overlay_generator.events", "overlay_prepare.request",
+    "overlay_prepare.resetrequest", "overlay_prepare.events",
 )  # fmt: skip
 # For people, never at boot.
 OPERATOR = ("overlay_generator.dryrun",)

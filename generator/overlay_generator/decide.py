@@ -59,6 +59,8 @@ _FOUND_BY_TYPE = ("/home", "/srv", "/var/tmp")
 
 # Each tmpfs may take what systemd.volatile=state gives to /var, all together no more than half of memory.
 _ONE_SIZE, _ALL_SIZES = 25, 50
+# How an option begins that may set no limit, see endless.py.
+_NO_LIMIT = ("x-systemd.device-timeout=0", "x-systemd.device-timeout=infinity")
 
 
 def decide(inputs: Inputs) -> Plan:
@@ -176,6 +178,14 @@ def _find_softened(
     from overlay_generator.requirers import find_softened
 
     return find_softened(inputs, mounts, problems)
+
+
+def _find_endless(inputs: Inputs, mount: str) -> str:
+    if not any(start in entry.options for entry in inputs.entries for start in _NO_LIMIT):
+        return ""
+    from overlay_generator.endless import find_endless
+
+    return find_endless(inputs.entries, mount)
 
 
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
@@ -333,6 +343,7 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
                 automount=is_automount(entry),
                 bind=is_bind(entry),
                 after_swap=entry.fstype == "tmpfs" and is_bind(entry),
+                endless=_find_endless(inputs, mount),
             )
     unit = inputs.units.get(mount_unit(path))
     if unit:

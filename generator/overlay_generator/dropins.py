@@ -31,6 +31,10 @@ def _adapt_mount(backing: Backing) -> "list[UnitFile]":
         # The overlay has it mounted at once. On an automount point no memory could take the place of a missing disk.
         text = f"{HEADER}ConditionPathIsMountPoint=!/\n"
         files.append(UnitFile("normal", f"{name}.automount.d/{_NAME}", text, backing.mount))
+    if backing.endless and backing.nofail:
+        # fstab's drop-in says the contrary, and its name comes before ours. The time is systemd's without that option.
+        text = f"{HEADER}JobRunningTimeoutSec=90s\n"
+        files.append(UnitFile("normal", f"{backing.endless}.d/{_NAME}", text, backing.mount))
     return files
 
 

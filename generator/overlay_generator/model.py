@@ -256,24 +256,24 @@ class Backing(Value):
     it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
     `fstype`: the type that fstab gives it, "" if it says none. `growfs`: fstab wants it grown after the mount.
     `automount`: fstab wants it mounted on first access. `bind`: it is a bind mount. `lost`: why this is memory though a
-    disk was asked for, if that is known before the disk is tried. `after_swap`: a bind mount of which fstab says
-    that it is a tmpfs.
+    disk was asked for, if that is known before the disk is tried. `after_swap`: a bind mount that fstab calls a tmpfs.
+    `endless`: the unit of its device, if fstab would wait for that without limit.
     """
 
     __slots__ = (
-        "after_swap", "automount", "bind", "fstype", "growfs", "lost", "mount", "nofail", "path", "source", "tmpfs",
-        "volatile",
+        "after_swap", "automount", "bind", "endless", "fstype", "growfs", "lost", "mount", "nofail", "path", "source",
+        "tmpfs", "volatile",
     )  # fmt: skip
 
     def __init__(
         self, path: str, mount: str, tmpfs: bool, volatile: bool, nofail: bool, source: str, fstype: str = "",
         growfs: bool = False, automount: bool = False, bind: bool = False, lost: str = "", after_swap: bool = False,
+        endless: str = "",
     ) -> None:  # fmt: skip
         self.path = path
-        self.after_swap = after_swap
+        self.after_swap, self.endless = after_swap, endless
         self.lost = lost
-        self.bind = bind
-        self.automount = automount
+        self.bind, self.automount = bind, automount
         self.mount = mount
         self.tmpfs = tmpfs
         self.volatile = volatile

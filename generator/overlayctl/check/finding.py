@@ -74,10 +74,9 @@ RULES = {
         "write x-systemd.device-timeout={better}; only a boot without the disk waits that long",
     ),
     "timeout-endless": (
-        ERROR,
-        "{where} has x-systemd.device-timeout={given}, no limit: where its disk is missing, {overlaid} is waited for "
-        "for ever, which the same fstab does not do without the overlay",
-        "write x-systemd.device-timeout=30s; after that memory takes its place",
+        WARNING,
+        "{where} has x-systemd.device-timeout={given}, no limit: as {overlaid} is waited for, it counts as 90s",
+        "write how long its disk may take, such as x-systemd.device-timeout=30s; after that memory takes its place",
     ),
     "makefs-ignored": (
         ERROR,

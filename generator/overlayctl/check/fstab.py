@@ -4,6 +4,7 @@
 
 import re
 
+from overlay_generator.endless import is_endless
 from overlay_generator.fstab import (
     can_be_upper,
     find_type,
@@ -78,7 +79,7 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
     findings = [make(rule, entry.source, entry.line, **words) for rule in rules]
     if given and _NO_DEVICE.match(entry.what):
         findings.append(make("timeout-ignored", entry.source, entry.line, where=entry.where, what=entry.what))
-    if given and _is_device(entry.what) and not is_required(entry) and _is_endless(given[-1]):
+    if given and _is_device(entry.what) and not is_required(entry) and is_endless(given[-1]):
         words = {"where": entry.where, "overlaid": overlaid, "given": given[-1]}
         findings.append(make("timeout-endless", entry.source, entry.line, **words))
     enough = _ENOUGH_UNLOCKED if unlocked else _ENOUGH
@@ -95,11 +96,6 @@ def _seconds(text: str) -> float:
     if not _SPAN.fullmatch(text) or any(unit not in _SECONDS for _, unit in parts):
         return 0
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-
-
-def _is_endless(text: str) -> bool:
-    """True for a time span that systemd takes for no limit at all."""
-    return text.strip() == "infinity" or (bool(_SPAN.fullmatch(text.strip())) and not re.search("[1-9]", text))
 
 
 def _check_nested(entry: FstabEntry, wheres: "tuple[str, ...]") -> "list[Finding]":
