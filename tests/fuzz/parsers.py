@@ -11,7 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from overlay_generator import cmdline, config, engines, entries, fstab, look, names, selinux
+from overlay_generator import (
+    cmdline,
+    config,
+    decide,
+    engines,
+    entries,
+    fstab,
+    look,
+    model,
+    names,
+    render,
+    requirers,
+    selinux,
+)
 from overlay_prepare import folder, identity, imagechange, imagenames, manifest, policy, resetrequest, stamp
 from overlay_prepare.folder import Folder
 from overlayctl import mounts
@@ -53,6 +66,28 @@ def check_fstab(data: bytes) -> None:
                 ask(entry)
             if entry.where:
                 names.mount_unit(entry.where)
+
+
+def check_plan(data: bytes) -> None:
+    """fstab, crypttab, the text of a unit and the kernel command line of a machine: there is a plan, and its units."""
+    tables = [_text(part) for part in (data + b"\x1e" * 3).split(b"\x1e")[:4]]
+    request = cmdline.read_request(cmdline.split_words(tables[3]), "cmdline", ("/var", "/var/lib", "/home"))
+    for version in VERSIONS[1::2]:
+        found, _ = fstab.parse(tables[0], "fstab", version)
+        plan = decide.decide(
+            model.Inputs(
+                request,
+                tuple(entry for entry in found if entry.where),
+                swaps=tuple(entry for entry in found if not entry.where),
+                crypttab=tables[1],
+                texts={"a.service": tables[2], "run-buildroot-mounts-home.mount": tables[2]},
+                directories={where: model.Directory("directory") for where in request.mounts},
+            )
+        )
+        assert len({mount.where for mount in plan.mounts}) == len(plan.mounts)
+        for file in [*render.render(plan), *requirers.render_softened(plan.softened)]:
+            assert not {"\0", "\n"}.intersection(file.path)
+            assert ".." not in file.path.split("/")
 
 
 def check_cmdline(data: bytes) -> None:
@@ -263,6 +298,14 @@ _FSTAB = (
     b"\n", b"\t", b"#", b"\\040", b"\\", b"\0", b"\r", b"\"", b"../", b"//", b"\xff", b"\xc2\xa0", b"x-initrd.mount",
     b"/dev/sda1 /run/buildroot/mounts/var ext4 defaults,nofail 0 2\n",
 )  # fmt: skip
+_PLAN = (
+    *_FSTAB, b"\x1e", b"/var/up ", b"/var/lib ", b"/run/buildroot/mounts/var-lib ", b"/run/buildroot ", b"/data ",
+    b"x-systemd.before=var.mount", b"x-systemd.requires-mounts-for=\"/var/lib\" /etc", b"tmpfs ", b"loop", b"%",
+    b"x-systemd.required-by=var.mount", b"x-systemd.after=b.target", b"/dev/mapper/d ", b"d /dev/sda3 /var/key luks\n",
+    b"/k:/dev/mapper/e", b"header=/var/h", b"luks.name=1-2=d", b"luks.key=1-2=/var/k", b"After=a.service b.target\n",
+    b"What=/var/up\nWhere=/x\nType=tmpfs\n", b"RequiresMountsFor=%S/x '/var/y'\n", b"StateDirectory=a:b\n",
+    b"PrivateTmp=yes\n",
+)  # fmt: skip
 _CMDLINE = (
     b"overlayfs.mounts=", b"overlayfs.upper=volatile", b"overlayfs-reset", b"overlayfs.reset=", b"fstab=no", b"/var",
     b",", b" ", b"\"", b"'", b"systemd.volatile=", b"systemd.mask=", b"systemd.mount-extra=", b"rd.", b"yes", b"=",
@@ -315,6 +358,7 @@ PARSERS = {
     parser.name: parser
     for parser in (
         Parser("fstab", check_fstab, _FSTAB),
+        Parser("plan", check_plan, _PLAN),
         Parser("cmdline", check_cmdline, _CMDLINE),
         Parser("config", check_config, _CONFIG),
         Parser("mountinfo", check_mountinfo, _MOUNTINFO),
