@@ -100,7 +100,8 @@ class _Job:
             replace(sections["Service"], _PYTHON, lines)
         elif ".automount.d/" in file.path:
             return []  # it would count in a boot without the flag too
-        elif not any(f".{kind}.d/" in file.path for kind in ("service", "mount", "swap")):
+        # A device's limit counts without the flag as well: there nothing waits for it.
+        elif not any(f".{kind}.d/" in file.path for kind in ("service", "mount", "swap", "device")):
             raise ValueError(f"no static form of {file.path} is known")
         text = spell(sections)
         if _PYTHON in text:
