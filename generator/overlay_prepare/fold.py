@@ -214,26 +214,24 @@ def _find_missing(inner: Folder, below: Folder) -> "list[str] | None":
     # What is in the two directories is most of what a fold looks at: these loops do little for each.
     for entry in inner.scan():
         if len(missing) <= _FEW and count >= 2 * len(missing):
-            if not all(_covers(inner, name, missing) for name in list(missing)):
+            kinds = {name: inner.find_kind(name) for name in missing}
+            if any(_shows_more(inner, name, kind) for name, kind in kinds.items()):
                 return None
+            missing = {name for name, kind in kinds.items() if not kind}
             break
         count += 1
         if entry.name in missing:
-            # As one, both would show more: a directory what is in the other, a whiteout what it hides.
-            if not entry.is_file(follow_symlinks=False) and not _covers(inner, entry.name, missing):
+            if not entry.is_file(follow_symlinks=False) and _shows_more(inner, entry.name, inner.find_kind(entry.name)):
                 return None
-            missing.discard(entry.name)
+            missing.remove(entry.name)
     # Whoever gets a whiteout needs a mark as well. One of `inner` alone hides what an image has, and stays.
     if 2 * len(missing) > count or any(below.find_kind(name) == "o" and is_mark(below, name) for name in missing):
         return None
     return list(missing)
 
 
-def _covers(inner: Folder, name: str, missing: "set[str]") -> bool:
-    """False where what `inner` has as `name` can't stay while that of the other goes; what stays is not missing."""
-    kind = inner.find_kind(name)
-    if kind == "d" or (kind == "o" and is_mark(inner, name)):
-        return False
-    if kind:
-        missing.discard(name)
-    return True
+def _shows_more(inner: Folder, name: str, kind: str) -> bool:
+    """True if both directories are needed for what `inner` has as `name`: a directory is one with that of the other,
+    and a whiteout hides that.
+    """
+    return kind == "d" or (kind == "o" and is_mark(inner, name))
