@@ -27,6 +27,11 @@ def find_limits(plan: "Plan", always: bool) -> "list[str]":
             "may write nothing there: load packaging/selinux/overlay-generator.cil, or render with --selinux-context= "
             "and that of PID 1, such as system_u:system_r:init_t:s0"
         )
+    for one in plan.softened:
+        limits.append(
+            f"{one.where}: {one.unit} requires {one.wanted} by fstab, and a boot without that ends in emergency mode: "
+            "only the generator can mask it; write nofail, or x-systemd.wanted-by= for x-systemd.required-by="
+        )
     if any(not mount.backing.volatile for mount in plan.mounts):
         limits += [
             "overlayfs.reset works as overlayfs.reset=yes and with one path; the bare word and lists reset nothing",

@@ -12,6 +12,7 @@ from overlay_generator.model import Directory, FstabEntry, Inputs, Plan, Setting
 from overlay_generator.render import render as render_boot
 from overlay_prepare import events
 from overlayctl.render import units
+from overlayctl.render.limits import find_limits
 from overlayctl.render.services import name_service
 from overlayctl.render.text import parse
 
@@ -139,6 +140,13 @@ def test_what_static_units_have_no_form_for_is_left_out() -> None:
     files = render("overlayfs.mounts=/var", FSTABS["disk"], passthrough=passed, policy="prune")
     assert not [file.path for file in files if "docker" in file.path]
     assert "python3" not in "".join(texts(files).values())
+
+
+def test_what_only_the_generator_can_mask_is_said() -> None:
+    plan = make_plan("overlayfs.mounts=/var", (f"{MOUNTS}/var ext4 x-systemd.required-by=var.mount",))
+    said = [limit for limit in find_limits(plan, False) if "var.mount requires run-buildroot-mounts-var.mount" in limit]
+    assert len(said) == 1
+    assert find_limits(make_plan("overlayfs.mounts=/var", FSTABS["nofail"]), False).count(said[0]) == 0
 
 
 # Conditions as systemd evaluates them, for a machine where all else is as it should be.
