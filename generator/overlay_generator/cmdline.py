@@ -3,15 +3,12 @@
 """The kernel command line, by the rules of systemd's src/basic/proc-cmdline.c (kernel-command-line(7)). Pure."""
 
 from overlay_generator.model import FstabEntry, Problem, Request
-from overlay_generator.names import mount_unit, normalise
+from overlay_generator.names import mangle_unit, normalise
 
 DEFAULT_MOUNTS = ("/var",)
 
 _TRUE = frozenset(("1", "yes", "y", "true", "t", "on"))
 _FALSE = frozenset(("0", "no", "n", "false", "f", "off"))
-_SUFFIXES = (
-    ".service", ".socket", ".target", ".device", ".mount", ".automount", ".swap", ".timer", ".path", ".slice", ".scope",
-)  # fmt: skip
 _SEPARATORS = " \t\r\n"
 _UNESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " ", "\\": "\\"}
 
@@ -97,7 +94,7 @@ def read_request(words: "list[str]", source: str, configured: "tuple[str, ...]" 
         elif key == "luks" or key.startswith("luks."):
             luks.append(word)
         elif key == "systemd.mask" and value:
-            masked.append(_mangle_unit(value))
+            masked.append(mangle_unit(value, ".service"))
         elif key.replace("-", "_") == "overlayfs.mounts":
             # The last one wins, and only its errors count.
             mounts, wrong = _read_mounts(value if equals else "yes", source, default)
@@ -212,10 +209,3 @@ def _unescape(text: str) -> str:
 def _is_number(text: str, base: int, length: int) -> bool:
     digits = "0123456789abcdefABCDEF" if base == 16 else "01234567"
     return len(text) == length and all(character in digits for character in text)
-
-
-def _mangle_unit(name: str) -> str:
-    """`name` as systemd.mask= understands it: a path is a mount unit, a name without a suffix a service."""
-    if name.startswith("/"):
-        return mount_unit(normalise(name))
-    return name if name.endswith(_SUFFIXES) else name + ".service"

@@ -5,11 +5,11 @@ src/cryptsetup/cryptsetup-generator.c, 247 to 262. Pure.
 """
 
 from overlay_generator.cmdline import parse_boolean
-from overlay_generator.fstab import find_values, has_option, is_noauto, is_optional
+from overlay_generator.fstab import TAGS, find_values, has_option, is_noauto, is_optional
 from overlay_generator.model import FstabEntry, Value
 
 # What follows the colon of FILE:DEVICE begins so; any other colon is part of a file's name.
-_DEVICES = ("/", "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=")
+_DEVICES = ("/", *TAGS)
 
 
 class Volume(Value):

@@ -16,7 +16,16 @@ A directory that is asked for is left alone if one of these rules holds, and the
 10. What should hold the upper layer can't.
 """
 
-from overlay_generator.fstab import can_be_upper, find_type, has_option, is_automount, is_bind, is_network, is_required
+from overlay_generator.fstab import (
+    can_be_upper,
+    find_type,
+    has_option,
+    is_automount,
+    is_bind,
+    is_required,
+    needs_only_device,
+    read_value,
+)
 from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, OverlayMount, Plan, Problem, Skipped
 from overlay_generator.names import (
     BACKING_ROOT,
@@ -117,23 +126,15 @@ def decide(inputs: Inputs) -> Plan:
 def _may_wait(inputs: Inputs, accepted: "dict[str, Backing]") -> bool:
     """False if it is plain that no overlay can wait for itself. Most boots end here, those with a disk too."""
     around = {*ancestors(backing_path("/", VOLATILE_ROOT))}
+    no_volumes = not inputs.crypttab and not inputs.request.luks
     for where, backing in accepted.items():
         around.update(ancestors(where))
         if not backing.tmpfs:
             around.update(ancestors(backing.mount))
             entry = _find_entry(inputs, backing.mount)
-            if mount_unit(backing.mount) in inputs.texts or (entry and not _is_plain(inputs, entry)):
+            if mount_unit(backing.mount) in inputs.texts or (entry and not (no_volumes and needs_only_device(entry))):
                 return True
     return any(entry.where in around or "x-systemd.before" in entry.options for entry in inputs.entries)
-
-
-def _is_plain(inputs: Inputs, entry: FstabEntry) -> bool:
-    """True if `entry` waits for nothing but a device, which waits for nothing itself."""
-    if inputs.crypttab or inputs.request.luks or is_network(entry) or is_bind(entry):
-        return False
-    if not entry.what.startswith(("/dev/", "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=", "ubi")):
-        return False
-    return not any(f"x-systemd.{name}" in entry.options for name in ("requires", "after", "wants"))
 
 
 def _find_swaps(inputs: Inputs, mounts: "tuple[OverlayMount, ...]") -> "tuple[tuple[str, str], ...]":
@@ -183,9 +184,10 @@ def _find_softened(
 def _find_endless(inputs: Inputs, mount: str) -> str:
     if not any(start in entry.options for entry in inputs.entries for start in _NO_LIMIT):
         return ""
-    from overlay_generator.endless import find_endless
+    from overlay_generator.endless import find_endless, name_device
 
-    return find_endless(inputs.entries, mount)
+    entry = find_endless(inputs.entries, mount)
+    return name_device(entry.what) if entry else ""
 
 
 def _find_idle_resets(inputs: Inputs) -> "list[Problem]":
@@ -342,7 +344,7 @@ def _find_backing(inputs: Inputs, where: str) -> "Backing | Skipped":
                 growfs=has_option(entry, "x-systemd.growfs"),
                 automount=is_automount(entry),
                 bind=is_bind(entry),
-                after_swap=entry.fstype == "tmpfs" and is_bind(entry),
+                after_swap=read_value(entry.fstype) == "tmpfs" and is_bind(entry),
                 endless=_find_endless(inputs, mount),
             )
     unit = inputs.units.get(mount_unit(path))

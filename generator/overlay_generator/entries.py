@@ -8,7 +8,7 @@ systemd's src/basic/chase.c, with CHASE_NONEXISTENT. No file system that is moun
 
 import posix
 
-from overlay_generator.fstab import is_ignored, is_plain, parse
+from overlay_generator.fstab import is_device, is_ignored, is_plain, parse
 from overlay_generator.model import FstabEntry, Problem
 from overlay_generator.names import parent_of
 
@@ -55,18 +55,16 @@ def complete(
         position = len(entries) if position is None else position
         entries[position:position] = request.entries
     if not root and entries and _is_container(environ):
-        entries = [entry for entry in entries if not _is_device(entry.what)]
+        entries = [entry for entry in entries if not (entry.what == "sysfs" or is_device(entry.what))]
     followed = [_follow(root, entry, away, read_generator) if entry.where else entry for entry in entries]
     # No unit can be made for a path with dots.
     usable = [entry for entry in followed if not {".", ".."}.intersection(entry.where.split("/"))]
     kept = [entry for entry in usable if not is_ignored(entry.where)]
-    return (kept, problems) if plain else _mark_faults(kept, problems, version)
+    return kept if plain else _mark_faults(kept, problems, version), problems
 
 
-def _mark_faults(
-    entries: "list[FstabEntry]", problems: "list[Problem]", version: int
-) -> "tuple[list[FstabEntry], list[Problem]]":
-    """`entries` with what systemd can't use marked, and `problems` with one more for each of these."""
+def _mark_faults(entries: "list[FstabEntry]", problems: "list[Problem]", version: int) -> "list[FstabEntry]":
+    """`entries` with what systemd can't use marked; `problems` gets one more for each of these."""
     from overlay_generator.unusable import find_deadly, find_fault
 
     marked: list[FstabEntry] = []
@@ -81,16 +79,16 @@ def _mark_faults(
         fault = "" if deadly else find_fault(entry, version)
         if fault:
             text = f"systemd makes no usable unit of this line, and mounts nothing at {entry.where}: {fault}"
-            problems = [*problems, Problem(text, entry.source, entry.line)]
+            problems.append(Problem(text, entry.source, entry.line))
         elif deadly:
             fault = f"systemd-fstab-generator aborts at {deadly} without a value: nothing of it or after it is mounted"
             hidden = tuple(later.where for later in entries[position + 1 :] if later.where)
             text = f"{fault}; write {deadly}=30s, or take it out"
-            problems = [*problems, Problem(text, entry.source, entry.line, hides=hidden)]
+            problems.append(Problem(text, entry.source, entry.line, hides=hidden))
         marked.append(_copy(entry, entry.where, entry.written, fault) if fault else entry)
         if deadly:
             break
-    return marked, problems
+    return marked
 
 
 def _copy(entry: FstabEntry, where: str, written: str, fault: str = "") -> FstabEntry:
@@ -117,10 +115,6 @@ def _is_container(environ: "Mapping[str, str]") -> bool:
         return bool(posix.statvfs("/sys").f_flag & _READ_ONLY)
     except OSError:
         return False
-
-
-def _is_device(what: str) -> bool:
-    return what == "sysfs" or what.startswith(("/dev/", "/sys/", "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID="))
 
 
 def _follow(root: str, entry: FstabEntry, away: "set[str]", read_generator: "Callable[[], bytes]") -> FstabEntry:

@@ -5,6 +5,10 @@
 from overlay_generator.model import FstabEntry, Problem
 from overlay_generator.names import normalise
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # Since this version systemd reads fstab with libmount; before, with getmntent(3) of the C library.
 _LIBMOUNT = 259
 # Since this version a backslash in the options is taken literally.
@@ -29,6 +33,11 @@ _ODD = (
     "\\", "\0", "\r", "/.", "./", "..", "=.", "=,", "= ", "=\t", "=\n", "timeout,", "timeout ", "timeout\t",
     "timeout\n",
 )  # fmt: skip
+
+# How a device is named by what udev reads from it.
+TAGS = ("LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=")
+# The options that name a unit which has to come first.
+ORDER = ("x-systemd.requires", "x-systemd.after", "x-systemd.wants")
 
 # As an upper layer refused by the kernel, or mounted and then broken in use (tried on Linux 6.1, 6.12 and 6.18:
 # no d_type, RENAME_WHITEOUT or trusted xattrs); remote ones: Documentation/filesystems/overlayfs.rst.
@@ -197,9 +206,36 @@ def formats_nothing(entry: FstabEntry) -> bool:
 
 def is_device(what: str) -> bool:
     """True if to systemd `what` is a device, which may appear later than it looks for it."""
-    return what.startswith(("LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=")) or (
-        what.startswith("/") and normalise(what).startswith(("/dev/", "/sys/"))
-    )
+    return what.startswith(TAGS) or (what.startswith("/") and normalise(what).startswith(("/dev/", "/sys/")))
+
+
+def read_tag(what: str) -> "tuple[str, str]":
+    """The tag by which `what` names a device, without its equals sign, and the value without quotes; "" for both if it
+    names it otherwise.
+    """
+    if not what.startswith(TAGS):
+        return "", ""
+    tag, _, value = what.partition("=")
+    return tag, value[1:-1] if len(value) > 1 and value[0] in "\"'" and value[-1] == value[0] else value
+
+
+def names_units(entry: FstabEntry) -> bool:
+    """False if its options name no unit that has to come first."""
+    return "x-systemd." in entry.options and any(name in entry.options for name in ORDER)
+
+
+def needs_only_device(entry: FstabEntry) -> bool:
+    """True if it waits for its device, or its volume of UBI, and for nothing else."""
+    found = is_device(entry.what) or entry.what.startswith("ubi")
+    return found and not (is_network(entry) or is_bind(entry) or names_units(entry))
+
+
+def find_mounts(entries: "Iterable[FstabEntry]") -> "dict[str, FstabEntry]":
+    """What systemd mounts, by its place: of two lines for one place the first, and none that it can't use."""
+    first: dict[str, FstabEntry] = {}
+    for entry in entries:
+        first.setdefault(entry.where, entry)
+    return {where: entry for where, entry in first.items() if not entry.fault}
 
 
 def is_network(entry: FstabEntry, fstype: str = "") -> bool:

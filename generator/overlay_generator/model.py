@@ -111,9 +111,8 @@ class Request(Value):
 class Directory(Value):
     """What is at a path in the image.
 
-    `state` is directory, symlink, file, missing, or unseen (on another file system, which may not be
-    mounted yet). `detail` is the symlink found. `mode` holds permission bits. `labelled`: it carries
-    ACLs or extended attributes.
+    `state` is directory, symlink, file, missing, or unseen (on another file system, which may not be mounted yet).
+    `detail` is the symlink found. `mode` holds permission bits. `labelled`: it carries ACLs or extended attributes.
     """
 
     __slots__ = ("detail", "gid", "labelled", "mode", "state", "uid")
@@ -251,13 +250,13 @@ class Inputs(Value):
 class Backing(Value):
     """What holds upper and work of a directory.
 
-    `path` is the backing directory; `mount` the mount point that must be there before anything is
-    written: `path` itself or a directory above it. `tmpfs`: the mount is ours, in memory. `volatile`:
-    it is empty at each boot, whoever mounts it. `nofail`: boot goes on, in memory, where it is missing.
-    `fstype`: the type that fstab gives it, "" if it says none. `growfs`: fstab wants it grown after the mount.
-    `automount`: fstab wants it mounted on first access. `bind`: it is a bind mount. `lost`: why this is memory though a
-    disk was asked for, if that is known before the disk is tried. `after_swap`: a bind mount that fstab calls a tmpfs.
-    `endless`: the unit of its device, if fstab would wait for that without limit.
+    `path` is the backing directory; `mount` the mount point that must be there before anything is written: `path`
+    itself or a directory above it. `tmpfs`: the mount is ours, in memory. `volatile`: it is empty at each boot, whoever
+    mounts it. `nofail`: boot goes on, in memory, where it is missing. `fstype`: the type that fstab gives it, "" if it
+    says none. `growfs`: fstab wants it grown after the mount. `automount`: fstab wants it mounted on first access.
+    `bind`: it is a bind mount. `lost`: why this is memory though a disk was asked for, if that is known before the disk
+    is tried. `after_swap`: a bind mount that fstab calls a tmpfs. `endless`: the unit of its device, if fstab would
+    wait for that without limit.
     """
 
     __slots__ = (
@@ -286,10 +285,9 @@ class Backing(Value):
 class OverlayMount(Value):
     """One overlay to be made.
 
-    `parent` is the directory whose mounts must be there before `lower` is bound. `before` are overlays
-    around this one that must not be mounted before it. `optional`: local-fs.target only wants it. `reset`: this boot
-    starts with an empty upper layer. `settings` has only what can be done. `yields`: it gives way to a unit of any
-    other generator.
+    `parent` is the directory whose mounts must be there before `lower` is bound. `before` are overlays around this one
+    that must not be mounted before it. `optional`: local-fs.target only wants it. `reset`: this boot starts with an
+    empty upper layer. `settings` has only what can be done. `yields`: it gives way to a unit of any other generator.
     """
 
     __slots__ = ("backing", "before", "directory", "name", "optional", "parent", "reset", "settings", "where", "yields")

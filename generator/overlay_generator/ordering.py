@@ -8,13 +8,25 @@ A node is a word with what it stands for: `overlay /var`, `mount /data`, `crypt 
 src/fstab-generator and src/cryptsetup/cryptsetup-generator.c, 247 to 262.
 """
 
-from overlay_generator.fstab import find_values, is_automount, is_bind, is_network, is_noauto, is_required
+from overlay_generator.fstab import (
+    ORDER,
+    find_mounts,
+    find_values,
+    is_automount,
+    is_bind,
+    is_network,
+    is_noauto,
+    is_required,
+    names_units,
+    read_value,
+)
 from overlay_generator.model import Backing, FstabEntry, Inputs
 from overlay_generator.names import (
     ancestors,
     escape_path,
     fallback_unit,
     is_below,
+    mangle_unit,
     mount_unit,
     normalise,
     prepare_unit,
@@ -121,18 +133,16 @@ class _Machine:
     def __init__(self, inputs: Inputs, accepted: "Mapping[str, Backing]") -> None:
         self.inputs = inputs
         self.accepted = accepted
-        self.entries: dict[str, FstabEntry] = {}
-        for entry in inputs.entries:
-            self.entries.setdefault(entry.where, entry)
+        self.entries = find_mounts(inputs.entries)
         self.volumes: dict[str, Volume] = {}
         if inputs.crypttab or inputs.request.luks:
             from overlay_generator.crypttab import find_volumes
 
             self.volumes = find_volumes(inputs.crypttab, inputs.request.luks, inputs.request.source)
         self.before: dict[str, list[FstabEntry]] = {}
-        for entry in inputs.entries:
+        for entry in self.entries.values():
             for name in find_values(entry, "x-systemd.before"):
-                self.before.setdefault(_find_unit(name), []).append(entry)
+                self.before.setdefault(mangle_unit(name, ".mount"), []).append(entry)
         self.nodes: dict[str, str] = {}
 
     def find_backing(self, backing: Backing) -> str:
@@ -218,7 +228,7 @@ class _Machine:
         yield from self._need_source(entry)
         yield from self._need_options(entry)
         ours = any(entry.where == backing.mount for backing in self.accepted.values())
-        if entry.fstype == "tmpfs" and not ours:
+        if read_value(entry.fstype) == "tmpfs" and not ours:
             # Of one that holds an upper layer, a drop-in of ours removes this dependency. PID 1 looks at the type
             # alone, which a bind mount may have as well.
             yield "swap", f"{entry} is a tmpfs, which comes after all swap"
@@ -243,11 +253,12 @@ class _Machine:
                 # A list, as systemd copies it into the unit.
                 for path in _split_words(value):
                     yield from self._need_path(normalise(path), f"{entry} says {name}={path}")
-        for name in ("x-systemd.requires", "x-systemd.after", "x-systemd.wants"):
-            for unit in find_values(entry, name):
+        for name in ORDER:
+            for value in find_values(entry, name):
+                unit = mangle_unit(value, ".mount")
                 # That a unit waits for itself is dropped by systemd.
-                if _find_unit(unit) != mount_unit(entry.where or entry.what):
-                    yield f"unit {_find_unit(unit)}", f"{entry} says {name}={unit}"
+                if unit != mount_unit(entry.where or entry.what):
+                    yield f"unit {unit}", f"{entry} says {name}={value}"
 
     def _need_for_volume(self, volume: "Volume") -> "Edges":
         if volume.network:
@@ -269,9 +280,9 @@ class _Machine:
         elif name in _LATE:
             yield "late", f"{name} comes after all local file systems"
         elif name.endswith(".automount") and f"{name[:-10]}.mount" in self.nodes:
-            for where, entry in self.entries.items():
-                if is_automount(entry) and f"{name[:-10]}.mount" == mount_unit(where):
-                    yield from self._need_above(where, f"{entry} mounts at {where}")
+            where = self.nodes[f"{name[:-10]}.mount"].partition(" ")[2]
+            if where in self.entries and is_automount(self.entries[where]):
+                yield from self._need_above(where, f"{self.entries[where]} mounts at {where}")
         elif name == "cryptsetup.target":
             for volume in self.volumes.values():
                 if volume.waited:
@@ -336,10 +347,10 @@ class _Machine:
 def find_units(entries: "list[FstabEntry]") -> "list[str]":
     """The units that options of `entries` name, without those whose place in the order is known."""
     found = [
-        _find_unit(value)
+        mangle_unit(value, ".mount")
         for entry in entries
-        if "x-systemd." in entry.options
-        for name in ("x-systemd.requires", "x-systemd.after", "x-systemd.wants")
+        if names_units(entry)
+        for name in ORDER
         for value in find_values(entry, name)
     ]
     return list(dict.fromkeys(name for name in found if is_unknown(name)))
@@ -348,14 +359,6 @@ def find_units(entries: "list[FstabEntry]") -> "list[str]":
 def is_unknown(name: str) -> bool:
     """True if only the text of the unit `name` tells what it waits for."""
     return name not in _LATE and name not in _EARLY and not name.endswith(".device")
-
-
-def _find_unit(name: str) -> str:
-    """The unit that x-systemd.requires=`name` means: a path is a mount or a device, a bare name a mount."""
-    if name.startswith("/"):
-        path = normalise(name)
-        return f"{escape_path(path)}.device" if path.startswith("/dev/") else mount_unit(path)
-    return name if "." in name else f"{name}.mount"
 
 
 def _split_words(text: str) -> "list[str]":

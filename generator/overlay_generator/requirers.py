@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: 2026 the overlay-generator maintainers
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Lines of fstab that a unit of ours is to require (x-systemd.required-by=): they count as wanted. Pure.
-
-Without the overlay nothing asks for such a unit, nor for the line, and the boot is well without the disk. With it
-local-fs.target would fail along with our unit, though memory takes the place of the disk.
+"""What fstab requires, and only counts as wanted with an overlay, as memory takes its place: without the overlay the
+boot is well. Here: lines that a unit of ours is to require (x-systemd.required-by=), for which nothing else asks; in
+untangle.py: disks that may wait for the overlay itself. Pure.
 """
 
-from overlay_generator.fstab import find_hooks, is_automount, is_required
+from overlay_generator.fstab import find_hooks, find_mounts, is_automount, is_required
 from overlay_generator.model import Inputs, OverlayMount, Problem, UnitLink, Value
 from overlay_generator.names import fallback_unit, mount_unit, prepare_unit
 
@@ -40,14 +39,10 @@ def find_softened(
         for name in names:
             ours.setdefault(name, mount.where)
     found = []
-    first = set()
-    for entry in inputs.entries:
-        # Of two lines for one place systemd drops the second.
-        again = entry.where in first
-        first.add(entry.where)
+    for entry in find_mounts(inputs.entries).values():
         # A line that local-fs.target requires as well ends in emergency mode with and without us, and an automount
         # point is there without its disk.
-        if again or is_required(entry) or is_automount(entry):
+        if is_required(entry) or is_automount(entry):
             continue
         for unit, kind in find_hooks(entry):
             if kind == "requires" and unit in ours:

@@ -3,7 +3,7 @@
 """Sorts out which settings of a directory can be applied at this boot, and why the others can't. Pure."""
 
 from overlay_generator.model import Backing, Directory, FstabEntry, Inputs, Problem, Settings, Word
-from overlay_generator.names import LONGEST_OPTION, is_below, mount_unit, spell_lower
+from overlay_generator.names import LONGEST_OPTION, is_below, mangle_unit, mount_unit, normalise, spell_lower
 
 # All other options tie a persistent upper layer to the inodes of one image, and an update makes it unusable; with
 # `volatile` the kernel refuses it after a power cut (kernel's Documentation/filesystems/overlayfs.rst).
@@ -93,9 +93,10 @@ def _comes_before(entry: FstabEntry, path: str) -> bool:
     """True if `entry`, which needs the directory `path`, is to be mounted before what is mounted there."""
     from overlay_generator.fstab import find_values
 
-    name = mount_unit(path)
-    needs = any(place == path or is_below(place, path) for place in (entry.where, entry.what))
-    return needs and any(value in (path, name, name[:-6]) for value in find_values(entry, "x-systemd.before"))
+    if not any(place == path or is_below(place, path) for place in (entry.where, normalise(entry.what))):
+        return False
+    units = [mangle_unit(value, ".mount") for value in find_values(entry, "x-systemd.before")]
+    return mount_unit(path) in units
 
 
 def _find_reason(

@@ -25,8 +25,7 @@ _PLACES = {
 # Of one path, blanks and all; the others are lists.
 _SINGLE = ("WorkingDirectory", "RootDirectory", "RootImage")
 _SPECIFIERS = {
-    "%": "%", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc", "t": "/run", "T": "/tmp",
-    "V": "/var/tmp",
+    "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc", "t": "/run", "T": "/tmp", "V": "/var/tmp",
 }  # fmt: skip
 # By default these don't come after sysinit.target, and so not after local-fs.target.
 _EARLY = (".target", ".device", ".mount", ".automount", ".swap", ".slice", ".scope")

@@ -4,7 +4,7 @@
 say in their order. Pure.
 """
 
-from overlay_generator.fstab import find_hooks
+from overlay_generator.fstab import find_mounts, is_required
 from overlay_generator.model import Backing, FstabEntry, Inputs, Problem, Skipped
 from overlay_generator.names import mount_unit
 from overlay_generator.ordering import find_backing_cycle, find_cycle, find_suspect
@@ -27,8 +27,7 @@ def break_cycles(
 
     Returns what is not to be required, as it may never be there.
     """
-    # Of two lines for one mount point the first counts.
-    entries = {entry.where: entry for entry in reversed(inputs.entries)}
+    entries = find_mounts(inputs.entries)
     # First what holds upper layers: of two overlays that wait for each other, the one with a good disk keeps it.
     unfit: dict[str, tuple[FstabEntry | None, str, str]] = {}
     for where, backing in list(accepted.items()):
@@ -79,11 +78,9 @@ def _expect_missing(
         backing.nofail = True
         # Required, such a disk would end in emergency mode, which the same fstab alone does not do.
         softened += [
-            Softened(unit, mount_unit(line), where)
+            Softened("local-fs.target", mount_unit(line), where)
             for line in dict.fromkeys((entry.where, backing.mount))
-            if line in entries
-            for unit, kind in find_hooks(entries[line])
-            if kind == "requires"
+            if line in entries and is_required(entries[line])
         ]
     return softened
 

@@ -7,6 +7,7 @@ Nothing is mounted there, and as the name of the unit is taken no other generato
 """
 
 from overlay_generator.fstab import (
+    TAGS,
     ends_bare,
     find_values,
     has_option,
@@ -14,10 +15,11 @@ from overlay_generator.fstab import (
     is_bind,
     is_joined,
     is_network,
+    read_tag,
     read_value,
 )
 from overlay_generator.model import FstabEntry
-from overlay_generator.names import mount_unit, normalise
+from overlay_generator.names import mangle_unit, mount_unit, normalise
 
 # Bytes that a name of a file, and so of a unit, may have.
 _LONGEST_NAME = 255
@@ -26,7 +28,6 @@ _LONGEST_NAME = 255
 _FORGIVING = 249
 # Since this version x-systemd.wants= is known (seen in 257, not in 252).
 _WANTS = 257
-_TAGS = ("LABEL", "UUID", "PARTLABEL", "PARTUUID")
 
 
 def find_fault(entry: FstabEntry, version: int) -> str:
@@ -56,7 +57,7 @@ def _find_option(entry: FstabEntry, version: int) -> str:
         for value in find_values(entry, f"x-systemd.{option}"):
             if not value:
                 return f"x-systemd.{option}= has no value; name a unit there, or take it out"
-            name = mount_unit(normalise(value)) if value.startswith("/") else value
+            name = mangle_unit(value, ".mount")
             if len(name.encode("utf-8", "surrogateescape")) > _LONGEST_NAME:
                 return f"x-systemd.{option}= is too long for a unit's name; shorten it"
     return ""
@@ -91,10 +92,10 @@ def _find_length(entry: FstabEntry, version: int) -> str:
 
 def _split(what: str) -> "list[str]":
     """The names in the path of `what`, or the one that udev makes of a tag; none of anything else."""
-    tag, _, value = what.partition("=")
-    if tag not in _TAGS:
-        return what.split("/") if what.startswith("/") else []
-    return [value[1:-1] if len(value) > 1 and value[0] in "\"'" and value[-1] == value[0] else value]
+    tag, value = read_tag(what)
+    if tag:
+        return [value]
+    return what.split("/") if what.startswith("/") else []
 
 
 def _is_remote(entry: FstabEntry) -> bool:
@@ -105,7 +106,7 @@ def _is_remote(entry: FstabEntry) -> bool:
 def _find_end(entry: FstabEntry) -> str:
     """A backslash at the end of a line of the unit, which takes the next line for more of the same."""
     given = {"type": entry.fstype if entry.options not in ("", "defaults") else ""}
-    if entry.what.partition("=")[0] not in _TAGS:
+    if not entry.what.startswith(TAGS):
         # In the path of a tag it is escaped.
         given["device"] = entry.what
     for name, field in given.items():

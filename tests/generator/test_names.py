@@ -20,6 +20,7 @@ from overlay_generator.names import (
     fallback_unit,
     find_fault,
     is_below,
+    mangle_unit,
     mount_unit,
     normalise,
     parent_of,
@@ -181,6 +182,14 @@ def test_two_paths_that_are_close_never_share_a_name(one: str, other: str) -> No
     assert backing_name(one) != backing_name(other)
     assert escape_path(one) != escape_path(other)
     assert prepare_unit(one) != prepare_unit(other)
+
+
+@pytest.mark.parametrize(("name", "unit"), [
+    ("a", "a.mount"), ("a.b", "a.b.mount"), ("a.service", "a.service"), ("/a/b/", "a-b.mount"),
+    ("//dev/./sda", "dev-sda.device"), ("/sys/a", "sys-a.device"), ("/device", "device.mount"), ("/dev", "dev.mount"),
+])  # fmt: skip
+def test_the_unit_that_somebody_means(name: str, unit: str) -> None:
+    assert mangle_unit(name, ".mount") == unit
 
 
 def test_fallback_unit_is_named_after_the_mount_point() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from overlay_generator.crypttab import find_volumes
 from overlay_generator.fstab import parse
-from overlay_generator.model import Backing, Inputs, Request
+from overlay_generator.model import Backing, FstabEntry, Inputs, Request
 from overlay_generator.names import backing_path
 from overlay_generator.ordering import find_backing_cycle, find_cycle, find_suspect, find_units, is_unknown
 from overlay_generator.unittext import read_units, split_words
@@ -124,6 +124,38 @@ def test_a_tmpfs_in_between_waits_for_swap(swap: str, steps: str) -> None:
 
 def test_a_tmpfs_that_holds_the_upper_layer_does_not() -> None:
     assert look(f"tmpfs {VAR} tmpfs size=1M\n/var/swap none swap sw\n")[0] == ""
+
+
+def test_the_end_of_a_type_that_pid_1_does_not_read_does_not_count() -> None:
+    lines = f"tmpfs /d tmpfs\r size=1M\n/d/up {VAR} none bind\n/var/swap none swap sw\n"
+    assert "comes after all swap" in look(lines)[0]
+
+
+def test_what_is_before_a_name_that_ends_like_no_unit_is_a_mount() -> None:
+    lines = f"/data/up {VAR} none bind,x-systemd.after=a.b\nLABEL=x /a.b ext4 x-systemd.requires-mounts-for=/var/x\n"
+    assert "x-systemd.after=a.b" in look(lines)[0]
+
+
+def test_a_line_that_systemd_can_not_use_mounts_nothing() -> None:
+    """So what is in that directory is on the overlay."""
+    entries = [
+        FstabEntry("/x/../y", "/var/lib", "none", "bind", "fstab", 1, fault="no use"),
+        FstabEntry("/var/lib/up", VAR, "none", "bind", "fstab", 2),
+    ]
+    inputs = Inputs(REQUEST, entries=tuple(entries))
+    accepted = {"/var": Backing(VAR, VAR, False, False, True, "fstab")}
+    assert find_backing_cycle(inputs, accepted, "/var") == ["fstab:2 takes /var/lib/up"]
+    inner = backing_path("/var/lib/x")
+    accepted["/var/lib/x"] = Backing(inner, inner, True, True, False, "")
+    # As the plan has it: the inner overlay lies in the outer one, and its preparation comes before that.
+    entries[1] = FstabEntry("LABEL=x", VAR, "ext4", "x-systemd.before=prepare-var-lib-x-overlay.service", "fstab", 2)
+    entries.append(
+        FstabEntry("LABEL=y", "/var/y", "ext4", "x-systemd.before=prepare-var-lib-x-overlay.service", "fstab", 3)
+    )
+    inputs = Inputs(REQUEST, entries=tuple(entries))
+    assert find_cycle(inputs, accepted, "/var") == [
+        "fstab:3 says x-systemd.before= for /var/lib/x", "fstab:3 mounts at /var/y",
+    ]  # fmt: skip
 
 
 def test_two_overlays_may_not_wait_for_each_other() -> None:

@@ -34,6 +34,15 @@ def test_a_disk_is_not_required_by_what_is_there_without_it(unit: str) -> None:
     assert found == (Softened(unit, "run-buildroot-mounts-var.mount", "/var"),)
 
 
+def test_a_disk_that_may_wait_is_spared_local_fs_target_alone() -> None:
+    """Whatever else its line names: that may be no name of a file."""
+    options = "x-systemd.required-by=local-fs.target,x-systemd.required-by=../../x,x-systemd.required-by=a.service"
+    line = FstabEntry("LABEL=data", BACKING, "ext4", options, "/etc/fstab")
+    request = Request("/proc/cmdline", ("/var",))
+    inputs = Inputs(request, (line,), crypttab="d /dev/sda3 /var/k\n", directories={"/var": Directory("directory")})
+    assert decide(inputs).softened == (Softened("local-fs.target", "run-buildroot-mounts-var.mount", "/var"),)
+
+
 def test_of_any_line() -> None:
     line = ("LABEL=x", "/srv/x", "nofail,x-systemd.required-by=run-buildroot-mounts-var.mount")
     assert soften(line) == (Softened("run-buildroot-mounts-var.mount", "srv-x.mount", "/var"),)
