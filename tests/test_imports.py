@@ -88,10 +88,10 @@ def _bare() -> "set[str]":
     return _names(subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=True).stderr)
 
 
-def _loaded(executable: Path, cmdline: str, out: Path) -> "set[str]":
+def _loaded(executable: Path, cmdline: str, out: Path, **more: str) -> "set[str]":
     """The modules that a run loads over a bare interpreter."""
     command = [SYSTEM_PYTHON, "-ISB", "-X", "importtime", str(executable), str(out)]
-    environ = {**ENVIRON, "SYSTEMD_PROC_CMDLINE": cmdline}
+    environ = {**ENVIRON, "SYSTEMD_PROC_CMDLINE": cmdline, **more}
     return _names(subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stderr) - _bare()
 
 
@@ -100,6 +100,16 @@ def test_a_boot_loads_nothing_but_our_own_modules(
     cmdline: str, allowed: "set[str]", executable: Path, tmp_path: Path
 ) -> None:
     assert _loaded(executable, cmdline, tmp_path) == allowed
+
+
+def test_a_plain_disk_does_not_load_what_looks_for_cycles(executable: Path, tmp_path: Path) -> None:
+    """Such as the lines that README.md and the manual have."""
+    fstab = tmp_path / "fstab"
+    options = "defaults,nofail,x-systemd.device-timeout=30s"
+    fstab.write_text(f"LABEL=data /run/buildroot/mounts/var ext4 {options} 0 2\n")
+    (tmp_path / "out").mkdir()
+    loaded = _loaded(executable, "overlayfs.mounts=/var", tmp_path / "out", SYSTEMD_FSTAB=str(fstab))
+    assert loaded - ON == _own("overlay_generator", "entries", "gather", "dropins", "failure") - ON
 
 
 @pytest.mark.parametrize(

@@ -315,15 +315,15 @@ def _read_named(look: "Look", entries: "list[FstabEntry]", units: "dict[str, Uni
     these wait for.
     """
     owned = [name for name, unit in units.items() if name.startswith(_BACKINGS) and unit.kind in ("provided", "vendor")]
-    if not owned and not any("x-systemd." in entry.options for entry in entries):
+    from overlay_generator.fstab import names_units
+
+    if not owned and not any(map(names_units, entries)):
         return {}
     from overlay_generator.look import read_text
     from overlay_generator.ordering import find_units, is_unknown
+    from overlay_generator.unittext import read_units
 
     names = [*owned, *find_units(entries)]
-    if not names:
-        return {}
-    from overlay_generator.unittext import read_units
 
     return read_units(names, is_unknown, lambda name: read_text(look, name))
 

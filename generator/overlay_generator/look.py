@@ -239,7 +239,7 @@ def read_text(look: "Look", name: str) -> str:
     files = [name, name[: at + 1] + name[name.rfind(".") :]] if at > 0 else [name]
     doubt = "the order of units is known only from the rest"
     existing = _find_existing(look, (*_ABOVE_US, *_BELOW_US))
-    texts = [look.read(f"{directory}/{file}", doubt) or b"" for file in files for directory in existing]
+    texts = (look.read(f"{directory}/{file}", doubt) for file in files for directory in existing)
     text = next(filter(None, texts), b"").decode("utf-8", "surrogateescape")
     dropins: dict[str, str] = {}
     for directory in existing:
