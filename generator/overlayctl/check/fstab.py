@@ -4,7 +4,7 @@
 
 import re
 
-from overlay_generator.endless import is_endless
+from overlay_generator.endless import find_endless
 from overlay_generator.fstab import (
     can_be_upper,
     find_type,
@@ -13,6 +13,7 @@ from overlay_generator.fstab import (
     has_option,
     is_automount,
     is_bind,
+    is_device,
     is_network,
     is_required,
 )
@@ -23,7 +24,6 @@ from overlayctl.check.finding import Finding, make
 
 _ABOVE_BACKING = ("/run/buildroot", BACKING_ROOT)
 _TIME = re.compile(r"(\d+(?:\.\d*)?) *([a-z]*)")
-_SPAN = re.compile(rf"(?:{_TIME.pattern} *)+")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
 # Seconds from the start of systemd, before udevd runs. A device that is unlocked or assembled comes later.
 _ENOUGH, _ENOUGH_UNLOCKED = 30, 90
@@ -49,6 +49,7 @@ def check(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "list
             continue  # the plan reports it
         if entry.where in holding:
             findings += _check_upper(entry, holding[entry.where])
+            findings += _check_limit(entries, entry.where, holding[entry.where])
         elif _looks_like_backing(entry.where):
             findings.append(_make_unused(entry, wheres))
         else:
@@ -71,7 +72,7 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
         rules.append("upper-type-unknown")
     given = find_values(entry, "x-systemd.device-timeout")
     unlocked = entry.what.startswith("/dev/mapper/")
-    if not is_required(entry) and _is_device(entry.what) and not given and not unlocked:
+    if not is_required(entry) and is_device(entry.what) and not given and not unlocked:
         rules.append("no-timeout")
     if _IN_MEMORY.fullmatch(entry.what):
         rules.append("upper-in-memory")
@@ -79,21 +80,26 @@ def _check_upper(entry: FstabEntry, overlaid: str) -> "list[Finding]":
     findings = [make(rule, entry.source, entry.line, **words) for rule in rules]
     if given and _NO_DEVICE.match(entry.what):
         findings.append(make("timeout-ignored", entry.source, entry.line, where=entry.where, what=entry.what))
-    if given and _is_device(entry.what) and not is_required(entry) and is_endless(given[-1]):
-        words = {"where": entry.where, "overlaid": overlaid, "given": given[-1]}
-        findings.append(make("timeout-endless", entry.source, entry.line, **words))
     enough = _ENOUGH_UNLOCKED if unlocked else _ENOUGH
-    if given and _is_device(entry.what) and (_seconds(given[-1]) or enough) < enough:
+    if given and is_device(entry.what) and (_seconds(given[-1]) or enough) < enough:
         until = " until it is unlocked" if unlocked else ""
         words = {"where": entry.where, "given": given[-1], "better": f"{enough}s", "until": until}
         findings.append(make("timeout-short", entry.source, entry.line, **words))
     return findings
 
 
+def _check_limit(entries: "tuple[FstabEntry, ...]", mount: str, overlaid: str) -> "list[Finding]":
+    entry = find_endless(entries, mount)
+    if not entry:
+        return []
+    given = find_values(entry, "x-systemd.device-timeout")[-1]
+    return [make("timeout-endless", entry.source, entry.line, where=entry.where, overlaid=overlaid, given=given)]
+
+
 def _seconds(text: str) -> float:
     """The seconds of a time span (systemd.time(7)) in whole units; 0, which means no limit, for any other."""
     parts = _TIME.findall(text)
-    if not _SPAN.fullmatch(text) or any(unit not in _SECONDS for _, unit in parts):
+    if not re.fullmatch(rf"(?:{_TIME.pattern} *)+", text) or any(unit not in _SECONDS for _, unit in parts):
         return 0
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
@@ -113,10 +119,6 @@ def _make_unused(entry: FstabEntry, wheres: "tuple[str, ...]") -> Finding:
 
 def _looks_like_backing(where: str) -> bool:
     return where.startswith(("/run/", "/var/run/")) and "buildroot" in where
-
-
-def _is_device(what: str) -> bool:
-    return what.startswith(("/dev/", "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID="))
 
 
 def upper_types(entries: "tuple[FstabEntry, ...]", wheres: "tuple[str, ...]") -> "dict[str, FstabEntry]":
