@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import fakeroot
 from product import Run, skip_without_mount_namespace
-from transaction import find_cycles, prepare_root
+from transaction import ask_both
 
 TREES = ["/", *filter(None, os.environ.get("FSTAB_TREES", "").split(":"))]
 V = "/run/buildroot/mounts/var"
@@ -133,19 +132,8 @@ def ask(
     run: Run, root: Path, tree: str, asked: str, fstab: str, crypttab: str, files: Files
 ) -> "tuple[str, list[str]]":
     """What ours says of the machine at `root`, and what the systemd of `tree` says of cycles in it."""
-    fakeroot.build(fakeroot.CASES / "none", root)
-    (root / "proc/cmdline").write_text(f"quiet overlayfs.mounts={asked}\n")
-    for path, text in {"/etc/fstab": fstab, "/etc/crypttab": crypttab, **files}.items():
-        (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
-        (root / path[1:]).write_text(text)
-    for name in ("var/lib/x", "home", "srv"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    for link in root.glob("etc/systemd/system/*.requires/*"):
-        link.unlink()
-        link.symlink_to(f"../{link.name}")
-    said = run("--root", root, *prepare_root(root), environ={}).stderr
-    cycles, output = find_cycles(root, Path(tree, "usr"))
-    assert "Unit local-fs.target" in output, f"{said}{output[-2000:]}"
+    tables = {"/etc/fstab": fstab, "/etc/crypttab": crypttab}
+    said, cycles, _ = ask_both(run, root, tree, f"overlayfs.mounts={asked}", {**tables, **files})
     return said, cycles
 
 

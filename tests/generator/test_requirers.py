@@ -12,7 +12,7 @@ from overlay_generator.decide import decide
 from overlay_generator.model import Directory, FstabEntry, Inputs, Request
 from overlay_generator.requirers import Softened
 from product import Run, skip_without_mount_namespace
-from transaction import find_cycles, prepare_root
+from transaction import ask_both
 
 BACKING = "/run/buildroot/mounts/var"
 TREES = ["/", *filter(None, os.environ.get("FSTAB_TREES", "").split(":"))]
@@ -75,14 +75,8 @@ def list_units(fstab: str, crypttab: str, tree: str, run: Run, root: Path) -> "d
     if os.geteuid() != 0:
         pytest.skip("needs root, for a root directory of its own")
     skip_without_mount_namespace()
-    for name in ("etc", "proc", "var"):
-        (root / name).mkdir(parents=True)
-    (root / "etc/fstab").write_text(fstab)
-    (root / "etc/crypttab").write_text(crypttab)
-    (root / "proc/cmdline").write_text("overlayfs.mounts=/var\n")
-    (root / "proc/filesystems").write_text("nodev\toverlay\n")
-    run("--root", root, *prepare_root(root))
-    _, listing = find_cycles(root, Path(tree, "usr"))
+    files = {"/etc/fstab": fstab, "/etc/crypttab": crypttab}
+    _, _, listing = ask_both(run, root, tree, "overlayfs.mounts=/var", files)
     return {name: text for name, _, text in (one.partition(":\n") for one in re.split("(?:->|→) Unit ", listing))}
 
 

@@ -7,7 +7,11 @@ and all its units come from a /usr: that of this machine, or of a tree of anothe
 """
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+
+import fakeroot
+from product import Run
 
 UNITS = "test-units"
 _SCRIPT = """\
@@ -63,3 +67,23 @@ def find_cycles(root: Path, usr: Path = Path("/usr")) -> "tuple[list[str], str]"
     done = subprocess.run(command, env=_ENVIRON, capture_output=True, text=True, errors="replace", check=False)
     lines = done.stderr.splitlines()
     return [line for line in lines if "cycle" in line or "deleted to break" in line], done.stdout + done.stderr
+
+
+def ask_both(run: Run, root: Path, tree: str, words: str, files: "Mapping[str, str]") -> "tuple[str, list[str], str]":
+    """What ours says of a machine with `words` on its kernel command line and these files, and, as find_cycles(), what
+    the systemd of `tree` says of it. `root` is made.
+    """
+    fakeroot.build(fakeroot.CASES / "none", root)
+    (root / "proc/cmdline").write_text(f"quiet {words}\n")
+    for path, text in files.items():
+        (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (root / path[1:]).write_text(text)
+    for name in ("var/lib/x", "home", "srv"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for link in root.glob("etc/systemd/system/*.requires/*"):
+        link.unlink()
+        link.symlink_to(f"../{link.name}")
+    said = run("--root", root, *prepare_root(root), environ={}).stderr
+    cycles, output = find_cycles(root, Path(tree, "usr"))
+    assert "Unit local-fs.target" in output, f"{said}{output[-2000:]}"
+    return said, cycles, output
