@@ -77,7 +77,7 @@ class _Fold:
 
     def fold(self, upper: Folder, layer: Folder) -> None:
         """Move all of `upper` into `layer`, which gets its attributes as well."""
-        walk(upper, layer, self._move, self._depart, moving=True)
+        walk(upper, layer, self._move, self._depart, moving=True, abandon=_stay)
 
     def _depart(self, upper: Folder, layer: Folder) -> None:
         self._follow(upper, layer)
@@ -134,12 +134,14 @@ class _Fold:
         if not names:
             return
         self._note_times(inner)
-        for name in names:
-            below.rename(name, name, inner)
-        _bring_times_back(inner, inner)
-        # In this order: with it, `inner` is not complete, and what is in it moves to `below` after a power cut.
-        if _TIMES in posix.listxattr(inner.fd):
-            posix.removexattr(inner.fd, _TIMES)
+        try:
+            for name in names:
+                below.rename(name, name, inner)
+        except OSError:
+            _stay(inner)
+            raise
+        # In this order: with a note, `inner` is not complete, and what is in it moves to `below` after a power cut.
+        _stay(inner)
 
     def _move_whiteout(self, upper: Folder, layer: Folder, name: str, path: "str | None") -> None:
         # By its name: looked for in a list, many of them would take the square of their number.
@@ -191,6 +193,13 @@ def _bring_times_back(upper: Folder, target: Folder) -> None:
         pass  # somebody else's word, or none as it is after 2038: the present time does
 
 
+def _stay(upper: Folder) -> None:
+    """Leave a directory that is not gone as the overlay has shown it: it may be written to before the next fold."""
+    _bring_times_back(upper, upper)
+    if _TIMES in posix.listxattr(upper.fd):
+        posix.removexattr(upper.fd, _TIMES)
+
+
 def _drop_twins(upper: Folder, layer: Folder) -> None:
     """Remove what is still in `upper`, and in `layer` under another name of the same file: rename(2) does nothing then.
 
@@ -205,33 +214,34 @@ def _find_missing(inner: Folder, below: Folder) -> "list[str] | None":
     """The names of the directory `below` that `inner` needs to have, too, to take the place of that one. None where it
     can't, or where it is less work to move what is in `inner`.
     """
-    missing: set[str] = set()
-    for entry in below.scan():
-        if len(missing) == _MOST_MISSING:
-            return None
-        missing.add(entry.name)
-    count = 0
-    # What is in the two directories is most of what a fold looks at: these loops do little for each.
-    for entry in inner.scan():
-        if len(missing) <= _FEW and count >= 2 * len(missing):
-            kinds = {name: inner.find_kind(name) for name in missing}
-            if any(_shows_more(inner, name, kind) for name, kind in kinds.items()):
-                return None
-            missing = {name for name, kind in kinds.items() if not kind}
-            break
-        count += 1
-        if entry.name in missing:
-            if not entry.is_file(follow_symlinks=False) and _shows_more(inner, entry.name, inner.find_kind(entry.name)):
-                return None
-            missing.remove(entry.name)
-    # Whoever gets a whiteout needs a mark as well. One of `inner` alone hides what an image has, and stays.
-    if 2 * len(missing) > count or any(below.find_kind(name) == "o" and is_mark(below, name) for name in missing):
+    # What is in the two directories is most of what a fold looks at: nothing is called for each of them.
+    theirs = {entry.name: entry for _, entry in zip(range(_MOST_MISSING + 1), below.scan())}
+    if len(theirs) > _MOST_MISSING:
         return None
-    return list(missing)
+    if len(theirs) > _FEW:
+        shared = [entry for entry in inner.scan() if entry.name in theirs]
+        odd = [entry.name for entry in shared if not entry.is_file(follow_symlinks=False)]
+        missing = list(theirs.keys() - {entry.name for entry in shared})
+    else:
+        odd = [name for name in theirs if inner.find_kind(name)]
+        missing = [name for name in theirs if name not in odd]
+    if any(_shows_more(inner, name) for name in odd):
+        return None
+    # Whoever gets a whiteout needs a mark as well. One of `inner` alone hides what an image has, and stays.
+    if any(_is_other(theirs[name]) and is_mark(below, name) for name in missing):
+        return None
+    enough = 2 * len(missing)
+    return missing if sum(1 for _ in zip(range(enough), inner.scan())) == enough else None
 
 
-def _shows_more(inner: Folder, name: str, kind: str) -> bool:
+def _is_other(entry: "posix.DirEntry[str]") -> bool:
+    """True if it is neither a file nor a directory nor a symbolic link."""
+    return not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink())
+
+
+def _shows_more(inner: Folder, name: str) -> bool:
     """True if both directories are needed for what `inner` has as `name`: a directory is one with that of the other,
     and a whiteout hides that.
     """
+    kind = inner.find_kind(name)
     return kind == "d" or (kind == "o" and is_mark(inner, name))

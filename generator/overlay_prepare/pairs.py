@@ -112,13 +112,28 @@ def walk(
     arrive: "Callable[[Pairs], Names]",
     depart: "Callable[[Folder, Folder], object]",
     moving: bool,
+    abandon: "Callable[[Folder], object] | None" = None,
 ) -> None:
     """Call `arrive` for each pair of directories, which returns those to go on to from there, and `depart` for the same
     after all that is below. `moving`: `depart` has left the one empty, and it is removed, but for the top.
 
-    Raises OSError.
+    Raises OSError; `abandon` is called before for each one of the pairs that were arrived at and not departed from.
     """
     pairs = Pairs(one, other)
+    try:
+        _walk(pairs, arrive, depart, moving)
+    except OSError:
+        while abandon:
+            abandon(pairs.here[0])
+            if pairs.depth == 1:
+                break
+            pairs.leave()
+        raise
+
+
+def _walk(
+    pairs: Pairs, arrive: "Callable[[Pairs], Names]", depart: "Callable[[Folder, Folder], object]", moving: bool
+) -> None:
     pending = [arrive(pairs)]
     while pending:
         name = pending[-1].take(pairs.here[0], pairs.depth, moving)

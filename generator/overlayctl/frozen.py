@@ -13,7 +13,7 @@ class Frozen:
     """`since` is the time of the freeze in seconds, 0 where it is not known; the versions are those of the two images,
     "" without one. `files` and `size` in bytes are what was written since, -1 where nobody has counted. `staged`: the
     operator has committed it; `good` is since when the newer image is good, 0 for not yet. Not `whole`: there are more
-    `files` than were counted.
+    `files` than were counted. `folding`: a boot has begun to make one layer of the two, and a later one goes on.
     """
 
     since: int
@@ -24,6 +24,7 @@ class Frozen:
     staged: bool = False
     good: int = 0
     whole: bool = True
+    folding: bool = False
 
 
 def read(backing: str) -> "Frozen | None":
@@ -32,7 +33,9 @@ def read(backing: str) -> "Frozen | None":
         inner = opened.descend(frozen.NAME)
         if inner is None or not frozen.is_frozen(inner):
             return None
-        fields = frozen.read_fields(inner, frozen.SINCE)
+        # Nobody steps back from there on, whatever the cause that it did not come to its end.
+        folding = bool(inner.find_kind(frozen.FOLDING))
+        fields = frozen.read_fields(inner, frozen.FOLDING if folding else frozen.SINCE)
         try:
             good = frozen.read_good(opened)[1]
         except OSError:
@@ -44,6 +47,7 @@ def read(backing: str) -> "Frozen | None":
             fields.get("TO_VERSION", ""),
             staged=bool(opened.find_kind(frozen.COMMIT)),
             good=good,
+            folding=folding,
         )
 
 
@@ -59,6 +63,11 @@ def find_layer(backing: str) -> str:
         return ""
     names = (f"{backing}/{frozen.NAME}/{name}" for name in (frozen.LAYER, frozen.KEPT))
     return next(filter(_is_directory, names), "")
+
+
+def is_folding(layer: str) -> bool:
+    """True if a boot has begun to fold what is above the frozen `layer`, and has not come to the end of that."""
+    return os.path.lexists(f"{os.path.dirname(layer)}/{frozen.FOLDING}")
 
 
 def _is_directory(path: str) -> bool:

@@ -33,11 +33,12 @@ class Layers:
             path.chmod(0o750 if path.is_relative_to(self.upper) else 0o700)
         self.renamed: list[str] = []
         self.fail_at = ""
+        self.failure: Exception = OSError(5, "I/O error")
         rename = posix.rename
 
         def watch(source: str, target: str, **more: int) -> None:
             if target == self.fail_at:
-                raise OSError(5, "I/O error")
+                raise self.failure
             self.renamed.append(target)
             rename(source, target, **more)
 
@@ -126,10 +127,14 @@ def test_without_room_for_a_note_of_the_times_it_comes_up_all_the_same(
     assert len(layers.renamed) == 3
 
 
+class Cut(Exception):
+    """The power."""
+
+
 def test_cut_off_in_the_middle_it_goes_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = Layers(tmp_path, ["d/o1=a", "d/o2=a", "d/o3=a"], MANY, monkeypatch)
-    layers.fail_at = sorted(os.listdir(layers.frozen / "d"))[1]
-    with pytest.raises(OSError, match="I/O error"):
+    layers.fail_at, layers.failure = sorted(os.listdir(layers.frozen / "d"))[1], Cut()
+    with pytest.raises(Cut):
         layers.fold()
     assert TIMES in os.listxattr(layers.upper / "d")
     layers.fail_at = ""
@@ -137,6 +142,33 @@ def test_cut_off_in_the_middle_it_goes_down(tmp_path: Path, monkeypatch: pytest.
     info = (layers.frozen / "d").stat()
     assert (info.st_mtime_ns, info.st_mode & 0o777) == (5_000_000_007, 0o750)
     assert os.listxattr(layers.frozen / "d") == []
+
+
+HALVES = {
+    "what is frozen comes up": (["d/o1=a", "d/o2=a", "d/o3=a"], MANY, "o2"),
+    "what is on top goes down": ([f"d/o{number}=a" for number in range(30)], MANY, "m7"),
+    "below it": ([f"d/e/o{number}=a" for number in range(30)], ["d/e/m1=b", "d/e/m2=b", "d/m=b"], "m2"),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_after_an_error_the_directories_have_their_own_times(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The overlay is mounted with the two layers, and written to; the fold after that must not bring old times back."""
+    frozen, upper, failing = HALVES[name]
+    layers = Layers(tmp_path, frozen, upper, monkeypatch)
+    layers.fail_at = failing
+    with pytest.raises(OSError, match="I/O error"):
+        layers.fold()
+    for path in [path for path in (layers.upper, *layers.upper.rglob("*")) if path.is_dir()]:
+        assert TIMES not in os.listxattr(path), path
+    assert (layers.upper / "d").stat().st_mtime_ns == 5_000_000_007
+    fill(layers.upper, "d/after=b")
+    os.utime(layers.upper / "d", ns=(1, 6_000_000_007))
+    layers.fail_at = ""
+    layers.fold()
+    assert (layers.frozen / "d").stat().st_mtime_ns == 6_000_000_007
 
 
 def test_what_hides_the_image_s_name_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

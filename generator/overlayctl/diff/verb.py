@@ -15,6 +15,7 @@ from overlayctl.diff.content import differ
 from overlayctl.diff.tally import Tally
 from overlayctl.diff.text import COLOURS, describe, spell_line
 from overlayctl.errors import Failure
+from overlayctl.frozen import is_folding
 from overlayctl.image.source import opened
 from overlayctl.layers.change import ADDED, EQUAL, KINDS, Change
 from overlayctl.layers.links import Links
@@ -123,6 +124,11 @@ def _choose_newer(targets: "list[Target]", paths: "list[str]") -> "list[Target]"
         raise Failure(
             f"{', '.join(without)}: no update has frozen anything there, see Rollback= in overlay-generator(8)"
         )
+    for target in targets:
+        if is_folding(os.fsdecode(target.layers.frozen)):
+            raise Failure(
+                f"{target.where}: what came after the update is being folded, and can't be told apart any more"
+            )
     return [target._replace(layers=target.layers._replace(since=True)) for target in targets if target.layers.frozen]
 
 

@@ -44,6 +44,9 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 def run(options: "argparse.Namespace") -> int:
     """The exit status. Raises Failure."""
     for place in find_places(machine.resolve(options.path)):
+        found = read(place.backing)
+        if options.cancel and found and found.folding:
+            raise Failure(f"{place.where}: a boot has begun to fold what the update froze, and nothing takes that back")
         if not options.dry_run:
             _stage(place, not options.cancel)
         then = "as Commit= says" if options.cancel else "at the next boot"

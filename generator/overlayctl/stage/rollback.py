@@ -51,8 +51,9 @@ def run(options: "argparse.Namespace") -> int:
         found = read(place.backing)
         if not found:
             continue
-        if found.staged:
-            text = "is committed: every image finds the newer data from the next boot on"
+        if found.staged or found.folding:
+            word = "being folded" if found.folding else "committed"
+            text = f"is {word}: every image finds the newer data from the next boot on"
             options.output.write(f"{printable(place.where)}: {text}\n")
             continue
         name = f"version {found.from_version}" if found.from_version else "the image before"

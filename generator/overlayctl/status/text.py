@@ -98,7 +98,9 @@ def _tell_overlay(directory: DirectoryStatus, memory: "Memory | None") -> "Itera
 
 def _tell_frozen(directory: DirectoryStatus) -> "Iterator[tuple[str, str]]":
     frozen, wanted = directory.frozen, directory.wanted
-    if frozen:
+    if frozen and frozen.folding:
+        yield "frozen", "what an update froze and what came after it are being folded: the next boot goes on with that"
+    elif frozen:
         day = f"since {time.strftime('%Y-%m-%d %H:%M', time.localtime(frozen.since))}, " if frozen.since else ""
         name = f"version {frozen.from_version}" if frozen.from_version else "the image before"
         yield "frozen", f"{day}the data of {name}, which come back with that image"

@@ -260,6 +260,28 @@ def test_what_would_go_back_is_shown(device: Device) -> None:
     assert text.splitlines()[1:] == ["  /var/lib/app/conf", "  /var/lib/app/data", "  /var/lib/app/new"]
 
 
+def test_a_fold_that_has_begun_is_told_and_nothing_goes_back(device: Device) -> None:
+    """A file that somebody has made immutable keeps it from its end."""
+    use(device)
+    fixed = f"{VAR}/upper/lib/app/new"
+    said(device, f"chattr +i {fixed}; overlayctl commit; overlayctl commit --cancel; overlayctl commit")
+    asked = ("status", "rollback --dry-run", "commit --cancel", "diff --since-update")
+    text = said(device, "; ".join(f"overlayctl {words} || :" for words in asked))
+    assert (
+        "  frozen    what an update froze and what came after it are being folded: the next boot goes on with that\n"
+        in text
+    )
+    assert "which come back with that image" not in text
+    assert "/var: is being folded: every image finds the newer data from the next boot on\n" in text
+    assert "overlayctl: /var: a boot has begun to fold what the update froze, and nothing takes that back\n" in text
+    assert "overlayctl: /var: what came after the update is being folded, and can't be told apart any more\n" in text
+    (found,) = json.loads(said(device, f"overlayctl status --json || :; chattr -i {fixed}"))["directories"]
+    assert (found["frozen"]["folding"], found["frozen"]["from_version"]) == (True, "1")
+    assert said(device, f"{LIST}; test ! -e {VAR}/frozen/image") == TWO
+    become(device, 1)
+    assert said(device, LIST) == TWO
+
+
 def test_with_nothing_frozen_all_verbs_work(device: Device) -> None:
     device.boot("echo one >/var/lib/app/conf")
     text = said(device, "overlayctl diff; overlayctl rollback --dry-run || :; overlayctl commit || :")
