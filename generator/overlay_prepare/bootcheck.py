@@ -6,6 +6,7 @@ Run by overlay-boot-check.service, which is off until it is enabled (systemd's D
 boot-complete.target of systemd.special(7)).
 """
 
+import errno
 import posix
 
 from overlay_generator import boot, gather
@@ -64,6 +65,8 @@ def find_unmet(mount: "OverlayMount", mounted: "list[Mounted]") -> "list[str]":
             found.append("the overlay is not mounted")
         elif posix.statvfs(mount.where).f_flag & _READ_ONLY:
             found.append("the overlay is read-only")
+        elif reason := _find_refusal(mount.backing.path):
+            found.append(f"its disk takes no writes: {reason}")
     holding = [m for m in mounted if m.where == mount.backing.mount]
     in_memory = not holding or holding[-1].fstype == "tmpfs"
     if "current-image" in require and not in_memory:
@@ -79,6 +82,20 @@ def find_unmet(mount: "OverlayMount", mounted: "list[Mounted]") -> "list[str]":
         elif disk := _find_disk_in_memory(mount.backing.path):
             found.append(f"it is in memory: {disk}")
     return found
+
+
+def _find_refusal(path: str) -> str:
+    """Why nothing can be written to the file system at `path`, "" if it can, or that is not known.
+
+    After an error of the disk ext4 may be `emergency_ro` (errors=remount-ro, Linux 6.18) and xfs shut down: neither
+    they themselves nor the overlay say so by ST_RDONLY. So it is tried, with a file that has no name.
+    """
+    try:
+        posix.close(posix.open(path, posix.O_TMPFILE | posix.O_WRONLY | posix.O_CLOEXEC, 0o600))
+    except OSError as error:
+        # A full disk is no reason, nor is one that knows no such files.
+        return describe(error) if error.errno in (errno.EROFS, errno.EIO) else ""
+    return ""
 
 
 def _find_disk_in_memory(path: str) -> str:

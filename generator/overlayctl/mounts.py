@@ -26,7 +26,15 @@ class Mount:
     @property
     def read_only(self) -> bool:
         """True if nothing can be written through this mount."""
-        return "ro" in self.flags or "ro" in self.options
+        return "ro" in self.flags or self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """True if the file system takes no writes at all, also from an overlay that has its upper layer there.
+
+        ext4 says the last two of itself after an error (errors=remount-ro, Linux 6.18) and for `shutdown`.
+        """
+        return not {"ro", "emergency_ro", "shutdown"}.isdisjoint(self.options)
 
     def find_option(self, name: str) -> str:
         """The value of the option `name`, "" if it has none."""

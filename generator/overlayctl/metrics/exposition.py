@@ -73,8 +73,9 @@ def _measure(directory: DirectoryStatus, facts: Facts) -> "Iterator[tuple[str, i
     wanted, active = directory.wanted, directory.overlay is not None
     yield "overlay_wanted", int(wanted is not None)
     yield "overlay_active", int(active)
-    yield "overlay_writable", int(active and not directory.read_only)
-    yield "overlay_read_only", int(directory.read_only)
+    read_only = bool(directory.read_only or directory.stopped)
+    yield "overlay_writable", int(active and not read_only)
+    yield "overlay_read_only", int(read_only)
     yield "overlay_persistent", int(is_persistent(directory))
     on_disk = wanted and (wanted.backing.lost or not (wanted.backing.tmpfs or wanted.backing.volatile))
     yield "overlay_persistent_wanted", int(bool(on_disk))

@@ -41,7 +41,7 @@ def describe(directory: DirectoryStatus, named: bool = False) -> "dict[str, Any]
         "reasons": list(verdict.reasons),
         "wanted": wanted is not None,
         "active": overlay is not None,
-        "writable": overlay is not None and not directory.read_only,
+        "writable": overlay is not None and not directory.read_only and not directory.stopped,
         "persistent": is_persistent(directory),
         "left_alone": directory.skipped.reason if directory.skipped else "",
         "fallen_back": directory.fallen_back,

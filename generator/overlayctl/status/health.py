@@ -32,7 +32,9 @@ def judge(directory: DirectoryStatus, named: bool = False) -> Verdict:
         reasons.append(f"{prefix}{directory.fallen_back}")
     if directory.volatile:
         reasons.append(f"what is written is lost at the next boot: {directory.volatile}")
-    if directory.read_only:
+    if directory.stopped:
+        reasons.append(f"{directory.stopped}: see the kernel's messages on that disk (journalctl -k)")
+    elif directory.read_only:
         reasons.append("the overlay is read-only: see the kernel's messages on overlayfs (journalctl -k -g overlayfs)")
     if directory.space:
         if directory.space.percent >= FULL:

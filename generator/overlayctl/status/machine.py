@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Reads what status shows: each directory that is asked for or overlaid, and all that is known of it."""
 
+import errno
 import os
 from dataclasses import dataclass, replace
 
@@ -42,7 +43,7 @@ class DirectoryStatus:
     `fallen_back` is why memory is in the place of a disk, `behind` what prepare could not do in the background, a
     sentence in each line. `staged` is what the next boot will reset, `dropped` the log of what updates of the image
     have dropped, if there is one. `volatile` is why a file system that looks like one on a disk is gone after a boot.
-    What can't be read is empty.
+    What can't be read is empty. `stopped` is why the disk takes no writes, which the overlay does not say of itself.
     `frozen` is what an update has frozen, `undone` the directory that a step back has put aside, "" for none.
     """
 
@@ -58,6 +59,7 @@ class DirectoryStatus:
     behind: str = ""
     space: "Space | None" = None
     read_only: bool = False
+    stopped: str = ""
     image: str = ""
     image_current: "bool | None" = None
     hidden: "tuple[Mount, ...]" = ()
@@ -78,6 +80,19 @@ class MachineStatus:
     problems: "tuple[str, ...]" = ()
     notes: "tuple[str, ...]" = ()
     memory: "Memory | None" = None
+
+
+def _find_stop(where: str, backing: Mount) -> str:
+    """Why nothing can be written to the file system of the upper layer any more, "" if it can."""
+    if backing.stopped:
+        return f"the file system at {backing.where} is read-only"
+    try:
+        os.stat(where)
+    except OSError as error:
+        # xfs that has shut itself down says nothing in mountinfo (Linux 6.18).
+        if error.errno in (errno.EIO, errno.EUCLEAN, errno.ESTALE):
+            return f"the file system at {backing.where} answers with '{error.strerror}'"
+    return ""
 
 
 def read_environ(root: str = "") -> "dict[str, str]":
@@ -238,6 +253,7 @@ class Reader:
             behind=self._read_behind(where) if overlay else "",
             space=space.measure(where) if overlay else None,
             read_only=bool(overlay or skipped) and self._is_read_only(where, overlay),
+            stopped=_find_stop(where, backing) if overlay and backing else "",
             image=image,
             image_current=current,
             hidden=self._find_hidden(overlay, backing),

@@ -55,7 +55,7 @@ def _head(directory: DirectoryStatus, verdict: Verdict) -> str:
     """The state in a few words: the first thing that is read, and for most readers the last."""
     if not directory.overlay:
         return "not overlaid, left alone" if verdict.level == health.AS_ASKED else "not overlaid"
-    writable = "READ-ONLY" if directory.read_only else "writable"
+    writable = "READ-ONLY" if directory.read_only or directory.stopped else "writable"
     if is_persistent(directory):
         return f"{writable}, persistent, {health.WORDS[verdict.level]}"
     kept = "NOT persistent" if directory.fallen_back or directory.volatile else "in memory"
