@@ -119,6 +119,15 @@ def read_good(backing: Folder) -> "tuple[str, int]":
     return (image, int(since)) if since.isdecimal() and len(since) < 16 else ("", 0)
 
 
+def is_confirmed(commit: str, since: int) -> bool:
+    """True if data whose image is good since `since`, in seconds, are there to stay by Commit=`commit`."""
+    if commit == "good":
+        return True
+    from time import time
+
+    return commit.isdigit() and time() - since >= int(commit)
+
+
 def mark_good(backing: Folder, image: str) -> None:
     """Mark `image` as good from now on, unless it is. Raises OSError."""
     from time import time

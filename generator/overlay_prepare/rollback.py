@@ -231,13 +231,7 @@ def _is_committed(request: Request, backing: Folder, previous: str) -> bool:
         # It only says when to fold, which can wait.
         say(WARNING, f"{request.where}: it is not known whether the data are confirmed: {describe(error)}")
         return False
-    if not previous or marked != previous:
-        return False
-    if request.commit == "good":
-        return True
-    from time import time
-
-    return request.commit.isdigit() and time() - since >= int(request.commit)
+    return bool(previous) and marked == previous and frozen.is_confirmed(request.commit, since)
 
 
 def _has_to_move(request: Request, backing: Folder) -> bool:

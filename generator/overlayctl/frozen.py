@@ -5,7 +5,7 @@
 import os
 from dataclasses import dataclass
 
-from overlay_prepare import folder, frozen
+from overlay_prepare import folder, frozen, stamp
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Frozen:
     whole: bool = True
     folding: bool = False
 
+    def returns(self, commit: str) -> bool:
+        """True if the image that it belongs to finds it again where that boots now; `commit` as Commit= says."""
+        confirmed = self.staged or (self.good > 0 and frozen.is_confirmed(commit, self.good))
+        return not (self.folding or confirmed)
+
 
 def read(backing: str) -> "Frozen | None":
     """What is frozen in the directory `backing`, None for nothing. Raises OSError."""
@@ -37,7 +42,9 @@ def read(backing: str) -> "Frozen | None":
         folding = bool(inner.find_kind(frozen.FOLDING))
         fields = frozen.read_fields(inner, frozen.FOLDING if folding else frozen.SINCE)
         try:
-            good = frozen.read_good(opened)[1]
+            image, good = frozen.read_good(opened)
+            # A clock may say 0. Another image's mark confirms nothing.
+            good = max(good, 1) if image and image == stamp.read_previous(opened) else 0
         except OSError:
             good = 0  # nothing is confirmed by it, and prepare reports it
         since = fields.get("TIME", "")

@@ -12,7 +12,17 @@ from overlay_generator import boot
 from overlay_generator.gather import read_command_line, read_configuration
 from overlay_generator.model import Settings
 from overlay_generator.names import backing_name
-from overlay_prepare import folder, identity, imagechange, imagenames, manifest, opaque, passthrough, stamp
+from overlay_prepare import (
+    folder,
+    identity,
+    imagechange,
+    imagenames,
+    manifest,
+    opaque,
+    passthrough,
+    resetrequest,
+    stamp,
+)
 from overlay_prepare.files import is_too_long
 from overlayctl.image.source import Source
 from overlayctl.layers.stack import Merged, Stack, is_hiding
@@ -23,6 +33,7 @@ from overlayctl.preview.listing import list_upper
 from overlayctl.status.machine import read_environ, read_state
 
 KEEP = "keep"
+_STAGED = "what overlayctl reset or restore has staged is done at that boot as well, and not foreseen here"
 _FLAG = "overlayfs.mounts"
 
 
@@ -113,6 +124,7 @@ def plan(
     opened = {}
     if carried_out in (KEEP, "refresh") and step.action not in (due.BACK, due.LEFT):
         opened = _find_opened(os.fsdecode(place), upper, old, notes, (*seeded, *bound))
+    staged = _STAGED if notes and notes.backing.find_kind(resetrequest.NAME) else ""
     changes = notes is None or not (step.action == due.BACK or notes.previous == "" or due.is_part(new, notes.previous))
     return Update(
         where,
@@ -124,7 +136,7 @@ def plan(
         left,
         opened,
         changes and where in imagechange.UPDATABLE,
-        tuple(filter(None, (*told, step.note, doubt))),
+        tuple(filter(None, (*told, step.note, doubt, staged))),
         step.action,
     )
 

@@ -33,6 +33,7 @@ class Place:
     where: str
     backing: str
     staged: "Staged | None" = None
+    commit: str = "next-update"
 
     @property
     def upper(self) -> str:
@@ -80,17 +81,19 @@ def read_machine() -> Machine:
     table = mounts.read()
     plan = boot.make_plan("", machine.read_environ())
     found = Machine(table=table)
-    for where in sorted({*table.overlays(), *(mount.where for mount in (plan.mounts if plan else ()))}):
+    commits = {mount.where: mount.settings.commit for mount in (plan.mounts if plan else ())}
+    for where in sorted({*table.overlays(), *commits}):
+        commit = commits.get(where, Place.commit)
         backing = backing_path(where)
         reason = _find_refusal(table, where, backing)
         if reason:
             found.refused[where] = reason
             continue
         try:
-            found.places[where] = Place(where, backing, machine.read_staged(backing))
+            found.places[where] = Place(where, backing, machine.read_staged(backing), commit)
         except (ValueError, folder.WrongKind):
             # It is not understood, and no boot would carry it out: what is staged now takes its place.
-            found.places[where] = Place(where, backing)
+            found.places[where] = Place(where, backing, None, commit)
     return found
 
 

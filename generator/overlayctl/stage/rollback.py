@@ -51,9 +51,15 @@ def run(options: "argparse.Namespace") -> int:
         found = read(place.backing)
         if not found:
             continue
-        if found.staged or found.folding:
-            word = "being folded" if found.folding else "committed"
+        if not found.returns(place.commit):
+            word = (
+                "being folded" if found.folding else "committed" if found.staged else "confirmed, as this boot is good"
+            )
             text = f"is {word}: every image finds the newer data from the next boot on"
+            options.output.write(f"{printable(place.where)}: {text}\n")
+            continue
+        if place.staged and place.staged.whole:
+            text = "a reset is staged: no image finds what was written, before the update or since"
             options.output.write(f"{printable(place.where)}: {text}\n")
             continue
         name = f"version {found.from_version}" if found.from_version else "the image before"
@@ -62,6 +68,8 @@ def run(options: "argparse.Namespace") -> int:
         options.output.write(f"{printable(place.where)}: {printable(text)}\n")
         for path in _list(place):
             options.output.write(f"  {printable(path)}\n")
+        if place.staged:
+            options.output.write("  after that what is staged is reset, see overlayctl status\n")
     return 0
 
 

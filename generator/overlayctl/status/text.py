@@ -103,12 +103,16 @@ def _tell_frozen(directory: DirectoryStatus) -> "Iterator[tuple[str, str]]":
     elif frozen:
         day = f"since {time.strftime('%Y-%m-%d %H:%M', time.localtime(frozen.since))}, " if frozen.since else ""
         name = f"version {frozen.from_version}" if frozen.from_version else "the image before"
-        yield "frozen", f"{day}the data of {name}, which come back with that image"
+        commit = wanted.settings.commit if wanted else "next-update"
+        back = ", which come back with that image" if frozen.returns(commit) else ""
+        yield "frozen", f"{day}the data of {name}{back}"
+        if back and directory.staged and directory.staged.whole:
+            yield "", "with what is staged below no image finds them again"
         if frozen.files >= 0:
             least = "" if frozen.whole else "at least "
             count = f"{least}{frozen.files:,} files with {spell_size(frozen.size)}"
-            yield "", f"{count} were written since, and would not be seen"
-        yield "", f"kept for good {_tell_commit(frozen, wanted.settings.commit if wanted else 'next-update')}"
+            yield "", f"{count} were written since" + (", and would not be seen" if back else "")
+        yield "", f"kept for good {_tell_commit(frozen, commit)}"
         if wanted and wanted.settings.passthrough:
             yield "", "what is passed through is shared by all images, and never goes back"
     if directory.undone:
@@ -122,6 +126,8 @@ def _tell_commit(frozen: "Frozen", commit: str) -> str:
     if commit == "good":
         return "from the next boot on, as this boot is good" if frozen.good else "once a boot is good (Commit=good)"
     if commit.isdigit():
+        if not frozen.returns(commit):
+            return "from the next boot on, as this image is good for long enough"
         after = f"{int(commit) // 86400}d" if int(commit) % 86400 == 0 else f"{int(commit)}s"
         return f"{after} after the first good boot"
     return "at the next update" if commit == "next-update" else "at the next update, or by overlayctl commit"

@@ -84,7 +84,13 @@ def test_a_good_boot_commits_as_it_is_configured(commit: str, kept: bool, device
     configure(device, f"Rollback=yes\nCommit={commit}\n")
     use(device)
     mark = "python3 -ISB /usr/lib/overlay-generator/prepare --boot-good"
-    said(device, f"{mark}; grep -c '^TIME=' {VAR}/good; sleep 1.1")
+    text = said(
+        device, f"{mark}; grep -c '^TIME=' {VAR}/good; sleep 1.1; overlayctl rollback --dry-run; overlayctl status"
+    )
+    word = "is confirmed, as this boot is good: every image finds the newer data from the next boot on\n"
+    assert (word in text) == kept
+    assert ("which come back with that image" in text) != kept
+    assert ("kept for good from the next boot on, as this" in text) == kept
     said(device, LIST)
     become(device, 1)
     assert said(device, LIST) == (TWO if kept else ONE)
@@ -280,6 +286,24 @@ def test_a_fold_that_has_begun_is_told_and_nothing_goes_back(device: Device) -> 
     assert said(device, f"{LIST}; test ! -e {VAR}/frozen/image") == TWO
     become(device, 1)
     assert said(device, LIST) == TWO
+
+
+def test_what_is_staged_is_told(device: Device) -> None:
+    """The step back comes first, and what is staged after it."""
+    use(device)
+    make = "mkdir -p /tmp/old/var /tmp/old/etc; printf 'IMAGE_ID=test\\nIMAGE_VERSION=1\\n' >/tmp/old/etc/os-release"
+    asked = ("rollback --dry-run", "preview /tmp/old", "restore --cancel /var/lib/app/data", "preview /tmp/old")
+    script = "; ".join(f"overlayctl {words} || :" for words in ("restore /var/lib/app/data", *asked))
+    text, again = said(device, f"{make}; {script}").split("nothing is staged", 1)
+    assert "  /var/lib/app/new\n  after that what is staged is reset, see overlayctl status\n" in text
+    note = "what overlayctl reset or restore has staged is done at that boot as well, and not foreseen here"
+    assert note in text
+    assert note not in again
+    text = said(device, "overlayctl reset /var; overlayctl rollback --dry-run; overlayctl status || :")
+    assert "/var: a reset is staged: no image finds what was written, before the update or since\n" in text
+    assert "with what is staged below no image finds them again\n" in text
+    become(device, 1)
+    assert said(device, f"{LIST}; test ! -e {VAR}/undone") == "conf=from the image\ndata=\nother=from image 1\nnew=\n"
 
 
 def test_with_nothing_frozen_all_verbs_work(device: Device) -> None:
