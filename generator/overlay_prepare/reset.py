@@ -20,7 +20,7 @@ from overlay_prepare.tree import list_by_parts, remove
 from overlay_prepare.upper import make_like
 
 TRASH = "trash"
-_DEEPEST = 300  # directories; what lies deeper is left alone, as nothing here may end in a RecursionError
+DEEPEST = 300  # directories; what lies deeper is left alone, as nothing here may end in a RecursionError
 
 
 def reset(where: str, backing: Folder, staged: Staged, passed: bool) -> "tuple[int, list[str]]":
@@ -49,6 +49,8 @@ def reset(where: str, backing: Folder, staged: Staged, passed: bool) -> "tuple[i
         # What an update has frozen, and what a step back has left, are the owner's data as well.
         for name in (frozen.NAME, frozen.UNDONE):
             count += bin_.put(backing, name)
+    if bin_.deep:
+        problems.append(f"what lies more than {DEEPEST} directories deep stays, beside what is kept")
     if count:
         bin_.put(backing, "work")
     # Everything: syncing one directory does not bring renames and changed attributes in others to the disk (btrfs).
@@ -74,6 +76,7 @@ class Bin:
         self.backing = backing
         self.folder: Folder | None = None
         self.count = 0
+        self.deep = False  # something was left alone, as it lies too deep
 
     def put(self, folder: Folder, name: str) -> int:
         """Put `name` of `folder` aside; 1, or 0 if nothing is there. Raises OSError."""
@@ -121,7 +124,8 @@ def _clear(bin_: Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks:
     `marks`: it is of an upper layer. What is kept of an opaque directory becomes opaque itself.
     """
     count = 0
-    if depth > _DEEPEST:
+    if depth > DEEPEST:
+        bin_.deep = bin_.deep or next(folder.scan(), None) is not None
         return 0
     hides = marks and is_opaque(folder.fd)
     for entry in list_by_parts(folder):

@@ -68,11 +68,30 @@ def run() -> NoReturn:
             signal.signal(other, signal.SIG_IGN)
         raise Ended(number)
 
+    closed = _hold_standard_files()
     # As an exception, like Ctrl-C: what is half written goes. What is ignored, as by nohup(1), stays so.
     ends = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
     for number in ends:
         signal.signal(number, end)
+    if closed:
+        sys.stderr.write("overlayctl: standard output is closed\n")
+        sys.exit(FAILED)
     sys.exit(main(sys.argv[1:]))
+
+
+def _hold_standard_files() -> bool:
+    """Let the first three descriptors be something, lest a file that is opened later be one of them; True if standard
+    output was closed.
+    """
+    closed = sys.stdout is None
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    return closed
 
 
 def main(words: "Sequence[str]") -> int:

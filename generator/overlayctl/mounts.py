@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is mounted, by proc_pid_mountinfo(5): which overlay is ours, and what a mount covers. Pure except for read()."""
 
+import os
 from dataclasses import dataclass, field
 
 from overlay_generator.fstab import unescape
@@ -12,7 +13,9 @@ _SELF = "/proc/self/mountinfo"
 
 @dataclass(frozen=True)
 class Mount:
-    """One mount. `device` is major:minor, `flags` are the mount's, `options` the superblock's."""
+    """One mount. `device` is major:minor, `flags` are the mount's, `options` the superblock's; `root` is the directory
+    of the file system that is mounted.
+    """
 
     number: int
     parent: int
@@ -22,6 +25,12 @@ class Mount:
     fstype: str
     source: str
     options: "tuple[str, ...]"
+    root: str = "/"
+
+    def find_inside(self, path: str) -> str:
+        """Where in the file system the absolute `path` is, which this mount holds."""
+        # normpath() keeps two slashes at the start.
+        return "/" + os.path.normpath(f"{self.root}/{path[len(self.where.rstrip('/')) :]}").lstrip("/")
 
     @property
     def read_only(self) -> bool:
@@ -103,7 +112,8 @@ def parse(text: str) -> Table:
             continue
         flags, options = tuple(fields[5].split(",")), tuple(rest[2].split(","))
         where, source = unescape(fields[4]), unescape(rest[1])
-        mounts.append(Mount(int(fields[0]), int(fields[1]), fields[2], where, flags, rest[0], source, options))
+        ids, root = (int(fields[0]), int(fields[1]), fields[2]), unescape(fields[3])
+        mounts.append(Mount(*ids, where, flags, rest[0], source, options, root))
     return Table(tuple(mounts))
 
 

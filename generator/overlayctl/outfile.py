@@ -11,6 +11,7 @@ from overlayctl.errors import Failure
 
 _MODE = 0o600  # what is in /var is not for everybody
 _BUFFER = 1 << 18
+_MOST_LINKS = 40  # as the kernel follows
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -62,9 +63,14 @@ def standard_output() -> "Iterator[OutFile]":
 def whole(path: str) -> "Iterator[OutFile]":
     """The file `path` for what a `with` block writes: mode 0600, and on the disk when the block has ended.
 
-    If it ends by an exception what was there before stays. A device or a pipe can't be replaced, and is written to.
-    Raises Failure.
+    If it ends by an exception what was there before stays. A device or a pipe can't be replaced, and is written to, as
+    is what this process has open (/dev/stdout); any other link is replaced. Raises Failure.
     """
+    own = _find_own(path)
+    if own is not None:
+        with _open_own(own, path) as out:
+            yield out
+        return
     try:
         directory = os.open(os.path.dirname(path) or ".", _DIRECTORY)
         info = os.stat(path) if os.path.exists(path) else None
@@ -109,6 +115,33 @@ def _replace(directory: int, path: str) -> "Iterator[OutFile]":
         os.fsync(directory)
     except OSError as error:
         raise Failure(f"{path}: is written, but perhaps not yet on the disk ({error.strerror})") from error
+
+
+def _find_own(path: str) -> "int | None":
+    """The descriptor of this process that the link `path` leads to, as /dev/stdout does."""
+    for _ in range(_MOST_LINKS):
+        directory, name = os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)
+        if directory == f"/proc/{os.getpid()}/fd" and name.isdecimal():
+            return int(name)
+        if not os.path.islink(path):
+            break
+        path = os.path.join(directory, os.readlink(path))
+    return None
+
+
+@contextmanager
+def _open_own(number: int, path: str) -> "Iterator[OutFile]":
+    # Not opened anew: what is there would be written over from its start, and `>>` be of no use.
+    try:
+        fd = os.dup(number)
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    try:
+        out = OutFile(fd, path)
+        yield out
+        out.flush()
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -178,6 +178,16 @@ def slow_verb(top: Path, body: str) -> "list[str]":
     return [SYSTEM_PYTHON, str(program), "status"]
 
 
+def test_a_closed_output_is_told(library: Path) -> None:
+    script = 'exec >&-; exec "$@"'
+    environ = {**ENVIRON, "PYTHONPATH": str(library)}
+    words = ["sh", "-c", script, "sh", SYSTEM_PYTHON, "-m", "overlayctl", "status"]
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environ)
+    assert (done.returncode, done.stderr) == (3, "overlayctl: standard output is closed\n")
+    words[2] = 'exec >&- 2>&-; exec "$@"'
+    assert subprocess.run(words, check=False, timeout=60, env=environ).returncode == 3
+
+
 def test_a_closed_pipe_is_quiet(library: Path, tmp_path: Path) -> None:
     command = slow_verb(tmp_path, "while True: options.output.write('line\\n')")
     environ = {**ENVIRON, "PYTHONPATH": str(library)}

@@ -150,6 +150,22 @@ def test_each_verb_writes_so(verb: str, tmp_path: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_what_this_process_has_open_is_written_to(name: str, tmp_path: Path) -> None:
+    """A link to it is not replaced by a file, be it that of /dev for all of the machine."""
+    tree = Tree(tmp_path)
+    tree.put(tree.upper, "new", "x")
+    words = ["export", "--upper", str(tree.upper), "--lower", str(tree.lower), name]
+    with open(tmp_path / "out", "ab") as out:
+        out.write(b"before\n")
+        out.flush()
+        assert run_command(*words, stdout=out).returncode == 0
+    assert (tmp_path / "out").read_bytes()[:7] == b"before\n"
+    assert (tmp_path / "out").stat().st_size > 1024
+    assert os.path.islink(name)
+
+
+@needs_root
 @pytest.mark.parametrize("words", [["export", "--upper", "{upper}", "--lower", "{lower}", "/dev/full"]])
 def test_a_full_medium_is_one_line(words: "list[str]", tmp_path: Path) -> None:
     tree = Tree(tmp_path)

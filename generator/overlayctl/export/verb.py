@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 def _export_undone(options: argparse.Namespace) -> int:
     from overlayctl.frozen import find_undone
     from overlayctl.stage import request as staging
-    from overlayctl.stage.backup import write
+    from overlayctl.stage.backup import write_layer
     from overlayctl.status import machine
 
     if options.file == "-" or options.deletions or options.upper or options.lower or options.frozen:
@@ -89,7 +89,7 @@ def _export_undone(options: argparse.Namespace) -> int:
     places = [place for place in places if find_undone(place.backing)]
     if not places:
         raise Failure("no step back has put anything aside")
-    write(options.file, places, "undone")
+    write_layer(options.file, places, "undone")
     return 0
 
 

@@ -14,6 +14,7 @@ from overlayctl.output import printable
 from overlayctl.status import health
 from overlayctl.status.document import is_persistent
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
+from overlayctl.status.volatile import MEMORY
 
 # In the order in which they are written; the names and labels are promised in overlayctl(1).
 HELP = {
@@ -58,7 +59,9 @@ def spell(machine: MachineStatus, facts: "dict[str, Facts]", image: str) -> str:
         label = {"directory": directory.where}
         for name, value in _measure(directory, facts.get(directory.where, Facts())):
             samples[name].append(_spell_sample(name, label, value))
-        if named := directory.image or image:
+        # Of a disk only what is noted there, which not everybody may read; memory is made for the image that runs.
+        memory = directory.backing is None or directory.backing.fstype in MEMORY
+        if named := directory.image or (image if memory else ""):
             sample = _spell_sample("overlay_image_info", {**label, **_name_image(named)}, 1)
             samples["overlay_image_info"].append(sample)
     return "".join(_spell_family(name, lines) for name, lines in samples.items() if lines) + "# EOF\n"

@@ -17,10 +17,18 @@ _COMMON = ("/bin/sh", "/proc", "/var")
 _TRIMMED = ("modules.builtin", "modules.dep")
 _READ_LIMIT = 16 << 20
 _BLOT = "XXXX"
+_NAME = rb"[\w.-]*(?:pass(?:word|wd|phrase)?|secret|token|psk)\d?"
 _SECRETS = (
-    re.compile(rb"(?i)\b((?:[\w.-]*(?:pass(?:word|wd|phrase)?|secret|token|psk))\d?[ \t]*=[ \t]*)([^\s,;\"']+)"),
-    re.compile(rb"(?i)\b(systemd\.set[_-]credential(?:[_-]binary)?=[^\s:]*:)(\S+)"),
-    re.compile(rb"(//[^/\s:@]+:)([^/\s@]+)(?=@)"),
+    # A word that is quoted as a whole, as the kernel command line has it, or the value alone; else to the next word or
+    # mount option. Rather too much than too little: a password may have any sign in it.
+    re.compile(rb"(?i)(\"(?:%b|systemd\.set[_-]credential(?:[_-]binary)?)=)([^\"\n]+)(?=\")" % _NAME),
+    re.compile(rb"(?i)\b(%b[ \t]*=[ \t]*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,\"']+)" % _NAME),
+    re.compile(rb"(?i)\b(systemd\.set[_-]credential(?:[_-]binary)?=[^\s:]*:)(\"[^\"\n]*\"|[^\s\"]+)"),
+    # cifs: user=NAME%PASSWORD.
+    re.compile(rb"(?i)\b(user(?:name)?=[^\s,%]+%)([^\s,]+)"),
+    # USER:PASSWORD@HOST in an address, and dracut's netroot=iscsi:USER:PASSWORD@HOST.
+    re.compile(rb"(//[^/\s:@]+:)([^/\s]+)(?=@)"),
+    re.compile(rb"(?i)\b(iscsi:[^\s:@]+:)([^\s@]+)(?=@)"),
 )
 
 

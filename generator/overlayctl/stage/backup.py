@@ -20,7 +20,7 @@ from overlayctl.layers.directory import Directory
 from overlayctl.layers.held import Held
 from overlayctl.layers.links import Links
 from overlayctl.layers.stack import Merged, Stack, hold
-from overlayctl.mounts import read
+from overlayctl.mounts import Mount, read
 from overlayctl.outfile import whole
 from overlayctl.output import printable
 from overlayctl.stage.request import Place
@@ -28,40 +28,66 @@ from overlayctl.tar import WRITTEN, Member, Tar, can_hold
 
 # References to inodes of this image: of no use in a copy, and wrong over another image.
 _LEFT_OUT = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.upper")
-_UPPER = "upper"
+# Of a backing directory: what a reset puts aside, and what is deleted later.
+_TAKEN = ("upper", "work", "direct", "frozen", "undone", "trash")
 
 
-def write(path: str, places: "list[Place]", layer: str = _UPPER) -> int:
-    """Write all of `places` into the tar `path`, mode 0600 and durable; its size in bytes. Raises Failure."""
+def write(path: str, places: "list[Place]") -> int:
+    """Write the upper layers of `places`, and what is passed through there, into the tar `path`, mode 0600 and durable;
+    its size in bytes. Raises Failure.
+    """
     _verify(path, places)
     try:
         # Whole or not at all: nothing is staged without it.
         with whole(path) as out:
             tar = Tar(out)
             for place in places:
-                _pack(tar, place, layer)
+                _pack(tar, place.where, place.open_upper())
+                for passed, inner in place.list_passed():
+                    _pack(tar, passed, inner)
             tar.close()
     except Failure as error:
         raise Failure(f"the backup could not be made ({error}); nothing is staged") from error
     return out.size
 
 
+def write_layer(path: str, places: "list[Place]", layer: str) -> None:
+    """Write the `layer` of each place into the tar `path` in the same way. Raises Failure."""
+    with whole(path) as out:
+        tar = Tar(out)
+        for place in places:
+            _pack(tar, place.where, Directory.open_top(os.fsencode(f"{place.backing}/{layer}")))
+        tar.close()
+
+
 def _verify(path: str, places: "list[Place]") -> None:
-    """Raises Failure if the backup would lie in what the reset takes away."""
-    target = os.path.realpath(path)
-    mount = read().holding(os.path.dirname(target))
+    """Raises Failure if the backup would lie in what the reset takes away, by whatever way it is named."""
+    table = read()
+    directory = os.path.realpath(os.path.dirname(path) or ".")
+    mount = table.holding(directory)
     for place in places:
-        inside = target.startswith((f"{place.where}/", f"{os.path.realpath(place.backing)}/"))
-        if inside and mount and mount.where in (place.where, place.backing):
+        overlay, disk = table.top(place.where), table.holding(place.backing)
+        # Also by a bind mount, or in what is passed through.
+        if mount and (
+            (overlay and mount.device == overlay.device)
+            or (disk and mount.device == disk.device and _is_inside(mount, directory, disk, place.backing))
+        ):
             raise Failure(f"{path} lies in {place.where}, which is to be reset; write the backup somewhere else")
     if os.path.lexists(path) and not os.path.isfile(path):
         raise Failure(f"{path} exists already and is not a file")
 
 
-def _pack(tar: Tar, place: Place, layer: str) -> None:
+def _is_inside(mount: Mount, path: str, disk: Mount, backing: str) -> bool:
+    """True if `path` of one mount of a file system is in the directory `backing` of `disk`, another one of it, and in
+    what a reset takes away there.
+    """
+    inside, top = f"{mount.find_inside(path)}/", disk.find_inside(backing).rstrip("/")
+    return inside.startswith(tuple(f"{top}/{name}/" for name in _TAKEN)) or disk.where == path == backing
+
+
+def _pack(tar: Tar, where: str, top: Merged) -> None:
     links = Links(b"")
-    top = place.open_upper() if layer == _UPPER else Directory.open_top(os.fsencode(f"{place.backing}/{layer}"))
-    start = os.fsencode(place.where.strip("/"))
+    start = os.fsencode(where.strip("/"))
     tar.add(Member(start, top.find(), _read_attributes(top.itself)))
     for directory, name, inside in walk(top, start):
         try:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from overlay_generator import boot
 from overlay_generator.names import backing_path, is_below
-from overlay_prepare import folder, resetrequest
-from overlay_prepare.resetrequest import Staged
+from overlay_prepare import folder, passthrough, resetrequest
+from overlay_prepare.resetrequest import Staged, is_kept
 from overlayctl import mounts
 from overlayctl.errors import Failure
 from overlayctl.frozen import find_layer, tell_fold
@@ -46,6 +46,16 @@ class Place:
         tops = [os.fsencode(path) for path in (self.upper, between) if path]
         return Stack.open_tops(*tops) if between else Directory.open_top(tops[0])
 
+    def list_passed(self) -> "list[tuple[str, Directory]]":
+        """The directories that are passed through, by their paths, each with what holds it on the disk.
+
+        Raises OSError.
+        """
+        with folder.open_top(self.backing, lambda _text: None) as opened:
+            found = passthrough.list_kept(opened)
+        tops = f"{self.backing}/{passthrough.TOP}"
+        return [(path, Directory.open_top(os.fsencode(f"{tops}/{name}"))) for path, name in sorted(found)]
+
     @property
     def lower(self) -> str:
         """The image's directory."""
@@ -70,6 +80,12 @@ class Machine:
             raise Failure(self.refused[where])
         mount = self.table.holding(path)
         if path != where and mount and is_below(mount.where, where):
+            if mount.where in dict(self.places[where].list_passed()):
+                if path != mount.where:
+                    raise Failure(
+                        f"{path} lies in {mount.where}, which is passed through; that can only be restored whole"
+                    )
+                return self.places[where]
             raise Failure(f"{path} lies on {mount.where}, which is mounted on top of the overlay and is not part of it")
         return self.places[where]
 
@@ -179,6 +195,12 @@ def tell(place: Place, request: "Staged | None") -> str:
     lines = [f"{printable(place.where)}: at the next boot the upper layer is emptied"] if request.whole else []
     lines += [f"{printable(path)}: at the next boot it is as the image has it" for path in request.paths]
     lines += [f"  but what matches {printable(glob)} is kept" for glob in request.keep]
+    for path, _ in place.list_passed():
+        above = any(is_below(path, top) for top in request.paths)
+        if request.whole and not is_kept(path, request.keep):
+            lines.append(f"  {printable(path)}, which is passed through, is as the image has it as well")
+        elif above and path not in request.paths:
+            lines.append(f"  but {printable(path)}, which is passed through, stays")
     fold = tell_fold(printable(place.where)) if find_layer(place.backing) else ""
     return "".join(f"{line}\n" for line in lines) + fold
 

@@ -5,9 +5,11 @@
 import functools
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from overlay_generator.names import normalise
+from overlay_prepare.reset import DEEPEST
 from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept
 from overlayctl.errors import Failure
 from overlayctl.layers.stack import Merged, hold
@@ -71,6 +73,11 @@ def run(options: "argparse.Namespace") -> int:
             verify(place, path)
         makers.append((place, functools.partial(_make_request, paths, options.keep, len(chosen) == 1)))
     _verify_globs(options.keep, [place for place, _make in makers])
+    for glob in options.keep:
+        start = _find_start(normalise(glob))
+        if not os.path.lexists(start):
+            text = f"--keep {glob}: {start} is not there, so that it keeps nothing as of now"
+            sys.stderr.write(f"overlayctl: {printable(text)}\n")
     if options.dry_run:
         for place, make in makers:
             request = make(place)
@@ -127,15 +134,25 @@ def _verify_globs(globs: "list[str]", places: "list[Place]") -> None:
         sample = normalise(glob).replace("**", "x").replace("*", "x").replace("?", "x")
         if "[" not in glob and not is_kept(sample, (normalise(glob),)):
             raise Failure(f"--keep {glob}: {sample} would not be kept by it; nothing is staged")
+        if "[" in glob and os.path.lexists(normalise(glob)) and not is_kept(normalise(glob), (normalise(glob),)):
+            raise Failure(f"--keep {glob}: [...] stands for one sign; write [[] for [ itself; nothing is staged")
         inside = any(may_hold_kept(place.where, (normalise(glob),)) for place in places)
         if not inside:
             wheres = ", ".join(place.where for place in places)
             raise Failure(f"--keep {glob}: matches nothing below {wheres}; nothing is staged")
 
 
+def _find_start(glob: str) -> str:
+    """The path that all that `glob` matches is below, or is."""
+    parts = glob.split("/")
+    plain = next((number for number, part in enumerate(parts) if any(sign in part for sign in "*?[")), len(parts))
+    return "/".join(parts[:plain]) or "/"
+
+
 def _preview(place: Place, request: Staged) -> "Iterator[str]":
     """A line for each entry of the upper layer that the request concerns, in the order of their names."""
     upper = place.open_upper()
+    passed = place.list_passed()
     for top in [place.where] if request.whole else request.paths:
         parts = [os.fsencode(part) for part in top[len(place.where) :].split("/") if part]
         above = upper.descend(parts[:-1])
@@ -146,6 +163,13 @@ def _preview(place: Place, request: Staged) -> "Iterator[str]":
         directory = above.descend(parts[-1:])
         if directory is not None:
             yield from _preview_below(directory, top, request)
+    for path, inner in passed:
+        if request.whole or path in request.paths:
+            kept = is_kept(path, request.keep)
+            if kept or not may_hold_kept(path, request.keep):
+                yield _spell(f"{path}/", request, kept)
+            else:
+                yield from _preview_below(inner, path, request)
 
 
 def _has(directory: Merged, name: bytes) -> bool:
@@ -162,7 +186,7 @@ def _preview_below(top: Merged, inside: str, request: Staged) -> "Iterator[str]"
         directory, names = pending[-1]
         for name in names:
             path = f"{inside}/{os.fsdecode(name)}"
-            kept = is_kept(path, request.keep)
+            kept = is_kept(path, request.keep) or len(pending) > DEEPEST + 1
             try:
                 is_directory = stat.S_ISDIR(os.lstat(name, dir_fd=hold(directory, name).fd).st_mode)
                 inner = directory.enter(name) if is_directory else None

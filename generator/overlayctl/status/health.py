@@ -72,6 +72,8 @@ def _judge_inactive(directory: DirectoryStatus, named: bool) -> Verdict:
             reasons.append(f"{unit.name} has failed: see systemctl status {unit.name}")
         elif not unit.condition and unit.name in (mount_unit(directory.where), prepare_unit(directory.where)):
             reasons.append(f"{unit.name} was skipped, as its conditions were not met: see systemctl status {unit.name}")
+    if not reasons and directory.covered:
+        reasons.append(f"{directory.covered.fstype} {directory.covered.source} is mounted there, and covers it")
     if not reasons:
         reasons.append("nothing is mounted there: it is asked for since the last boot, or its unit was stopped")
     return Verdict(NOT_ACTIVE, tuple(reasons))

@@ -44,6 +44,7 @@ class DirectoryStatus:
     sentence in each line. `staged` is what the next boot will reset, `dropped` the log of what updates of the image
     have dropped, if there is one. `volatile` is why a file system that looks like one on a disk is gone after a boot.
     What can't be read is empty. `stopped` is why the disk takes no writes, which the overlay does not say of itself.
+    `covered` is what else is mounted there.
     `frozen` is what an update has frozen, `undone` the directory that a step back has put aside, "" for none.
     """
 
@@ -60,6 +61,7 @@ class DirectoryStatus:
     space: "Space | None" = None
     read_only: bool = False
     stopped: str = ""
+    covered: "Mount | None" = None
     image: str = ""
     image_current: "bool | None" = None
     hidden: "tuple[Mount, ...]" = ()
@@ -254,6 +256,7 @@ class Reader:
             space=space.measure(where) if overlay else None,
             read_only=bool(overlay or skipped) and self._is_read_only(where, overlay),
             stopped=_find_stop(where, backing) if overlay and backing else "",
+            covered=None if overlay else self.table.top(where),
             image=image,
             image_current=current,
             hidden=self._find_hidden(overlay, backing),

@@ -123,10 +123,13 @@ def find_image(directory: DirectoryStatus, image: str) -> "dict[str, str]":
     return dict(sample.labels)
 
 
-def test_the_image_is_that_of_the_upper_layer_and_else_the_one_that_runs() -> None:
+def test_the_image_is_that_of_the_upper_layer_and_in_memory_the_one_that_runs() -> None:
     now = "IMAGE_ID=now\nBUILD_ID='a b'\n"
     assert find_image(GOOD, now) == {"directory": "/var", "image_id": "a\\b", "image_version": "7", "build_id": ""}
-    assert find_image(replace(GOOD, image=""), now) == {
+    with pytest.raises(StopIteration):
+        find_image(replace(GOOD, image=""), now)
+    memory = replace(DISK, fstype="tmpfs")
+    assert find_image(replace(GOOD, image="", backing=memory), now) == {
         "directory": "/var", "image_id": "now", "image_version": "", "build_id": "a b",
     }  # fmt: skip
 

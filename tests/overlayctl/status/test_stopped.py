@@ -76,3 +76,21 @@ echo after >/var/file || echo refused
     assert reason in var["reasons"]
     said = (device.root / "tmp/errors").read_text()
     assert ("its disk takes no writes: " in said) != ("/var can't be checked: " in said)
+
+
+def test_what_is_mounted_on_top_is_told(run: Run, image: Path, tmp_path: Path) -> None:
+    device = Device(run, image, tmp_path)
+    text = device.boot("mount -t tmpfs other /var; overlayctl status || :")
+    assert "  why       tmpfs other is mounted there, and covers it\n" in text
+    assert "nothing is mounted there" not in text
+
+
+def test_only_who_reads_the_note_tells_the_image(run: Run, image: Path, tmp_path: Path) -> None:
+    """The image that runs is not the one that the upper layer of a disk is fit for."""
+    device = Device(run, image, tmp_path)
+    device.add_disk()
+    other = "setpriv --reuid 65534 --regid 65534 --clear-groups"
+    text = device.boot(f"overlayctl metrics | grep -c ^overlay_image_info; {other} overlayctl metrics")
+    assert "\n1\n" in f"\n{text}"
+    assert "overlay_active" in text
+    assert "overlay_image_info{" not in text
