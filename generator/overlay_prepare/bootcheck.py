@@ -91,7 +91,8 @@ def _find_refusal(path: str) -> str:
     they themselves nor the overlay say so by ST_RDONLY. So it is tried, with a file that has no name.
     """
     try:
-        posix.close(posix.open(path, posix.O_TMPFILE | posix.O_WRONLY | posix.O_CLOEXEC, 0o600))
+        with open_top(path, lambda text: say(WARNING, text)) as folder:
+            posix.close(posix.open(".", posix.O_TMPFILE | posix.O_WRONLY | posix.O_CLOEXEC, 0o600, dir_fd=folder.fd))
     except OSError as error:
         # A full disk is no reason, nor is one that knows no such files.
         return describe(error) if error.errno in (errno.EROFS, errno.EIO) else ""

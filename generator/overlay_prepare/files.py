@@ -9,9 +9,10 @@ A backing directory is on a disk that anybody may have written: only folder.py a
 import errno
 import posix
 
-from overlay_prepare.folder import open_top
+from overlay_prepare.folder import find_mount, open_top
 
 _CHUNK = 1 << 20  # bytes
+_O_PATH = getattr(posix, "O_PATH", 0o10000000)
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # The prefix of overlayfs's own extended attributes, which have a meaning only in the layer that they are found in.
@@ -66,15 +67,26 @@ def has_mode(path: str, mode: int) -> bool:
 
 
 def is_on(entry: "posix.DirEntry[str]", device: int) -> bool:
-    """True if `entry` lies on the same file system as its directory, on `device`. Raises OSError."""
+    """True if `entry` is of the same file system as the one that it is in; `device` is find_device() of
+    one above. Raises OSError.
+    """
     try:
-        if device != -1:
-            return entry.stat(follow_symlinks=False).st_dev == device
+        if device != -1 and entry.stat(follow_symlinks=False).st_dev == device:
+            return True
     except OSError as error:
         if error.errno != errno.EOVERFLOW:
             raise
-    # statvfs(3) has no times that could be too large.
-    return posix.statvfs(entry.path).f_fsid == posix.statvfs(entry.path.rpartition("/")[0] or "/").f_fsid
+    # A subvolume of btrfs has a device number of its own, and is as good as a directory.
+    return _find_mount(entry.path) == _find_mount(entry.path.rpartition("/")[0] or "/")
+
+
+def _find_mount(path: str) -> bytes:
+    # O_PATH: no device is opened, and no server asked that may not answer.
+    fd = posix.open(path, _O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    try:
+        return find_mount(fd)
+    finally:
+        posix.close(fd)
 
 
 def leads_to_directory(top: str, path: str) -> bool:

@@ -124,7 +124,7 @@ class Folder:
         fd = self._do(posix.open, name, _AS_DIRECTORY)
         folder = Folder(fd, self.spell(name), self.tell)
         # A subvolume of btrfs has a device number of its own, and is as good as a directory.
-        if (folder.device != self.device or folder.device == -1) and _find_mount(fd) != _find_mount(self.fd):
+        if (folder.device != self.device or folder.device == -1) and find_mount(fd) != find_mount(self.fd):
             folder.close()
             raise WrongKind("is another mount", folder.path)
         return folder
@@ -389,7 +389,7 @@ def _check(name: str) -> str:
     return name
 
 
-def _find_mount(fd: int) -> bytes:
+def find_mount(fd: int) -> bytes:
     """The mount that `fd` is on, as the line with the kernel's ID of it (proc(5), fdinfo)."""
     info = posix.open(f"/proc/self/fdinfo/{fd}", posix.O_RDONLY | posix.O_CLOEXEC)
     try:

@@ -38,11 +38,13 @@ def move_below(source: Folder, target: Folder) -> None:
 
 
 class _Copy:
-    """`linked`: the first place below `top` of each file with several hard links, by its inode in the image."""
+    """`linked`: the first place below `top` of each file with several hard links, by device and inode in
+    the image: a subvolume of btrfs has numbers of its own, from 256 on.
+    """
 
     def __init__(self, top: Folder) -> None:
         self.top = top
-        self.linked: dict[int, str] = {}
+        self.linked: dict[tuple[int, int], str] = {}
 
     def fill(self, source: str, target: Folder, mine: "Folder | None", inside: str) -> None:
         """Fill the directory `target`, which is at `inside` below the top."""
@@ -66,10 +68,11 @@ class _Copy:
     def copy(self, entry: "posix.DirEntry[str]", target: Folder, place: str) -> None:
         """Copy what is not a directory to the `place` below the top, which is in `target`."""
         info = entry.stat(follow_symlinks=False)
-        if info.st_nlink > 1 and info.st_ino in self.linked:
+        inode = info.st_dev, info.st_ino
+        if info.st_nlink > 1 and inode in self.linked:
             # This copy made all directories above it, so that no link leads its path elsewhere.
             posix.link(
-                self.linked[info.st_ino],
+                self.linked[inode],
                 entry.name,
                 src_dir_fd=self.top.fd,
                 dst_dir_fd=target.fd,
@@ -91,7 +94,7 @@ class _Copy:
             posix.setxattr(path, name, value, follow_symlinks=False)
         posix.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
         if info.st_nlink > 1:
-            self.linked[info.st_ino] = place
+            self.linked[inode] = place
 
 
 class _Nothing:

@@ -65,6 +65,28 @@ def read_all(backing: "Folder") -> "list[str] | None":
     return found if _read_lines(backing, take) else None
 
 
+def find_removed(backing: "Folder", is_removed: "Callable[[str], bool]") -> "list[str]":
+    """The noted paths in directories that the user has removed: one made anew there goes on hiding them, also after
+    images that have none of it. `is_removed` tells it of one directory. Raises OSError.
+    """
+    states: dict[str, bool] = {"": False}
+    found: list[str] = []
+
+    def take(parent: str, name: str) -> None:
+        above = parent
+        while above not in states:
+            above = above.rpartition("/")[0]
+        while above != parent:
+            # The next one on the way down.
+            below = parent[: (parent + "/").index("/", len(above) + 1)]
+            states[below] = states[above] or is_removed(below)
+            above = below
+        if states[parent]:
+            found.append(f"{parent}/{name}")
+
+    return found if _read_lines(backing, take) else []
+
+
 def read_directories(backing: "Folder") -> "set[str]":
     """The directories that the list has names in, "" is the top; none if there is no list. Raises OSError."""
     found: set[str] = set()

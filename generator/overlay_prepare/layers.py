@@ -33,11 +33,18 @@ def make_layers(request: Request, backing: Folder) -> None:
             labels.follow(request.where, layer)
     for warning in make_upper(request.where, backing):
         say(WARNING, warning)
-    for path in request.direct:
-        _make_direct(request, backing, path)
+    make_passed(request, backing)
 
 
-def _make_direct(request: Request, backing: Folder, path: str) -> None:
+def make_passed(request: Request, backing: Folder) -> bool:
+    """Make what is passed through, which takes over what the upper layer has there; False if one of them failed, which
+    is reported.
+    """
+    made = [_make_direct(request, backing, path) for path in request.direct]
+    return all(made)
+
+
+def _make_direct(request: Request, backing: Folder, path: str) -> bool:
     """Make the directory that is bound over `path`; if that fails, what is written there goes to the upper layer."""
     from overlay_prepare import passthrough, storage
 
@@ -48,5 +55,11 @@ def _make_direct(request: Request, backing: Folder, path: str) -> None:
         passthrough.make_direct(request.where, backing, path)
         with backing.open(passthrough.TOP) as top, top.open(backing_name(path)) as place:
             storage.look_after(request.where, path, place)
+        covered = passthrough.find_covered(request.where, backing, path)
+        if covered:
+            text = "was written by an image that did not pass it through, and is not seen"
+            say(WARNING, f"{path} is passed through; what is in {covered} {text}")
+        return True
     except (OSError, RecursionError) as error:
         say(ERROR, f"{path} is not passed through: {describe(error)}")
+        return False

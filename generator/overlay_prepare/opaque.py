@@ -11,7 +11,7 @@ import posix
 from overlay_prepare import imagenames
 from overlay_prepare.files import NO_SPACE, WHITEOUT, leads_to_directory
 from overlay_prepare.folder import Folder
-from overlay_prepare.normalise import OPAQUE, ORIGIN
+from overlay_prepare.normalise import OPAQUE, ORIGIN, is_mark
 from overlay_prepare.report import WARNING, say
 
 TYPE_CHECKING = False
@@ -124,6 +124,13 @@ def is_opaque(path: "str | int") -> bool:
     Raises OSError.
     """
     return OPAQUE in posix.listxattr(path) and posix.getxattr(path, OPAQUE) == b"y"
+
+
+def is_removed(backing: Folder, path: str) -> bool:
+    """True if the upper layer has a whiteout at `path`. Raises OSError."""
+    parent, _, name = path.rpartition("/")
+    folder = backing.descend(f"upper/{parent}" if parent else "upper")
+    return folder is not None and folder.find_kind(name) == "o" and is_mark(folder, name)
 
 
 def _has_news(where: str, upper: "Layer", path: str, known: "set[str]") -> bool:

@@ -18,11 +18,14 @@ NAME          done.
 import posix
 
 from overlay_generator.names import backing_name, unflatten
+from overlay_prepare import imagenames
 from overlay_prepare.files import MARKS, find_kind
 from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.imagecopy import copy_missing, move_below
 from overlay_prepare.normalise import is_whiteout
+from overlay_prepare.opaque import is_opaque
 from overlay_prepare.tree import Level, list_by_parts, remove, walk
+from overlay_prepare.upper import copy_attributes
 
 TOP = "direct"
 # A flat name has no "~". A name with a dot could be another path's; version 0.1.0 has these.
@@ -85,11 +88,20 @@ def list_others(backing: Folder, direct: "tuple[str, ...]") -> "list[tuple[str, 
     return found
 
 
+def find_covered(where: str, backing: Folder, path: str) -> str:
+    """Where the upper layer has something of `path`, which is passed through, and nobody sees it; "" for nothing.
+
+    An image that does not pass it through has written there. Raises OSError.
+    """
+    inner = backing.descend(f"upper/{path[len(where.rstrip('/')) + 1 :]}")
+    return inner.path if inner and next(inner.scan(), None) else ""
+
+
 def _begin(backing: Folder, top: Folder, name: str, inner: str, image: str) -> None:
     """Make NAME~filled and NAME.full, or NAME where the user has nothing there; `inner` is the path below upper."""
     above, taken = _find_mine(backing, top, name, inner)
     mine = above.open(taken) if above else None
-    _fill(image, top, name, mine)
+    _fill(image, top, name, mine, _is_hidden(backing, inner))
     if not above:
         top.rename(name + _FILLING, name)
         return
@@ -110,8 +122,27 @@ def _find_mine(backing: Folder, top: Folder, name: str, inner: str) -> "tuple[Fo
     return (above, last) if above and above.find_kind(last) == "d" else (None, "")
 
 
-def _fill(image: str, top: Folder, name: str, mine: "Folder | None") -> None:
-    """Copy what `image` has and `mine` has not to NAME~filling; it is on the disk when this returns."""
+def _is_hidden(backing: Folder, inner: str) -> bool:
+    """True if the user has removed or replaced the image's directory at `inner`, or one above it."""
+    upper = backing.descend("upper")
+    for part in inner.split("/"):
+        if upper is None:
+            return False
+        kind = upper.find_kind(part)
+        if kind not in ("d", ""):
+            return True
+        if is_opaque(upper.fd):
+            # Unless this image is the first to have it: then it is shown.
+            known = imagenames.read_all(backing)
+            return known is None or f"{inner}/" in known
+        upper = upper.open(part) if kind else None
+    return False
+
+
+def _fill(image: str, top: Folder, name: str, mine: "Folder | None", hidden: bool) -> None:
+    """Copy what `image` has and `mine` has not to NAME~filling; it is on the disk when this returns. `hidden`: the user
+    sees nothing of the image's.
+    """
     filling = name + _FILLING
     remove(top, filling)
     # Without NAME.full beside it, the user may have changed what it was compared with.
@@ -120,7 +151,10 @@ def _fill(image: str, top: Folder, name: str, mine: "Folder | None") -> None:
     try:
         if find_kind(image) == "d":
             with top.open(filling) as made:
-                copy_missing(image, made, mine)
+                if hidden:
+                    copy_attributes(image, made.fd)
+                else:
+                    copy_missing(image, made, mine)
     except (OSError, RecursionError):
         # It is not passed through then, and what the user has there is still seen. A full disk needs the space.
         remove(top, filling)

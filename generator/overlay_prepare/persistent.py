@@ -14,7 +14,7 @@ import posix
 from overlay_prepare import fitness, identity, labels, stamp
 from overlay_prepare.files import NO_SPACE, find_kind, remove_file
 from overlay_prepare.folder import ASIDE, Folder, WrongKind
-from overlay_prepare.layers import make_layers
+from overlay_prepare.layers import make_layers, make_passed
 from overlay_prepare.report import ERROR, NOTICE, STATE, WARNING, Unusable, describe, say, spell_count, tell, write
 from overlay_prepare.request import Request
 from overlay_prepare.reserve import keep_room
@@ -176,7 +176,7 @@ def _follow_image(request: Request, backing: Folder, image: str, settled: bool) 
     """Make the upper layer fit for `image`, a text of identify(), and do what the policy for updates asks for."""
     from overlay_prepare import events, imagechange, imagenames
     from overlay_prepare.normalise import normalise
-    from overlay_prepare.opaque import find_concerned
+    from overlay_prepare.opaque import find_concerned, is_removed
 
     where = request.where
     previous = _find_previous(request, backing)
@@ -189,6 +189,11 @@ def _follow_image(request: Request, backing: Folder, image: str, settled: bool) 
         policy = rollback.follow(request, backing, previous, image, policy, settled)
         if not policy:
             return
+    if policy == "reset" and not make_passed(request, backing):
+        # What is passed through from now on is to survive it.
+        reason = "what is to be passed through could not be taken over"
+        _tell_not_done(request, ERROR, f"{where}: Policy=reset is not carried out: {reason}", reason)
+        policy = "keep"
     if policy == "reset":
         from overlay_prepare.resetrequest import Staged
 
@@ -211,7 +216,8 @@ def _follow_image(request: Request, backing: Folder, image: str, settled: bool) 
     stamp.write_uuids(backing, [*kept, *([uuid] if uuid and uuid not in kept else [])])
     if carried is not None:
         try:
-            imagenames.write(where, backing, carried)
+            removed = imagenames.find_removed(backing, lambda path: is_removed(backing, path))
+            imagenames.write(where, backing, [*carried, *removed])
         except OSError as error:
             # The old list is gone. Without a list, what the next image adds stays hidden in opaque directories.
             say(WARNING, f"{where}: the image's names are not noted: {describe(error)}")

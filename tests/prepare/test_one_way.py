@@ -58,6 +58,7 @@ SINGLE = {
     ("opaque.py", "is_opaque"): "a descriptor",
     ("bootcheck.py", "find_unmet"): "what is mounted, and /run/overlay-generator",
     ("bootcheck.py", "_find_disk_in_memory"): "/sys",
+    ("bootcheck.py", "_find_refusal"): "no name, in a directory that is open",
     ("fitness.py", "keeps_acls"): "the image, or a descriptor",
     ("passthrough.py", "_fill"): "the image",
     ("passthrough.py", "_strip"): "what Folder.reach() gives, or a descriptor",
@@ -107,6 +108,7 @@ OPENED = {
     ("layers.py", "open_backing"): "the mount point, which lies in /run",
     ("overlays.py", "do_for_each"): "the backing directory by its name in /run, which prepare has made or found",
     ("bootcheck.py", "find_unmet"): "the backing directory that is in use",
+    ("bootcheck.py", "_find_refusal"): "the backing directory that is in use",
     ("fitness.py", "_probe_overlay"): "an overlay that was mounted a moment ago on a directory that was looked at",
 }
 

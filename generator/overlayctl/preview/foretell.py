@@ -147,7 +147,7 @@ class Foreteller:
 
     def _open(self, level: Level, name: bytes, path: bytes) -> "Level | None":
         """The directory `name` of the upper layer in `level`; None for one that is passed through."""
-        if path in self.update.bound or (path in self.update.seeded and self.update.policy != "reset"):
+        if path in self.update.bound or path in self.update.seeded:
             return None
         new = None if level.razed else enter(level.new, name, look(level.new, name))
         inner = Level(path, level.upper.enter(name), new, enter(level.old, name, look(level.old, name)))
