@@ -39,11 +39,16 @@ class Archive:
             if first is not None:
                 self._tar.add(Member(name, info, {}, first, hard=True))
                 return ""
-            attributes = held.read_all_attributes()
-            shown = drop_marks(attributes)
-            if stat.S_ISREG(info.st_mode):
-                return self._add_file(name, held, shown, held.open_data(attributes, layers.data, change.below))
-            target = held.read_target() if stat.S_ISLNK(info.st_mode) else b""
+            try:
+                attributes = held.read_all_attributes()
+                shown = drop_marks(attributes)
+                if stat.S_ISREG(info.st_mode):
+                    return self._add_file(name, held, shown, held.open_data(attributes, layers.data, change.below))
+                target = held.read_target() if stat.S_ISLNK(info.st_mode) else b""
+            except OSError:
+                # It is left out, and no other name may be a link to it.
+                links.forget(info)
+                raise
             self._tar.add(Member(name, info, shown, target))
         return ""
 
