@@ -43,6 +43,10 @@ def main() -> int:
     _row("freeze of 20,000 files, ms", statistics.median(freezes), 20)
     for name, (directories, above, below, limit) in SHAPES.items():
         _row(f"fold of 100,000 files : find, {name}", _measure_fold(directories, above, below), limit)
+        _row(
+            "  the same with nothing of the disk in memory, as at a boot",
+            _measure_fold(directories, above, below, True),
+        )
     return 0
 
 
@@ -74,7 +78,7 @@ def _measure_freeze() -> float:
         return taken
 
 
-def _measure_fold(directories: int, above: int, below: "int | None") -> float:
+def _measure_fold(directories: int, above: int, below: "int | None", cold: bool = False) -> float:
     """The time of a fold over that of find(1) on the upper layer."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         top = Path(name)
@@ -85,13 +89,23 @@ def _measure_fold(directories: int, above: int, below: "int | None") -> float:
             _fill(top / "frozen/upper", directories, above if below < 0 else below, "x" if below < 0 else "y")
         for path in ("image", "frozen/image"):
             (top / path).write_text("IMAGE_VERSION=1\n")
-        os.sync()
+        _settle(cold)
         found = _take_time(lambda: subprocess.run(["find", top / "upper", "-printf", ""], check=True))
+        if cold:
+            _settle(cold)
         with open_top(name, print) as backing:
             folder = frozen.open_frozen(backing)
             assert folder
             taken = _take_time(lambda: fold.fold(backing, folder))
         return taken / found
+
+
+def _settle(cold: bool) -> None:
+    """Write out what is to be written; `cold`: forget what was read as well, but for find(1) itself."""
+    os.sync()
+    if cold:
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+        subprocess.run(["find", os.devnull, "-printf", ""], check=True)
 
 
 def _fill(top: Path, directories: int, files: int, name: str) -> None:
@@ -109,7 +123,7 @@ def _take_time(step: "Callable[[], object]") -> float:
     return time.perf_counter() - start
 
 
-def _row(name: str, value: float, limit: "float | None") -> None:
+def _row(name: str, value: float, limit: "float | None" = None) -> None:
     print(f"{name:76} {value:>6.1f} {'' if limit is None else f'{limit:.0f}':>8}")
 
 

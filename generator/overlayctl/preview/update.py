@@ -30,10 +30,11 @@ from overlayctl.preview import due
 from overlayctl.preview.folded import Layer
 from overlayctl.preview.images import Old
 from overlayctl.preview.listing import list_upper
-from overlayctl.status.machine import read_environ, read_state
+from overlayctl.status.machine import read_environ, read_staged, read_state
 
 KEEP = "keep"
 _STAGED = "what overlayctl reset or restore has staged is done at that boot as well, and not foreseen here"
+_EMPTIED = "a reset is staged: all that was written is gone at that boot, whichever image it is of"
 _FLAG = "overlayfs.mounts"
 
 
@@ -89,6 +90,15 @@ def read_described(notes: Notes) -> "dict[str, str] | None":
     return None if data is None else manifest.parse(data, notes.previous)
 
 
+def is_emptied(notes: "Optional[Notes]") -> bool:
+    """True if a reset of everything is staged, which that boot carries out. Raises OSError."""
+    try:
+        staged = read_staged(f"{notes.backing.path}") if notes else None
+    except (ValueError, folder.WrongKind):
+        return False  # nor will that boot do it
+    return staged is not None and staged.whole and not staged.keep
+
+
 def _open_folder(path: str) -> "folder.Folder":
     # A descriptor's path is a link, which is not followed; with "/." it is the directory behind it.
     return folder.open_top(f"{path}/.", lambda _text: None)
@@ -103,16 +113,19 @@ def plan(
     notes: "Optional[Notes]",
     policy: str,
     live: bool,
+    emptied: bool = False,
 ) -> Update:
     """The update to `source`, whose directory `where` is at `place`. `policy` overrides the image's, "" does not;
-    `live`: the overlay is one of this machine's. Raises Failure, OSError.
+    `live`: the overlay is one of this machine's; `emptied`: see is_emptied(). Raises Failure, OSError.
     """
     settings, origin, told = _read_settings(where, source, live)
     asked = policy or settings.policy
     origin = "--policy" if policy else origin
     new = identity.read_names(source.root) + (identity.spell_file_system(source.start) if source.start else "")
     exact = bool(source.start)
-    step = due.find_due(where, settings, notes.backing, notes.previous, new, exact) if notes else due.Due()
+    step = due.Due()
+    if notes and not emptied:
+        step = due.find_due(where, settings, notes.backing, notes.previous, new, exact)
     carried_out, doubt = _choose_policy(asked, notes, new, exact)
     if step.keeps:
         carried_out, doubt = KEEP, ("" if step.note else doubt)
@@ -120,11 +133,11 @@ def plan(
         carried_out, more = _check_refresh(old, notes)
         doubt = doubt or more
     passed = tuple(word.text for word in settings.passthrough)
-    seeded, bound, left = _judge_passed(where, passed, notes)
+    seeded, bound, left = _judge_passed(where, passed, None if emptied else notes)
     opened = {}
     if carried_out in (KEEP, "refresh") and step.action not in (due.BACK, due.LEFT):
         opened = _find_opened(os.fsdecode(place), upper, old, notes, (*seeded, *bound))
-    staged = _STAGED if notes and notes.backing.find_kind(resetrequest.NAME) else ""
+    staged = _EMPTIED if emptied else _STAGED if notes and notes.backing.find_kind(resetrequest.NAME) else ""
     changes = notes is None or not (step.action == due.BACK or notes.previous == "" or due.is_part(new, notes.previous))
     return Update(
         where,

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import Optional
 
 from overlay_generator.config import POLICIES
@@ -29,7 +30,7 @@ from overlayctl.preview.owners import Owners, read_owners
 from overlayctl.preview.parallel import Said, Told, tell_all
 from overlayctl.preview.place import Place, find_places
 from overlayctl.preview.text import COLOURS, describe, describe_summary, spell_line, spell_summary
-from overlayctl.preview.update import Notes, Update, plan, read_described, read_notes
+from overlayctl.preview.update import Notes, Update, is_emptied, plan, read_described, read_notes
 from overlayctl.progress import Progress
 
 VERB = "preview"
@@ -142,11 +143,15 @@ class _Preview:
         place = self.place
         with unwritable(place.above) as above, ExitStack() as stack:
             notes = read_notes(above, place.above) if place.noted else None
-            upper = _open_upper(above, place.name, notes)
+            emptied = is_emptied(notes)
+            if emptied:
+                upper: Merged = Directory.open_top(os.fsencode(stack.enter_context(TemporaryDirectory())))
+            else:
+                upper = _open_upper(above, place.name, notes)
             before = self._open_old(stack, notes)
             there = self.new.find(place.where)
             new = Directory.open_top(there)
-            update = plan(place.where, self.new, there, upper, before, notes, self.options.policy, place.live)
+            update = plan(place.where, self.new, there, upper, before, notes, self.options.policy, place.live, emptied)
             if not place.live and os.geteuid() != 0:
                 update = update._replace(notes=(*update.notes, _UNSEEN))
             self._check_start(upper, new)

@@ -299,7 +299,11 @@ def test_what_is_staged_is_told(device: Device) -> None:
     note = "what overlayctl reset or restore has staged is done at that boot as well, and not foreseen here"
     assert note in text
     assert note not in again
-    text = said(device, "overlayctl reset /var; overlayctl rollback --dry-run; overlayctl status || :")
+    reset = ("reset /var", "rollback --dry-run", "preview --fail-on hidden,undone /tmp/old", "status")
+    text = said(device, "; ".join(f"overlayctl {words} || :" for words in reset))
+    assert "note: a reset is staged: all that was written is gone at that boot, whichever image it is of\n" in text
+    assert "undone" not in text
+    assert "refused by --fail-on" not in text
     assert "/var: a reset is staged: no image finds what was written, before the update or since\n" in text
     assert "with what is staged below no image finds them again\n" in text
     become(device, 1)
