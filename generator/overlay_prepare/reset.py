@@ -65,8 +65,39 @@ def put_aside(backing: Folder, name: str) -> None:
 
 
 def empty_trash(backing: Folder) -> None:
-    """Delete what reset() has put aside, also by earlier boots. Raises OSError."""
-    remove(backing, TRASH)
+    """Delete what reset() has put aside, also by earlier boots. Raises OSError, once all that can go is gone: a user
+    may have made a subvolume of btrfs read-only, or root a file immutable.
+    """
+    if backing.find_kind(TRASH) != "d":
+        remove(backing, TRASH)
+        return
+    failure: OSError | None = None
+    with backing.open(TRASH) as trash:
+        for one in list_by_parts(trash):
+            failure = _empty(trash, one) or failure
+    if failure:
+        raise failure
+    backing.rmdir(TRASH)
+
+
+def _empty(trash: Folder, one: "posix.DirEntry[str]") -> "OSError | None":
+    """Delete what one reset has put aside, thing by thing; what could not be deleted."""
+    failure: OSError | None = None
+    try:
+        if not one.is_dir(follow_symlinks=False):
+            trash.unlink(one.name)
+            return None
+        with trash.open(one.name) as folder:
+            for entry in list_by_parts(folder):
+                try:
+                    remove(folder, entry.name)
+                except OSError as error:
+                    failure = error
+        if not failure:
+            trash.rmdir(one.name)
+    except OSError as error:
+        failure = error
+    return failure
 
 
 class Bin:
