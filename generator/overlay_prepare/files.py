@@ -11,12 +11,28 @@ import posix
 
 from overlay_prepare.folder import find_mount, open_top
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 _CHUNK = 1 << 20  # bytes
 _O_PATH = getattr(posix, "O_PATH", 0o10000000)
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # The prefix of overlayfs's own extended attributes, which have a meaning only in the layer that they are found in.
 MARKS = "trusted.overlay."
+ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+# What list_known() asks for: overlayfs's marks up to Linux 6.18, and what the kernel decides on access by.
+_KNOWN = (
+    *(MARKS + name for name in ("opaque", "redirect", "origin", "impure", "nlink", "upper", "uuid", "metacopy")),
+    *(MARKS + name for name in ("protattr", "xattr", "whiteout", "xwhiteouts", "verity", "generator.times")),
+    *ACLS,
+    *(f"security.{name}" for name in ("selinux", "capability", "apparmor", "ima", "evm")),
+    *(f"security.SMACK64{name}" for name in ("", "EXEC", "TRANSMUTE", "MMAP", "IPIN", "IPOUT")),
+)
 WHITEOUT = 0o020000  # S_IFCHR of stat(2); overlayfs's mark of a deleted file is the character device 0:0
 _LONGEST = 3800  # bytes; with one more name it is still below PATH_MAX
 
@@ -126,15 +142,84 @@ def make_directory(path: str, mode: int) -> None:
 def list_attributes(path: "str | int") -> "list[str]":
     """The names of the extended attributes of `path`, without overlayfs's own.
 
-    `path` is a path, where a symbolic link is not followed, or a descriptor. Raises OSError.
+    `path` is a path, where a symbolic link is not followed, or a descriptor. Raises OSError, E2BIG as in list_known().
+    """
+    return [name for name in _list(path, path) if not name.startswith(MARKS)]
+
+
+def list_known(at: "str | int", path: str) -> "tuple[list[str], bool]":
+    """The names of all extended attributes of `at`, and True; with False there are others.
+
+    The owner of a file can make the list longer than the kernel gives out, 64 KiB (E2BIG; xattr(7)), on xfs and btrfs.
+    Each attribute can still be had by its name: then these are the marks of overlayfs and what decides on access. As in
+    the other functions, `at` is a path, where a symbolic link is not followed, or a descriptor, and `path` is for
+    messages. Raises OSError.
     """
     try:
-        found = posix.listxattr(path) if isinstance(path, int) else posix.listxattr(path, follow_symlinks=False)
-        return [name for name in found if not name.startswith(MARKS)]
+        return _list(at, path), True
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+    return [name for name in _KNOWN if read_attribute(at, path, name) is not None], False
+
+
+def find_attributes(at: "str | int", path: str, names: "tuple[str, ...]") -> "list[str]":
+    """Those of `names` that `at` has, however many others there are. Raises OSError."""
+    try:
+        return [name for name in _list(at, path) if name in names]
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+    return [name for name in names if read_attribute(at, path, name) is not None]
+
+
+def read_attribute(at: "str | int", path: str, name: str) -> "bytes | None":
+    """The value of the attribute `name`, None if there is none. Raises OSError."""
+    try:
+        return _access(posix.getxattr, at, path, name)
+    except OSError as error:
+        # Longer than any that the kernel lets somebody set: none of ours.
+        if error.errno == errno.E2BIG:
+            return b"?"
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+    return None
+
+
+def set_attribute(at: "str | int", path: str, name: str, value: bytes) -> None:
+    """Give `at` the attribute `name`. Raises OSError."""
+    _access(posix.setxattr, at, path, name, value)
+
+
+def remove_attribute(at: "str | int", path: str, name: str) -> bool:
+    """Remove the attribute `name`; False if there is none. Raises OSError."""
+    try:
+        _access(posix.removexattr, at, path, name)
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return False
+    return True
+
+
+def _list(at: "str | int", path: "str | int") -> "list[str]":
+    try:
+        return _access(posix.listxattr, at, path)
     except OSError as error:
         # A squashfs without a table of attributes fails like this, instead of giving an empty list (Linux 6.12).
         if error.errno == errno.EOPNOTSUPP:
             return []
+        raise
+
+
+def _access(call: "Callable[..., T]", at: "str | int", path: "str | int", *arguments: object) -> "T":
+    try:
+        if isinstance(at, int):
+            return call(at, *arguments)
+        return call(at, *arguments, follow_symlinks=False)
+    except OSError as error:
+        # A person finds nothing by the number of a descriptor.
+        error.filename = path
         raise
 
 

@@ -32,16 +32,17 @@ def describe(path: str, other: str = "") -> str:
 
     A file is not read if the rest differs from the text `other` already. Times don't count, except for an empty file,
     which has nothing else to compare. Returns "", which equals no description, where lstat(2) fails over a time after
-    2038, as the C library's time_t has 32 bits. Raises OSError.
+    2038, as the C library's time_t has 32 bits, or the attributes are too many to be listed. Raises OSError.
     """
     kind = find_kind(path)
     try:
         info = posix.lstat(path)
+        attributes = _digest_attributes(path)
     except OSError as error:
-        if error.errno != errno.EOVERFLOW:
+        if error.errno not in (errno.EOVERFLOW, errno.E2BIG):
             raise
         return ""
-    text = f"{kind} {info.st_mode & 0o7777:o} {info.st_uid} {info.st_gid} {_digest_attributes(path)} "
+    text = f"{kind} {info.st_mode & 0o7777:o} {info.st_uid} {info.st_gid} {attributes} "
     if kind == "l":
         return text + escape_line(posix.readlink(path)).replace("\t", " ")
     if kind == "o":

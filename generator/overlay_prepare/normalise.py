@@ -8,15 +8,14 @@ erofs with a fixed UUID). The marks of what the user did stay: opaque, redirect,
 or again after an interruption, has the same result.
 """
 
-import posix
-
-from overlay_prepare.files import MARKS, is_too_long
+from overlay_prepare.files import MARKS, find_attributes, is_too_long, read_attribute, remove_attribute, set_attribute
 from overlay_prepare.folder import Folder, look_at
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.tree import Level, remove_below, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import posix
     from collections.abc import Callable
 
 OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
@@ -46,10 +45,10 @@ def normalise(
 
     def leave(folder: Folder, way: "list[Level]") -> None:
         nonlocal count, has_whiteout
-        found = posix.listxattr(folder.fd)
+        found = find_attributes(folder.fd, folder.path, (OPAQUE, *_STALE))
         count += _strip_directory(folder, found, has_whiteout, kept)
         has_whiteout = False
-        if OPAQUE in found and posix.getxattr(folder.fd, OPAQUE) == b"y":
+        if OPAQUE in found and read_attribute(folder.fd, folder.path, OPAQUE) == b"y":
             path = "/".join(level.name for level in way[1:])
             # No image has anything so deep.
             if not is_too_long(path) and (not matters or matters(path)):
@@ -65,21 +64,16 @@ def normalise(
 
 def _strip(place: str, path: str, kept: "list[str]") -> int:
     """Strip what is not a directory, without following a link; `path` is for messages."""
-    found = [name for name in posix.listxattr(place, follow_symlinks=False) if name in _STALE]
-    return sum(_remove(place, name, path, kept) for name in found)
+    return sum(_remove(place, name, path, kept) for name in find_attributes(place, path, _STALE))
 
 
 def _remove(at: "str | int", name: str, path: str, kept: "list[str]") -> bool:
     try:
-        if isinstance(at, int):
-            posix.removexattr(at, name)
-        else:
-            posix.removexattr(at, name, follow_symlinks=False)
+        return remove_attribute(at, path, name)
     except PermissionError:
         # An immutable file. That it may show wrong content is no reason to go without the overlay.
         kept.append(path)
         return False
-    return True
 
 
 def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, kept: "list[str]") -> int:
@@ -88,10 +82,10 @@ def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, k
     # An empty origin means "copied up from somewhere unknown". Without an origin, the kernel does not look for
     # whiteouts in a directory that the new image lacks, and lists them as names that don't exist (Linux 6.18,
     # fs/overlayfs).
-    known = ORIGIN in found and posix.getxattr(fd, ORIGIN) != b""
+    known = ORIGIN in found and read_attribute(fd, path, ORIGIN) != b""
     if known or (has_whiteout and ORIGIN not in found):
         try:
-            posix.setxattr(fd, ORIGIN, b"")
+            set_attribute(fd, path, ORIGIN, b"")
         except PermissionError:
             kept.append(path)
             known = False

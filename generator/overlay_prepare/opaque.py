@@ -9,7 +9,14 @@ new directory. What the user has removed stays removed, by a whiteout for each n
 import posix
 
 from overlay_prepare import imagenames
-from overlay_prepare.files import NO_SPACE, WHITEOUT, leads_to_directory
+from overlay_prepare.files import (
+    NO_SPACE,
+    WHITEOUT,
+    leads_to_directory,
+    read_attribute,
+    remove_attribute,
+    set_attribute,
+)
 from overlay_prepare.folder import Folder
 from overlay_prepare.normalise import OPAQUE, ORIGIN, is_mark
 from overlay_prepare.report import WARNING, say
@@ -123,7 +130,8 @@ def is_opaque(path: "str | int") -> bool:
 
     Raises OSError.
     """
-    return OPAQUE in posix.listxattr(path) and posix.getxattr(path, OPAQUE) == b"y"
+    # By its name: a user can make the list of names longer than the kernel gives out.
+    return read_attribute(path, path if isinstance(path, str) else "", OPAQUE) == b"y"
 
 
 def is_removed(backing: Folder, path: str) -> bool:
@@ -156,7 +164,7 @@ def _open(upper: Folder, paths: "list[str]", known: "dict[str, set[str]]") -> bo
         return False
     top = upper.descend(paths[0])
     if top:
-        posix.removexattr(top.fd, OPAQUE)
+        remove_attribute(top.fd, top.path, OPAQUE)
     return True
 
 
@@ -178,5 +186,5 @@ def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
 def mark_whiteouts(folder: Folder) -> None:
     """Make the kernel look for whiteouts in `folder` even if the image has no such directory. Raises OSError."""
     # See normalise.py: "copied up from somewhere unknown".
-    if ORIGIN not in posix.listxattr(folder.fd):
-        posix.setxattr(folder.fd, ORIGIN, b"")
+    if read_attribute(folder.fd, folder.path, ORIGIN) is None:
+        set_attribute(folder.fd, folder.path, ORIGIN, b"")

@@ -19,7 +19,7 @@ import posix
 
 from overlay_generator.names import backing_name, unflatten
 from overlay_prepare import imagenames
-from overlay_prepare.files import MARKS, find_kind
+from overlay_prepare.files import MARKS, find_kind, list_known, remove_attribute
 from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.imagecopy import copy_missing, move_below
 from overlay_prepare.normalise import is_whiteout
@@ -186,10 +186,10 @@ def _clean(top: Folder) -> None:
     """Take out what has a meaning only in an overlay: whiteouts, and marks on directories and files."""
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
-        _strip(folder.reach(entry.name))
+        _strip(folder.reach(entry.name), folder.spell(entry.name))
 
     def leave(folder: Folder, _way: "list[Level]") -> None:
-        _strip(folder.fd)
+        _strip(folder.fd, folder.path)
         # Once in the life of the directory: that it is read a second time does not matter.
         for entry in list_by_parts(folder):
             if is_whiteout(folder, entry):
@@ -201,11 +201,10 @@ def _clean(top: Folder) -> None:
     walk(top, look, leave)
 
 
-def _strip(at: "str | int") -> None:
-    options = {} if isinstance(at, int) else {"follow_symlinks": False}
-    for name in posix.listxattr(at, **options):
+def _strip(at: "str | int", path: str) -> None:
+    for name in list_known(at, path)[0]:
         if name.startswith(MARKS):
             try:
-                posix.removexattr(at, name, **options)
+                remove_attribute(at, path, name)
             except PermissionError:
                 pass  # immutable: outside of an overlay the mark means nothing

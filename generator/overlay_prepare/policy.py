@@ -12,7 +12,7 @@ import posix
 from overlay_generator.model import Value
 from overlay_generator.names import escape_line
 from overlay_prepare import manifest
-from overlay_prepare.files import NO_SPACE, find_kind, is_too_long
+from overlay_prepare.files import NO_SPACE, find_kind, is_too_long, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder, look_at, write_all
 from overlay_prepare.normalise import OPAQUE, is_whiteout
 from overlay_prepare.report import WARNING, describe, say
@@ -163,7 +163,7 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
         if entry.is_dir(follow_symlinks=False):
             with upper.open(entry.name) as inner:
                 # An opaque directory hides what the image has in it: nothing in it can follow the image.
-                if is_too_long(change.where + path) or OPAQUE in posix.listxattr(inner.fd):
+                if is_too_long(change.where + path) or _is_marked(inner):
                     continue
                 count += _refresh(change, inner, path)
                 if not change.is_listing and is_repeated(place, before):
@@ -188,9 +188,13 @@ def _follow_directory(change: Change, upper: Folder, inner: Folder, path: str) -
         say(WARNING, f"{change.where + path} stays as it is, and does not follow the image: {error.strerror}")
 
 
+def _is_marked(directory: Folder) -> bool:
+    return read_attribute(directory.fd, directory.path, OPAQUE) is not None
+
+
 def _open(directory: Folder) -> None:
-    if OPAQUE in posix.listxattr(directory.fd):
-        posix.removexattr(directory.fd, OPAQUE)
+    if _is_marked(directory):
+        remove_attribute(directory.fd, directory.path, OPAQUE)
 
 
 def _drop_below(change: Change, upper: Folder, path: str) -> int:

@@ -141,5 +141,7 @@ def _quote(text: str) -> str:
 def describe(error: Exception) -> str:
     """`error` as a sentence for a person; one that nobody expected has its type before it."""
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        # The number of a descriptor says nothing to a person.
+        known = error.filename and not isinstance(error.filename, int)
+        return f"{error.filename}: {error.strerror}" if known else str(error.strerror)
     return str(error) if isinstance(error, (Unusable, Refused, Late)) else f"{type(error).__name__}: {error}"

@@ -4,7 +4,7 @@
 
 import posix
 
-from overlay_prepare.files import list_attributes
+from overlay_prepare.files import ACLS, MARKS, find_attributes, list_known, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder
 from overlay_prepare.tree import remove
 
@@ -40,30 +40,36 @@ def make_like(source: str, folder: Folder, name: str) -> "list[str]":
         remove(folder, scratch)
         folder.mkdir(scratch, 0o700)
     with folder.open(scratch) as made:
-        warnings = copy_attributes(source, made.fd)
+        warnings = copy_attributes(source, made.fd, _name(source, made.path))
         posix.fsync(made.fd)
     folder.rename(scratch, name)
     return warnings
 
 
-def copy_attributes(source: str, target: "str | int") -> "list[str]":
-    """Give the directory `target`, a path or a descriptor, mode, owner, attributes and times of `source`; warnings.
+def copy_attributes(source: str, target: "str | int", path: str = "") -> "list[str]":
+    """Give the directory `target`, a path or a descriptor, mode, owner, attributes and times of `source`; warnings,
+    with `path` for `source` if it is given.
 
     Raises OSError.
     """
+    path = path or source
     info = posix.stat(source)
-    for name in list_attributes(target):
+    for name in find_attributes(target, path, ACLS):
         # Inherited from a default ACL of the backing directory.
-        if name.startswith("system.posix_acl_"):
-            posix.removexattr(target, name)
+        remove_attribute(target, path, name)
     posix.chown(target, info.st_uid, info.st_gid)
     posix.chmod(target, info.st_mode & 0o7777)
     warnings = []
-    for name in list_attributes(source):
+    names, whole = list_known(source, path)
+    if not whole:
+        warnings.append(f"{path} has too many attributes to be listed: of those that users have set none is copied")
+    for name in names:
+        if name.startswith(MARKS):
+            continue
         try:
             posix.setxattr(target, name, posix.getxattr(source, name))
         except OSError as error:
-            warnings.append(f"the upper layer of {source} can't have its {name}: {error.strerror}")
+            warnings.append(f"the upper layer of {path} can't have its {name}: {error.strerror}")
     posix.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
     return warnings
 
@@ -74,15 +80,28 @@ def follow_attributes(source: str, target: int, path: str) -> "list[str]":
     Returns warnings, with the `path` of `target`: an attribute that the kernel does not let go must not keep the
     others, mode and owner from being changed. Raises OSError.
     """
-    wanted = list_attributes(source)
+    origin = _name(source, path)
+    wanted, whole = list_known(source, origin)
+    names, all_told = list_known(target, path)
     warnings = []
-    for name in list_attributes(target):
+    if not all_told:
+        warnings.append(f"{path} has too many attributes to be listed, and keeps those that users have set")
+    for name in names:
+        if name.startswith(MARKS):
+            continue
         # SELinux lets nobody remove a label as long as a policy is loaded, also in permissive mode (EACCES of
         # selinux_inode_removexattr(), Linux 6.12); it is replaced below, or stays if `source` has none.
         if name in wanted or name == "security.selinux":
+            continue
+        if not whole and read_attribute(source, origin, name) is not None:
             continue
         try:
             posix.removexattr(target, name)
         except OSError as error:
             warnings.append(f"{path} keeps its {name}: {error.strerror}")
-    return warnings + copy_attributes(source, target)
+    return warnings + copy_attributes(source, target, origin)
+
+
+def _name(source: str, path: str) -> str:
+    """What messages call `source`: a path through a descriptor means nothing to a person, `path` is near it."""
+    return path if source.startswith("/proc/self/fd/") else source

@@ -161,7 +161,7 @@ def test_until_it_has_its_name_it_is_closed_to_others_and_then_it_is_on_the_disk
         Path(scratch).mkdir(0o777)
     steps: list[str] = []
 
-    def note(_source: str, target: int) -> "list[str]":
+    def note(_source: str, target: int, _path: str) -> "list[str]":
         steps.append(f"{stat.S_IMODE(os.fstat(target).st_mode):o}")
         return []
 
