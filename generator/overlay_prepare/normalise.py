@@ -34,7 +34,7 @@ def normalise(
     """
     count = 0
     opaque = []
-    kept: list[str] = []
+    kept = _Kept()
     has_whiteout = False
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
@@ -56,27 +56,40 @@ def normalise(
 
     walk(upper, look, leave)
     remove_below(work)
-    if kept:
+    if kept.count:
         text = "can't be changed (chattr +i?), and may be shown with what another image has"
-        say(WARNING, f"{kept[0]}, one of {len(kept)} in the upper layer, {text}")
+        say(WARNING, f"{kept.first}, one of {kept.count} in the upper layer, {text}")
     return count, opaque
 
 
-def _strip(place: str, path: str, kept: "list[str]") -> int:
+class _Kept:
+    """What can't be changed, of which there may be any number: the first path, and how often there was one."""
+
+    def __init__(self) -> None:
+        self.first = ""
+        self.count = 0
+
+    def add(self, path: str) -> None:
+        """Count what is at `path`."""
+        self.first = self.first or path
+        self.count += 1
+
+
+def _strip(place: str, path: str, kept: _Kept) -> int:
     """Strip what is not a directory, without following a link; `path` is for messages."""
     return sum(_remove(place, name, path, kept) for name in find_attributes(place, path, _STALE))
 
 
-def _remove(at: "str | int", name: str, path: str, kept: "list[str]") -> bool:
+def _remove(at: "str | int", name: str, path: str, kept: _Kept) -> bool:
     try:
         return remove_attribute(at, path, name)
     except PermissionError:
         # An immutable file. That it may show wrong content is no reason to go without the overlay.
-        kept.append(path)
+        kept.add(path)
         return False
 
 
-def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, kept: "list[str]") -> int:
+def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, kept: _Kept) -> int:
     fd, path = folder.fd, folder.path
     found = [name for name in present if name in _STALE]
     # An empty origin means "copied up from somewhere unknown". Without an origin, the kernel does not look for
@@ -87,7 +100,7 @@ def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, k
         try:
             set_attribute(fd, path, ORIGIN, b"")
         except PermissionError:
-            kept.append(path)
+            kept.add(path)
             known = False
     return sum(_remove(fd, name, path, kept) for name in found if name != ORIGIN) + known
 

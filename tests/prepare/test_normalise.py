@@ -6,6 +6,7 @@ import errno
 import os
 import posix
 import stat
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,30 @@ def test_what_can_not_be_changed_is_said_once(
     assert said.endswith(
         ", one of 3 in the upper layer, can't be changed (chattr +i?), and may be shown with what another image has\n"
     )
+
+
+def test_any_number_of_what_can_not_be_changed_takes_no_memory(
+    layers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever has written the disk can make a million of them, each with a path of 4,000 characters."""
+    path = layers / "upper"
+    for _ in range(14):
+        path /= "d" * 250
+    path.mkdir(parents=True)
+    for number in range(2000):
+        (path / f"{number}").touch()
+        os.setxattr(path / f"{number}", ORIGIN, b"x")
+
+    def refuse(path: str, *_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(posix, "removexattr", refuse)
+    tracemalloc.start()
+    normalise(hold(layers / "upper"), hold(layers / "work"))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert ", one of 2000 in the upper layer, " in capsys.readouterr().err
+    assert most < 1 << 20, "all the paths take seven times that"
 
 
 def test_a_directory_that_can_not_be_changed_is_said(
