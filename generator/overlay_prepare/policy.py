@@ -12,7 +12,14 @@ import posix
 from overlay_generator.model import Value
 from overlay_generator.names import escape_line
 from overlay_prepare import manifest
-from overlay_prepare.files import NO_SPACE, find_kind, is_too_long, read_attribute, remove_attribute
+from overlay_prepare.files import (
+    NO_SPACE,
+    find_kind,
+    is_too_long,
+    leads_to_directory,
+    read_attribute,
+    remove_attribute,
+)
 from overlay_prepare.folder import Folder, look_at, write_all
 from overlay_prepare.normalise import OPAQUE, is_whiteout
 from overlay_prepare.report import WARNING, describe, say
@@ -180,7 +187,8 @@ def _follow_directory(change: Change, upper: Folder, inner: Folder, path: str) -
     try:
         if not next(inner.scan(), None):
             upper.rmdir(path.rpartition("/")[2])
-        elif find_kind(change.where + path) == "d":
+        # Not by a symbolic link on the way: what that leads to is no directory of the image's.
+        elif leads_to_directory(change.where, path[1:]):
             for warning in follow_attributes(change.where + path, inner.fd, inner.path):
                 say(WARNING, warning)
     except PermissionError as error:

@@ -10,7 +10,7 @@ import posix
 
 from overlay_generator.names import is_below
 from overlay_prepare import frozen, imagenames, passthrough, stamp
-from overlay_prepare.files import NO_SPACE, find_kind, list_entries
+from overlay_prepare.files import NO_SPACE, find_kind, leads_to_directory, list_entries
 from overlay_prepare.folder import Folder
 from overlay_prepare.normalise import OPAQUE
 from overlay_prepare.opaque import add_whiteouts, is_opaque
@@ -235,7 +235,8 @@ class _Restorer:
         """Let the image's `part` show through the opaque directory `upper`, which is at `inside` of the upper layer,
         and nothing else that it hides.
         """
-        if find_kind(image) != "d":
+        # Not by a symbolic link on the way: what that leads to is not hidden here.
+        if not leads_to_directory(self.where, inside):
             return  # nothing to show, and what it hides of other images stays hidden
         hidden = self._list_hidden(inside, image)
         # Directories of its own would show what the image has in them; also in `part`, of which something may be kept.

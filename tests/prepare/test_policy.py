@@ -110,6 +110,30 @@ def test_a_directory_that_follows_the_image_takes_its_mode_and_owner(update: Upd
         assert "user.note" not in os.listxattr(update.upper / "x"), word
 
 
+@pytest.mark.parametrize("link", ["a", "a/b"])
+def test_no_directory_follows_what_a_link_of_the_image_leads_to(link: str, update: Update) -> None:
+    """It may be a place that everybody writes to, as /tmp."""
+    outside = fill(update.where.parent / "outside", "b/c/")
+    for name in ("b", "b/c", ""):
+        os.chown(outside / name, 1234, 1234)
+        (outside / name).chmod(0o777)
+    fill(update.where, "a/b/c/file")
+    for name in ("a", "a/b", "a/b/c"):
+        (update.where / name).chmod(0o700)
+    update.note_image()
+    for name in ("a", "a/b", "a/b/c"):
+        update.copy_up(name)
+    fill(update.upper, "a/b/c/mine")
+    update.change_image(f"{link}>{outside if link == 'a' else outside / 'b'}")
+    if link != "a":
+        (update.where / "a").chmod(0o710)
+    update.apply("refresh")
+    own = [path for path in update.upper.rglob("*") if path.is_dir()]
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in own}
+    assert modes == {"a": 0o700 if link == "a" else 0o710, "b": 0o700, "c": 0o700}
+    assert {path.stat().st_uid for path in own} == {0}
+
+
 def test_refresh_leaves_a_directory_that_the_user_has_changed(update: Update) -> None:
     update.note_image("x/file")
     update.copy_up("x")

@@ -3,6 +3,7 @@
 """A reset by path: what of the image shows then, and that nothing else changes."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_where_the_image_has_no_such_directory_what_is_hidden_of_others_stays_hi
     device.reset("own/x")
     fill(device.where, "own/x=image", "own/z")
     assert device.view("own") == {"y": "own/y"}
+
+
+def test_what_a_link_of_the_image_leads_to_is_not_hidden_and_gives_no_mode(device: Device) -> None:
+    outside = fill(device.where.parent / "outside", "app/sub/x", "app/y")
+    (outside / "app/sub").chmod(0o777)
+    shutil.rmtree(device.where / "lib")
+    fill(device.where, f"lib>{outside}")
+    fill(device.upper, "lib/app/ opaque", "lib/app/mine=mine")
+    before = read_tree(device.upper)
+    device.reset("lib/app/sub/x", "lib/app/y")
+    assert read_tree(device.upper) == before
 
 
 def test_what_is_kept_of_a_directory_that_hides_the_image_s_goes_on_hiding(device: Device) -> None:
