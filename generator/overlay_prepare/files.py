@@ -24,11 +24,14 @@ _O_PATH = getattr(posix, "O_PATH", 0o10000000)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # The prefix of overlayfs's own extended attributes, which have a meaning only in the layer that they are found in.
 MARKS = "trusted.overlay."
+# Ours, on what is passed through: its marks are the image's, and those of no overlay of ours. See imagecopy.py.
+FOREIGN = "trusted.overlay-generator.foreign"
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 # What list_known() asks for: overlayfs's marks up to Linux 6.18, and what the kernel decides on access by.
 _KNOWN = (
     *(MARKS + name for name in ("opaque", "redirect", "origin", "impure", "nlink", "upper", "uuid", "metacopy")),
     *(MARKS + name for name in ("protattr", "xattr", "whiteout", "xwhiteouts", "verity", "generator.times")),
+    FOREIGN,
     *ACLS,
     *(f"security.{name}" for name in ("selinux", "capability", "apparmor", "ima", "evm")),
     *(f"security.SMACK64{name}" for name in ("", "EXEC", "TRANSMUTE", "MMAP", "IPIN", "IPOUT")),

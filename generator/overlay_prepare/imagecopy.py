@@ -3,11 +3,15 @@
 """Copies what the image has, and the user does not have, in a directory that is passed through.
 
 The copy is a tree of its own, which nobody sees before all of it is on the disk: nothing here is durable by itself.
+
+The image may have the storage of a container engine, with layers of that one's overlays: their whiteouts and marks are
+copied like all else. Where the copy is to be mixed with what an upper layer has, of which all marks go, they are
+labelled: FOREIGN. A directory that both have is the user's, and gets none of the image's marks.
 """
 
 import posix
 
-from overlay_prepare.files import list_attributes, send_all
+from overlay_prepare.files import FOREIGN, MARKS, WHITEOUT, list_known, send_all
 from overlay_prepare.folder import Folder
 from overlay_prepare.opaque import is_opaque
 from overlay_prepare.tree import list_by_parts
@@ -20,7 +24,7 @@ def copy_missing(source: str, target: Folder, mine: "Folder | None") -> None:
     `mine` is a directory of an upper layer. Directories that both have are made in `target` for what is in them.
     Raises OSError.
     """
-    _Copy(target).fill(source, target, mine, "")
+    _Copy(target, label=mine is not None).fill(source, target, mine, "")
     copy_attributes(source, target.fd)
 
 
@@ -38,12 +42,15 @@ def move_below(source: Folder, target: Folder) -> None:
 
 
 class _Copy:
-    """`linked`: the first place below `top` of each file with several hard links, by device and inode in
-    the image: a subvolume of btrfs has numbers of its own, from 256 on.
+    """`linked`: the first place below `top` of each file with several hard links, by device and inode in the image: a
+    subvolume of btrfs has numbers of its own, from 256 on.
+
+    `label` what has a meaning in an overlay.
     """
 
-    def __init__(self, top: Folder) -> None:
+    def __init__(self, top: Folder, label: bool = False) -> None:
         self.top = top
+        self.label = label
         self.linked: dict[tuple[int, int], str] = {}
 
     def fill(self, source: str, target: Folder, mine: "Folder | None", inside: str) -> None:
@@ -64,6 +71,8 @@ class _Copy:
                             self.fill(entry.path, made, inner, f"{place}/")
                         # After what is in it, which changes its times.
                         copy_attributes(entry.path, made.fd)
+                        if not kind:
+                            self.copy_marks(entry.path, made.fd)
 
     def copy(self, entry: "posix.DirEntry[str]", target: Folder, place: str) -> None:
         """Copy what is not a directory to the `place` below the top, which is in `target`."""
@@ -89,12 +98,24 @@ class _Copy:
         posix.chown(path, info.st_uid, info.st_gid, follow_symlinks=False)
         if not entry.is_symlink():
             posix.chmod(path, info.st_mode & 0o7777)
-        for name in list_attributes(entry.path):
+        names, _ = list_known(entry.path, entry.path)
+        for name in names:
             value = posix.getxattr(entry.path, name, follow_symlinks=False)
             posix.setxattr(path, name, value, follow_symlinks=False)
+        is_whiteout = info.st_mode & 0o170000 == WHITEOUT and info.st_rdev == 0
+        if self.label and (is_whiteout or any(name.startswith(MARKS) for name in names)):
+            posix.setxattr(path, FOREIGN, b"", follow_symlinks=False)
         posix.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
         if info.st_nlink > 1:
             self.linked[inode] = place
+
+    def copy_marks(self, source: str, target: int) -> None:
+        """Give the directory `target` the marks of an overlay that `source` has."""
+        names = [name for name in list_known(source, source)[0] if name.startswith(MARKS)]
+        for name in names:
+            posix.setxattr(target, name, posix.getxattr(source, name))
+        if names and self.label:
+            posix.setxattr(target, FOREIGN, b"")
 
 
 class _Nothing:

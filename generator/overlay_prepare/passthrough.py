@@ -11,15 +11,15 @@ NAME~filling  what the image has and the user has not is being copied here. The 
               that finds this begins anew: nobody knows how much of it got to the disk, nor from which image.
 NAME~filled   all of that is on the disk.
 NAME.full     what the user has, moved out of the upper layer. What is in NAME~filled moves here, overlayfs's marks are
-              taken out.
-NAME          done.
+              taken out, but not those of what the image has, which are an engine's own and labelled.
+NAME          done, but for these labels, which do no harm.
 """
 
 import posix
 
 from overlay_generator.names import backing_name, unflatten
 from overlay_prepare import imagenames
-from overlay_prepare.files import MARKS, find_kind, list_known, remove_attribute
+from overlay_prepare.files import FOREIGN, MARKS, find_kind, list_known, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.imagecopy import copy_missing, move_below
 from overlay_prepare.normalise import is_whiteout
@@ -170,41 +170,94 @@ def _finish(backing: Folder, top: Folder, name: str, inner: str) -> None:
                 with top.open(name + _FILLED) as filled:
                     move_below(filled, full)
         except OSError:
-            parent, _, last = f"upper/{inner}".rpartition("/")
-            above = backing.descend(parent)
-            if above:
-                top.rename(name + _FULL, last, above)
+            try:
+                _remove_labelled(full)
+            finally:
+                parent, _, last = f"upper/{inner}".rpartition("/")
+                above = backing.descend(parent)
+                if above:
+                    top.rename(name + _FULL, last, above)
             raise
-        _clean(full)
+        labelled = _clean(full)
     # After a power cut, what was taken out must not be back under the final name: btrfs may write one directory to the
     # disk without the others.
     posix.sync()
     top.rename(name + _FULL, name)
+    if labelled:
+        # Not before: done again after a power cut, _clean() would not know them any more.
+        with top.open(name) as done:
+            _remove_labels(done)
 
 
-def _clean(top: Folder) -> None:
-    """Take out what has a meaning only in an overlay: whiteouts, and marks on directories and files."""
+def _clean(top: Folder) -> bool:
+    """Take out what has a meaning only in an overlay of ours: whiteouts, and marks on directories and files.
+
+    True if something is labelled as the image's.
+    """
+    labelled = False
 
     def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
-        _strip(folder.reach(entry.name), folder.spell(entry.name))
+        nonlocal labelled
+        labelled = _strip(folder.reach(entry.name), folder.spell(entry.name)) or labelled
 
     def leave(folder: Folder, _way: "list[Level]") -> None:
-        _strip(folder.fd, folder.path)
+        nonlocal labelled
+        labelled = _strip(folder.fd, folder.path) or labelled
         # Once in the life of the directory: that it is read a second time does not matter.
         for entry in list_by_parts(folder):
-            if is_whiteout(folder, entry):
+            if is_whiteout(folder, entry) and not _is_labelled(folder, entry):
                 try:
                     folder.unlink(entry.name)
                 except PermissionError:
                     pass  # an immutable directory stays as it was
 
     walk(top, look, leave)
+    return labelled
 
 
-def _strip(at: "str | int", path: str) -> None:
-    for name in list_known(at, path)[0]:
+def _is_labelled(folder: Folder, entry: "posix.DirEntry[str]") -> bool:
+    return read_attribute(folder.reach(entry.name), folder.spell(entry.name), FOREIGN) is not None
+
+
+def _remove_labels(top: Folder) -> None:
+    def look(folder: Folder, entry: "posix.DirEntry[str]") -> None:
+        if _is_labelled(folder, entry):
+            remove_attribute(folder.reach(entry.name), folder.spell(entry.name), FOREIGN)
+
+    def leave(folder: Folder, _way: "list[Level]") -> None:
+        if read_attribute(folder.fd, folder.path, FOREIGN) is not None:
+            remove_attribute(folder.fd, folder.path, FOREIGN)
+
+    try:
+        walk(top, look, leave)
+    except OSError:
+        pass  # all is there, and no overlay knows the label
+
+
+def _remove_labelled(top: Folder) -> None:
+    """Remove the copies that would mean something in the upper layer; of a directory the marks."""
+
+    def leave(folder: Folder, _way: "list[Level]") -> None:
+        if read_attribute(folder.fd, folder.path, FOREIGN) is not None:
+            for name in list_known(folder.fd, folder.path)[0]:
+                if name.startswith(MARKS) or name == FOREIGN:
+                    remove_attribute(folder.fd, folder.path, name)
+        for entry in list_by_parts(folder):
+            if not entry.is_dir(follow_symlinks=False) and _is_labelled(folder, entry):
+                folder.unlink(entry.name)
+
+    walk(top, lambda _folder, _entry: None, leave)
+
+
+def _strip(at: "str | int", path: str) -> bool:
+    """True if it is labelled: then its marks stay."""
+    names, _ = list_known(at, path)
+    if FOREIGN in names:
+        return True
+    for name in names:
         if name.startswith(MARKS):
             try:
                 remove_attribute(at, path, name)
             except PermissionError:
                 pass  # immutable: outside of an overlay the mark means nothing
+    return False
