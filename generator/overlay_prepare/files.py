@@ -36,6 +36,8 @@ _KNOWN = (
     *(f"security.{name}" for name in ("selinux", "capability", "apparmor", "ima", "evm")),
     *(f"security.SMACK64{name}" for name in ("", "EXEC", "TRANSMUTE", "MMAP", "IPIN", "IPOUT")),
 )
+# What a file system lists by itself: a property of btrfs, which new files inherit; xfs's own form of ACLs.
+_OF_DISK = ("btrfs.", "trusted.SGI_ACL_")
 WHITEOUT = 0o020000  # S_IFCHR of stat(2); overlayfs's mark of a deleted file is the character device 0:0
 _LONGEST = 3800  # bytes; with one more name it is still below PATH_MAX
 
@@ -143,11 +145,21 @@ def make_directory(path: str, mode: int) -> None:
 
 
 def list_attributes(path: "str | int") -> "list[str]":
-    """The names of the extended attributes of `path`, without overlayfs's own.
+    """The names of the extended attributes of `path` that it takes along to any other place: see is_of_file().
 
     `path` is a path, where a symbolic link is not followed, or a descriptor. Raises OSError, E2BIG as in list_known().
     """
-    return [name for name in _list(path, path) if not name.startswith(MARKS)]
+    return [name for name in _list(path, path) if is_of_file(name)]
+
+
+def is_of_file(name: str) -> bool:
+    """False for an attribute that is a mark of overlayfs, or the disk's."""
+    return not name.startswith(MARKS) and not is_of_disk(name)
+
+
+def is_of_disk(name: str) -> bool:
+    """True for an attribute that tells how the disk keeps a file: the same file has another one, or none, elsewhere."""
+    return name.startswith(_OF_DISK)
 
 
 def list_known(at: "str | int", path: str) -> "tuple[list[str], bool]":

@@ -11,7 +11,7 @@ labelled: FOREIGN. A directory that both have is the user's, and gets none of th
 
 import posix
 
-from overlay_prepare.files import FOREIGN, MARKS, WHITEOUT, list_known, send_all
+from overlay_prepare.files import FOREIGN, MARKS, WHITEOUT, is_of_disk, list_known, send_all
 from overlay_prepare.folder import Folder
 from overlay_prepare.opaque import is_opaque
 from overlay_prepare.tree import list_by_parts
@@ -98,7 +98,7 @@ class _Copy:
         posix.chown(path, info.st_uid, info.st_gid, follow_symlinks=False)
         if not entry.is_symlink():
             posix.chmod(path, info.st_mode & 0o7777)
-        names, _ = list_known(entry.path, entry.path)
+        names = [name for name in list_known(entry.path, entry.path)[0] if not is_of_disk(name)]
         for name in names:
             value = posix.getxattr(entry.path, name, follow_symlinks=False)
             posix.setxattr(path, name, value, follow_symlinks=False)

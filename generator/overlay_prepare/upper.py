@@ -4,7 +4,7 @@
 
 import posix
 
-from overlay_prepare.files import ACLS, MARKS, find_attributes, list_known, read_attribute, remove_attribute
+from overlay_prepare.files import ACLS, find_attributes, is_of_file, list_known, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder
 from overlay_prepare.tree import remove
 
@@ -64,7 +64,7 @@ def copy_attributes(source: str, target: "str | int", path: str = "") -> "list[s
     if not whole:
         warnings.append(f"{path} has too many attributes to be listed: of those that users have set none is copied")
     for name in names:
-        if name.startswith(MARKS):
+        if not is_of_file(name):
             continue
         try:
             posix.setxattr(target, name, posix.getxattr(source, name))
@@ -87,7 +87,7 @@ def follow_attributes(source: str, target: int, path: str) -> "list[str]":
     if not all_told:
         warnings.append(f"{path} has too many attributes to be listed, and keeps those that users have set")
     for name in names:
-        if name.startswith(MARKS):
+        if not is_of_file(name):
             continue
         # SELinux lets nobody remove a label as long as a policy is loaded, also in permissive mode (EACCES of
         # selinux_inode_removexattr(), Linux 6.12); it is replaced below, or stays if `source` has none.

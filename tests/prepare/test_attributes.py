@@ -21,12 +21,15 @@ from overlay_prepare.files import (
     remove_attribute,
     set_attribute,
 )
+from overlay_prepare.imagecopy import copy_missing
 from overlay_prepare.manifest import describe
 from overlay_prepare.normalise import normalise
 from overlay_prepare.opaque import is_opaque, mark_whiteouts
 from overlay_prepare.report import describe as spell_error
 from overlay_prepare.upper import copy_attributes, follow_attributes
+from overlayctl.layers.compare import find_differences
 from persistentdevice import NEW, Device, pretend
+from policyupdate import Update
 from tree import OPAQUE, ORIGIN, fill
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and trusted attributes need root")
@@ -165,6 +168,51 @@ def test_a_copy_of_what_can_not_be_told_is_told(disk: Path) -> None:
     ]
     assert os.listxattr(target) == []
     assert describe(str(source)) == ""
+
+
+def give(disk: Path, path: Path) -> bool:
+    """Give `path` what the disk lists by itself, and false if it lists nothing."""
+    if "btrfs" in subprocess.run(["stat", "-fc", "%T", str(disk)], check=True, capture_output=True, text=True).stdout:
+        os.setxattr(path, "btrfs.compression", b"zstd")
+    else:
+        try:
+            os.setxattr(path, ACCESS, ACL)
+        except OSError:
+            pytest.skip("has no ACLs")
+    return any(name.startswith(("btrfs.", "trusted.SGI_")) for name in os.listxattr(path))
+
+
+def test_what_the_disk_adds_makes_no_copy_another_file(disk: Path, tmp_path: Path) -> None:
+    """A property of btrfs, which new files inherit; on xfs an ACL is listed twice."""
+    update = Update(disk)
+    update.where = tmp_path / "var"
+    fill(update.where, "d/x=1", "conf=1")
+    update.copy_up("d", "d/x", "conf")
+    for name in ("d", "d/x", "conf"):
+        assert give(disk, update.upper / name)
+        if ACCESS in os.listxattr(update.upper / name):
+            assert not give(tmp_path, update.where / name)
+    for name in ("d/x", "conf"):
+        old, real = update.where / name, update.upper / name
+        os.utime(real, ns=(old.stat().st_atime_ns, old.stat().st_mtime_ns))
+        assert find_differences(bytes(real), real.stat(), bytes(old), old.stat(), b"", None) == ()
+    update.note_image()
+    update.change_image("d/x=2", "conf=2", "d/y=2")
+    fill(update.upper, "d/mine")
+    (update.where / "d").chmod(0o700)
+    assert update.apply("refresh") == (2, "")
+    assert update.kinds() == {"d": "directory", "d/mine": "file"}
+    assert (update.upper / "d").stat().st_mode & 0o7777 == 0o700
+
+
+def test_what_the_image_s_disk_adds_is_not_copied(disk: Path, tmp_path: Path) -> None:
+    image, made = fill(disk / "image", "d/x", "y"), fill(tmp_path / "made")
+    for path in (image, image / "d", image / "d/x", image / "y"):
+        assert give(disk, path)
+    with hold(made) as target:
+        copy_missing(str(image), target, None)
+    for path in (made, made / "d", made / "d/x", made / "y"):
+        assert [name for name in os.listxattr(path) if name != ACCESS] == []
 
 
 def test_a_message_has_a_path_and_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import errno
 import os
 from os import getxattr, listxattr
 
+from overlay_prepare.files import is_of_disk
 from overlayctl.layers.directory import Directory
 
 PREFIX = "trusted.overlay."
@@ -92,8 +93,8 @@ def read_attributes(path: bytes) -> "dict[str, bytes]":
 
 
 def is_shown(name: str) -> bool:
-    """False for an attribute that is overlayfs's own."""
-    return not name.startswith(PREFIX) or name.startswith(_ESCAPED)
+    """False for an attribute that is overlayfs's own, or tells how the disk keeps the file."""
+    return (not name.startswith(PREFIX) or name.startswith(_ESCAPED)) and not is_of_disk(name)
 
 
 def list_attributes(path: bytes) -> "list[str]":
