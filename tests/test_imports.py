@@ -58,7 +58,7 @@ ALLOWED = {
     "overlay_prepare.journal": {"_socket"},
     "overlay_prepare.rollback": {"time"},
     "overlay_prepare.manifest": {"hashlib"},
-    "overlay_prepare.projects": {"fcntl"},
+    "overlay_prepare.projectid": {"fcntl"},
     "overlay_prepare.resetrequest": {"fnmatch"},
 }
 

@@ -269,6 +269,11 @@ class Folder:
         try:
             posix.rename(_check(name), _check(other), src_dir_fd=self.fd, dst_dir_fd=target.fd)
         except OSError as error:
+            if error.errno == errno.EXDEV:
+                from overlay_prepare.projectid import move
+
+                if move(self, name, target, other):
+                    return
             error.filename, error.filename2 = self.spell(name), target.spell(other)
             raise
 
@@ -318,11 +323,9 @@ class Folder:
         kind = _KINDS.get(info.st_mode & 0o170000, "o") if info else self.find_kind(name)
         if kind != "f":
             raise WrongKind(f"is {_CALLED[kind]}, and {_CALLED['f']} is wanted", self.spell(name))
-        if not info:
-            return
-        if info.st_nlink > 1 or info.st_dev != self.device:
+        if info and (info.st_nlink > 1 or info.st_dev != self.device):
             raise WrongKind("has another name elsewhere", self.spell(name))
-        if info.st_size > limit:
+        if info and info.st_size > limit:
             raise WrongKind(f"has {info.st_size} bytes, and at most {limit} are allowed", self.spell(name))
 
     def _open_to_write(self, name: str, flags: int, mode: int) -> int:

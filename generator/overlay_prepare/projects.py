@@ -6,20 +6,12 @@ A directory whose ID is inherited (FS_XFLAG_PROJINHERIT) accepts no file with an
 overlayfs makes each copy-up in work and renames it into upper, so the two have to have the same.
 """
 
-import posix
-import sys
-
+from overlay_prepare.projectid import INHERITS, get, read_flags, read_project
 from overlay_prepare.report import WARNING, describe, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from overlay_prepare.folder import Folder
-
-_GET = 0x801C581F  # FS_IOC_FSGETXATTR of <linux/fs.h>: _IOR('X', 31, struct fsxattr)
-_GET_ELSEWHERE = 0x401C581F  # the same on architectures with other bits for the direction of an ioctl
-_OTHER_BITS = ("mips", "ppc", "alpha", "sparc", "parisc")
-_SIZE = 28  # bytes of struct fsxattr: flags, extent size, extents, project, extent size of copies, padding
-_INHERITS = 0x200  # FS_XFLAG_PROJINHERIT
 
 
 def warn_of_clash(backing: "Folder", where: str) -> None:
@@ -30,7 +22,7 @@ def warn_of_clash(backing: "Folder", where: str) -> None:
         # A minimal Python may lack fcntl: no reason to go without the overlay.
         say(WARNING, f"{where}: it is not known whether upper and work have the same project ID: {describe(error)}")
         return
-    if flags & _INHERITS and upper != work:
+    if flags & INHERITS and upper != work:
         say(
             WARNING,
             f"{where}: files of the image can't be changed (EXDEV): the project ID of {backing.path}/upper is {upper}, "
@@ -40,9 +32,6 @@ def warn_of_clash(backing: "Folder", where: str) -> None:
 
 def _read(backing: "Folder", name: str) -> "tuple[int, int]":
     """The flags and the project ID of the directory `name`. Raises OSError."""
-    from fcntl import ioctl
-
     with backing.open(name) as folder:
-        data = ioctl(folder.fd, _GET_ELSEWHERE if posix.uname().machine.startswith(_OTHER_BITS) else _GET, bytes(_SIZE))
-    numbers = [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, _SIZE, 4)]
-    return numbers[0], numbers[3]
+        state = get(folder.fd)
+    return read_flags(state), read_project(state)

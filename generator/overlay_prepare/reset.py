@@ -6,6 +6,7 @@ By renames alone, so that it takes no time, and a power cut leaves what was ther
 same result. All of it is on the disk before it is noted as done.
 """
 
+import errno
 import posix
 
 from overlay_generator.names import is_below
@@ -20,6 +21,9 @@ from overlay_prepare.tree import list_by_parts, remove
 from overlay_prepare.upper import make_like
 
 TRASH = "trash"
+# For what can be deleted all the same: it lies in a subvolume, or is encrypted and without its key; the bin can have no
+# more.
+_UNMOVED = (errno.EXDEV, errno.ENOKEY, errno.EMLINK, *NO_SPACE)
 DEEPEST = 300  # directories; what lies deeper is left alone, as nothing here may end in a RecursionError
 
 
@@ -125,6 +129,10 @@ class Bin:
             folder.rename(name, f"{self.count}", self.folder)
         except FileNotFoundError:
             return 0
+        except OSError as error:
+            if error.errno not in _UNMOVED:
+                raise
+            return int(remove(folder, name))
         self.count += 1
         return 1
 

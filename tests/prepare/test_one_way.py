@@ -38,6 +38,8 @@ SINGLE = {
     ("overlays.py", "do_for_each"): "/run/overlay-generator",
     ("freeze.py", "finish"): "the image",
     ("shadow.py", "_link_files"): "names in two directories that are open",
+    ("projectid.py", "move"): "names in two directories that are open",
+    ("projectid.py", "_adopt"): "a name in a directory that is open, which no link leads out of",
     ("fitness.py", "find_mounted"): "mountinfo",
     ("imagechange.py", "forget_updated"): "the image",
     ("journal.py", "show"): "/dev/console",
