@@ -18,9 +18,10 @@ import errno
 import posix
 
 from overlay_prepare import frozen, imagenames, stamp
-from overlay_prepare.files import MARKS, NO_SPACE
+from overlay_prepare.files import MARKS
 from overlay_prepare.folder import Folder
-from overlay_prepare.normalise import OPAQUE, is_mark, is_whiteout
+from overlay_prepare.marks import NO_ROOM, has_mark, make_opaque
+from overlay_prepare.normalise import is_mark, is_whiteout
 from overlay_prepare.opaque import is_opaque, mark_whiteouts
 from overlay_prepare.pairs import Names, Pairs, walk
 from overlay_prepare.report import WARNING, say
@@ -116,14 +117,15 @@ class _Fold:
                 if kind == "d" and not hides:
                     with layer.open(name) as below:
                         # Where a fold was cut off, its times are to be brought back as well.
-                        missing = None if _TIMES in posix.listxattr(inner.fd) else _find_missing(inner, below)
+                        missing = None if has_mark(inner, _TIMES) else _find_missing(inner, below)
                         if missing is None:
                             return True
                         self._bring_up(missing, inner, below)
                         must_hide = is_opaque(below.fd)
                 if must_hide and not hides:
                     # What it takes the place of has hidden the image's directory from it.
-                    posix.setxattr(inner.fd, OPAQUE, b"y")
+                    if not make_opaque(inner) and kind == "d":
+                        return True  # the other one has the mark
                     posix.fsync(inner.fd)
             self.bin.put(layer, name)
         upper.rename(name, name, layer)
@@ -174,13 +176,14 @@ class _Fold:
                 posix.setxattr(upper.fd, _TIMES, times, posix.XATTR_CREATE)
         except OSError as error:
             # There already: it was cut off. Without room for it the directory looks as if it was written to now.
-            if error.errno not in (errno.EEXIST, *NO_SPACE):
+            if error.errno not in (errno.EEXIST, *NO_ROOM):
                 raise
 
     def _follow(self, upper: Folder, layer: Folder) -> None:
         """Give `layer` what `upper` shows of itself."""
-        for warning in follow_attributes(f"/proc/self/fd/{upper.fd}/.", layer.fd, layer.path):
-            say(WARNING, warning)
+        source = f"/proc/self/fd/{upper.fd}/."
+        for warning in follow_attributes(source, layer.fd, layer.path):
+            say(WARNING, warning.replace(source, upper.path))  # that people find
         _bring_times_back(upper, layer)
 
 
@@ -196,7 +199,7 @@ def _bring_times_back(upper: Folder, target: Folder) -> None:
 def _stay(upper: Folder) -> None:
     """Leave a directory that is not gone as the overlay has shown it: it may be written to before the next fold."""
     _bring_times_back(upper, upper)
-    if _TIMES in posix.listxattr(upper.fd):
+    if has_mark(upper, _TIMES):
         posix.removexattr(upper.fd, _TIMES)
 
 

@@ -9,15 +9,9 @@ new directory. What the user has removed stays removed, by a whiteout for each n
 import posix
 
 from overlay_prepare import imagenames
-from overlay_prepare.files import (
-    NO_SPACE,
-    WHITEOUT,
-    leads_to_directory,
-    read_attribute,
-    remove_attribute,
-    set_attribute,
-)
+from overlay_prepare.files import NO_SPACE, WHITEOUT, leads_to_directory, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder
+from overlay_prepare.marks import has_mark, set_mark
 from overlay_prepare.normalise import OPAQUE, ORIGIN, is_mark
 from overlay_prepare.report import WARNING, say
 
@@ -185,6 +179,7 @@ def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
 
 def mark_whiteouts(folder: Folder) -> None:
     """Make the kernel look for whiteouts in `folder` even if the image has no such directory. Raises OSError."""
-    # See normalise.py: "copied up from somewhere unknown".
-    if read_attribute(folder.fd, folder.path, ORIGIN) is None:
-        set_attribute(folder.fd, folder.path, ORIGIN, b"")
+    # See normalise.py: "copied up from somewhere unknown". Where its owner has left no room for it, they are listed as
+    # names that don't exist, or nobody gets into the directory, as the kernel sets it itself (ENOSPC, Linux 6.18).
+    if not has_mark(folder, ORIGIN):
+        set_mark(folder, ORIGIN, b"")

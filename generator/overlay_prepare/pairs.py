@@ -122,7 +122,9 @@ def walk(
     pairs = Pairs(one, other)
     try:
         _walk(pairs, arrive, depart, moving)
-    except OSError:
+    except OSError as error:
+        if isinstance(error.filename, int):
+            error.filename = pairs.here[0].path  # nobody finds a directory by a descriptor
         while abandon:
             abandon(pairs.here[0])
             if pairs.depth == 1:

@@ -13,6 +13,7 @@ from overlay_generator.names import is_below
 from overlay_prepare import frozen, imagenames, passthrough, stamp
 from overlay_prepare.files import NO_SPACE, find_kind, leads_to_directory, list_entries
 from overlay_prepare.folder import Folder
+from overlay_prepare.marks import make_opaque
 from overlay_prepare.normalise import OPAQUE
 from overlay_prepare.opaque import add_whiteouts, is_opaque
 from overlay_prepare.reserve import is_low
@@ -143,7 +144,7 @@ class Bin:
         scratch = f"{self.count}"
         make_like(source, self.folder, scratch)
         with self.folder.open(scratch) as made:
-            posix.setxattr(made.fd, OPAQUE, b"y")
+            make_opaque(made)
         self.folder.rename(scratch, name, folder)
 
     def _make(self) -> Folder:
@@ -174,7 +175,7 @@ def _clear(bin_: Bin, folder: Folder, path: str, keep: "tuple[str, ...]", marks:
         if directory and (kept or may_hold_kept(inner, keep)):
             with folder.open(entry.name) as below:
                 if hides:
-                    posix.setxattr(below.fd, OPAQUE, b"y")
+                    make_opaque(below)
                 if kept:
                     continue
                 count += _clear(bin_, below, inner, keep, marks, depth + 1)
@@ -250,7 +251,7 @@ class _Restorer:
         # Directories of its own would show what the image has in them; also in `part`, of which something may be kept.
         for name in [entry.name for entry in upper.scan() if entry.is_dir(follow_symlinks=False)]:
             with upper.open(name) as inner:
-                posix.setxattr(inner.fd, OPAQUE, b"y")
+                make_opaque(inner)
         if not last and part in hidden and find_kind(f"{image}/{part}") == "d" and not upper.find_kind(part):
             # It was hidden with the rest, and is to hide what is in it.
             self.bin.make_like(f"{image}/{part}", upper, part)
