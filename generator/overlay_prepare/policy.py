@@ -83,7 +83,11 @@ def apply(
             if error.errno not in NO_SPACE:
                 raise
             reason = f"the disk is full, so not all that was dropped is listed in {backing}/{LOG}"
-        return drop(Change(where, old, -1), upper, ""), reason, False
+        change = Change(where, old, -1)
+        dropped = drop(change, upper, "")
+        if policy == "prune":
+            _follow(change, upper, "")
+        return dropped, reason, False
 
 
 def _list(backing: Folder, title: str, work: "Callable[[int], object]") -> None:
@@ -182,18 +186,31 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
 
 def _follow_directory(change: Change, upper: Folder, inner: Folder, path: str) -> None:
     """Give the directory `inner` of the upper layer the attributes of the image's; an empty one is removed."""
-    from overlay_prepare.upper import follow_attributes
-
     try:
         if not next(inner.scan(), None):
             upper.rmdir(path.rpartition("/")[2])
-        # Not by a symbolic link on the way: what that leads to is no directory of the image's.
-        elif leads_to_directory(change.where, path[1:]):
-            for warning in follow_attributes(change.where + path, inner.fd, inner.path):
-                say(WARNING, warning)
+            return
     except PermissionError as error:
-        # Immutable (chattr(1)). Reported, as the new image may have closed it to some users.
-        say(WARNING, f"{change.where + path} stays as it is, and does not follow the image: {error.strerror}")
+        _tell_unchanged(change, path, error)
+        return
+    # Not by a symbolic link on the way: what that leads to is no directory of the image's.
+    if leads_to_directory(change.where, path[1:]):
+        _follow(change, inner, path)
+
+
+def _follow(change: Change, inner: Folder, path: str) -> None:
+    from overlay_prepare.upper import follow_attributes
+
+    try:
+        for warning in follow_attributes(change.where + path, inner.fd, inner.path):
+            say(WARNING, warning)
+    except PermissionError as error:
+        _tell_unchanged(change, path, error)
+
+
+def _tell_unchanged(change: Change, path: str, error: OSError) -> None:
+    # Immutable (chattr(1)). Reported, as the new image may have closed it to some users.
+    say(WARNING, f"{change.where + path} stays as it is, and does not follow the image: {error.strerror}")
 
 
 def _is_marked(directory: Folder) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hold import hold
-from overlay_prepare import passthrough
+from overlay_prepare import imagecopy, passthrough
 from overlay_prepare.files import FOREIGN
 from overlay_prepare.folder import Folder
 from overlay_prepare.passthrough import TOP, make_direct
@@ -109,7 +109,7 @@ def test_on_a_full_disk_no_mark_of_the_image_s_gets_into_the_upper_layer(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(device)
-    move = passthrough.move_below
+    move = imagecopy.move_below
 
     def fail(source: Folder, target: Folder) -> None:
         move(source, target)

@@ -371,6 +371,7 @@ def test_what_stays_as_it_is_is_said(
         monkeypatch.setattr(posix, name, refuse)
     update.apply("prune")
     assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"<4>{update.where} stays as it is, and does not follow the image: Operation not permitted",
         f"<4>{update.where}/d stays as it is, and does not follow the image: Operation not permitted",
         f"<4>{update.where}/f can't be dropped: {update.upper}/f: Operation not permitted",
     ]
