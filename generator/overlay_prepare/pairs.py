@@ -11,7 +11,7 @@ from overlay_prepare.folder import Folder, WrongKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _OPEN = 32  # levels
 _LONGEST = 4096  # PATH_MAX: no path has so many characters
@@ -22,16 +22,17 @@ _NAMES, _FEWEST = 8192, 64
 class Names:
     """The directories in one that are still to be gone to, as far as there is memory for their names."""
 
-    __slots__ = ("_found", "_more", "_taken")
+    __slots__ = ("_found", "_more", "_scan", "_taken")
 
     def __init__(self) -> None:
         self._found: list[str] = []
         self._more = False
+        self._scan: Iterator[str] | None = None
         self._taken = 0
 
     def add(self, name: str, depth: int) -> bool:
         """Add the next one of a level that is so deep, 1 for the first; False if it has to be asked for later."""
-        if len(self._found) >= max(_FEWEST, _NAMES // depth):
+        if len(self._found) >= _count_kept(depth):
             self._more = True
             return False
         self._found.append(name)
@@ -40,18 +41,30 @@ class Names:
     def take(self, folder: Folder, depth: int, gone: bool) -> "str | None":
         """The next one in `folder`, None after the last. `gone`: those that were taken are in it no longer."""
         if self._more and not self._found:
-            self._more = False
-            names = (entry.name for entry in folder.scan() if entry.is_dir(follow_symlinks=False))
-            for _ in range(0 if gone else self._taken):
-                next(names, None)
-            while (name := next(names, None)) is not None and self.add(name, depth):
-                continue
+            if self._scan is None:
+                self._scan = (entry.name for entry in folder.scan() if entry.is_dir(follow_symlinks=False))
+                for _ in range(0 if gone else self._taken):
+                    next(self._scan, None)
+            # It goes on where it was: begun anew for each few names it would take the square of their number.
+            most = _count_kept(depth)
+            self._found = [name for _, name in zip(range(most), self._scan)]
+            self._more = len(self._found) == most
+            if not self._more:
+                self.rest()
         self._taken += 1
         return self._found.pop() if self._found else None
+
+    def rest(self) -> None:
+        """Give back the descriptor that it may have, as `folder` is closed until it is come back to."""
+        self._scan = None
 
     def is_over(self) -> bool:
         """True if nothing is left to take."""
         return not (self._found or self._more)
+
+
+def _count_kept(depth: int) -> int:
+    return max(_FEWEST, _NAMES // depth)
 
 
 NOTHING = Names()  # one for all levels that have nothing left: a chain of directories may be very long
@@ -143,6 +156,8 @@ def _walk(
             pending[-1] = NOTHING
         if name is not None:
             pairs.enter(name)
+            if len(pending) > _OPEN:
+                pending[-_OPEN].rest()
             pending.append(arrive(pairs))
             continue
         pending.pop()

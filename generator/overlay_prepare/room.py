@@ -11,6 +11,9 @@ from overlay_prepare.folder import Folder, look_at
 
 _RECENT = 7 * 86400 * 10**9  # nanoseconds
 _MOST_LOOKED_AT = 1500  # files; what there is more is taken to be like them
+# Names on the way to directories, each of which is opened from the top: anybody can make a chain of any length, for
+# which that would take the square of it.
+_MOST_STEPS = 30_000
 _SPARE = 20  # of so many parts of the disk one stays free
 _LEAST_INODES = 64
 
@@ -40,9 +43,12 @@ def find_lack(backing: Folder) -> str:
 def _look(backing: Folder) -> "tuple[list[tuple[int, int]], bool]":
     """Time of the last change and bytes of files of the upper layer, and True if those are all of them."""
     files: list[tuple[int, int]] = []
-    pending = ["upper"]
+    pending, steps = ["upper"], 0
     while pending:
         path = pending.pop(0)
+        steps += path.count("/") + 1
+        if steps > _MOST_STEPS:
+            return files, False
         folder = backing.descend(path)
         for entry in folder.scan() if folder else ():
             if len(files) >= _MOST_LOOKED_AT or len(pending) > _MOST_LOOKED_AT:

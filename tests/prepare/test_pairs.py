@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from counting import count_entries
 from hold import hold
 from overlay_prepare import pairs
 from overlay_prepare.folder import Folder, WrongKind
@@ -194,6 +195,37 @@ def test_of_many_names_few_are_kept(
 def test_the_deeper_the_fewer_names_are_kept(depth: int, kept: int) -> None:
     names = Names()
     assert [names.add("", depth) for _ in range(kept + 2)] == [True] * kept + [False] * 2
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_many_names_do_not_take_the_square_of_their_number(
+    moving: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a scan that goes on hold a descriptor at each level."""
+    monkeypatch.setattr(pairs, "_NAMES", 2)
+    monkeypatch.setattr(pairs, "_FEWEST", 2)
+    monkeypatch.setattr(pairs, "_OPEN", 2)
+    tops = [fill(tmp_path / name, *(f"{number}/" for number in range(200))) for name in ("one", "other")]
+    for top in tops:
+        for level in range(1, 9):
+            fill(top, *(f"{'0/' * level}{number}/" for number in range(8)))
+    most = 0
+    left: list[str] = []
+    before = len(os.listdir("/proc/self/fd"))
+
+    def arrive(both: Pairs) -> Names:
+        nonlocal most
+        most = max(most, len(os.listdir("/proc/self/fd")) - before)
+        names = Names()
+        for entry in sorted(os.scandir(both.here[0].fd), key=lambda entry: entry.name == "0"):
+            names.add(entry.name, both.depth)
+        return names
+
+    count = count_entries(monkeypatch)
+    walk(hold(tops[0]), hold(tops[1]), arrive, lambda one, _other: left.append(one.path), moving)
+    assert len(left) == 1 + 200 + 8 * 8
+    assert count() < 1000
+    assert most <= 2 * 3 + 3 + 2
 
 
 @pytest.mark.parametrize("entry", ["a>b", "a=x", "c"])

@@ -11,6 +11,7 @@ import pytest
 
 from hold import hold
 from overlay_prepare import room
+from overlay_prepare.folder import Folder
 from overlay_prepare.room import find_lack
 from tree import dig, fill
 
@@ -105,6 +106,27 @@ def test_many_directories_are_not_gone_through(disk: Disk, monkeypatch: pytest.M
     monkeypatch.setattr(room, "is_too_long", is_too_long)
     assert room._look(hold(disk.top)) == ([], False)
     assert len(seen) == 4
+
+
+def test_chains_of_directories_take_no_longer_than_a_few(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can make them: 140,000 directories in chains took longer than any boot may."""
+    fill(disk.top, "upper/file=", "upper/b/" + "a/" * 60 + "deep=", "upper/c/" + "a/" * 60 + "deep=")
+    opened = 0
+    descend = Folder.descend
+
+    def count(folder: Folder, path: str) -> "Folder | None":
+        nonlocal opened
+        opened += path.count("/") + 1
+        return descend(folder, path)
+
+    monkeypatch.setattr(Folder, "descend", count)
+    monkeypatch.setattr(room, "_MOST_STEPS", 500)
+    files, whole = room._look(hold(disk.top))
+    assert (len(files), whole) == (1, False)
+    assert opened <= 500
+    monkeypatch.setattr(room, "_MOST_STEPS", 5000)
+    files, whole = room._look(hold(disk.top))
+    assert (len(files), whole) == (3, True)
 
 
 def test_links_to_directories_are_none_of_its_directories(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
