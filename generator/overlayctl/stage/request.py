@@ -49,10 +49,13 @@ class Place:
     def list_passed(self) -> "list[tuple[str, Directory]]":
         """The directories that are passed through, by their paths, each with what holds it on the disk.
 
-        Raises OSError.
+        Raises OSError, and Failure where there is something that is not ours.
         """
         with folder.open_top(self.backing, lambda _text: None) as opened:
-            found = passthrough.list_kept(opened)
+            try:
+                found = passthrough.list_kept(opened)
+            except folder.WrongKind as error:
+                raise Failure(f"{error.filename} {error.strerror}") from error
         tops = f"{self.backing}/{passthrough.TOP}"
         return [(path, Directory.open_top(os.fsencode(f"{tops}/{name}"))) for path, name in sorted(found)]
 
@@ -195,7 +198,13 @@ def tell(place: Place, request: "Staged | None") -> str:
     lines = [f"{printable(place.where)}: at the next boot the upper layer is emptied"] if request.whole else []
     lines += [f"{printable(path)}: at the next boot it is as the image has it" for path in request.paths]
     lines += [f"  but what matches {printable(glob)} is kept" for glob in request.keep]
-    for path, _ in place.list_passed():
+    try:
+        passed = place.list_passed()
+    except Failure as error:
+        # Said after it is staged, which that boot does all the same.
+        note(place, str(error))
+        passed = []
+    for path, _ in passed:
         above = any(is_below(path, top) for top in request.paths)
         if request.whole and not is_kept(path, request.keep):
             lines.append(f"  {printable(path)}, which is passed through, is as the image has it as well")

@@ -126,3 +126,13 @@ def test_what_lies_too_deep_stays_and_is_told(device: Device) -> None:
     device.boot("overlayctl reset --keep '/var/**/keepme' /var")
     text = said(device, f"cat /var/x/{deep}/secret")
     assert text == "s\n"
+
+
+def test_more_than_anybody_passes_through(device: Device) -> None:
+    """The disk is somebody else's work: a reset is staged all the same, and a backup is not made."""
+    make = "for i in $(seq 1100); do mkdir /run/buildroot/mounts/var/direct/var-$i; done"
+    told = "/run/buildroot/mounts/var/direct has more than 1000 directories"
+    text = said(device, make, "overlayctl reset /var", "overlayctl reset --backup /tmp/b.tar /var", "ls /tmp/b.tar")
+    assert text.startswith(f"overlayctl: /var: {told}\n/var: at the next boot the upper layer is emptied\n")
+    assert f"overlayctl: the backup could not be made ({told}); nothing is staged\nstatus 3\n" in text
+    assert text.endswith("status 2\n")
