@@ -173,8 +173,8 @@ def _make_second(where: str, backing: Folder, folder: Folder, image: str, policy
 
     count = 0
     with folder.make(frozen.MAKING) as at, folder.open(frozen.KEPT) as kept, backing.make("work") as work:
-        with at.make(frozen.LAYER) as layer:
-            link_tree(kept, layer)
+        with at.make(frozen.LAYER) as layer, at.make("spare") as spare:
+            link_tree(kept, layer, spare)
             # The files are those of the frozen layer, and keep what they have.
             _, opaque = normalise(layer, work, files=False, matters=find_concerned(where, folder))
         if policy != "keep":

@@ -6,42 +6,180 @@ For the policies of an update with `Rollback=yes`: they work on the second tree,
 it was. Directories are new ones, with all that those of the first have of attributes, and their times.
 """
 
+import errno
 import posix
 
-from overlay_prepare.folder import Folder
+from overlay_prepare.files import MARKS
+from overlay_prepare.folder import Folder, look_at
+from overlay_prepare.marks import NO_ROOM
 from overlay_prepare.pairs import Names, Pairs, walk
+from overlay_prepare.projectid import insist
+from overlay_prepare.report import WARNING, say
+from overlay_prepare.reserve import is_low
+
+_CHUNK = 1 << 20  # bytes
+_SEEK_SET, _SEEK_END = 0, 2  # of lseek(2), which posix lacks
+_ACL = "system.posix_acl_"
+# What anything may have besides what its owner has set, where the list of all is too long to be read.
+_KNOWN = (
+    *(MARKS + name for name in ("opaque", "origin", "impure", "upper", "protattr")),
+    _ACL + "access", _ACL + "default", "security.selinux", "security.SMACK64",
+    "security.capability",
+)  # fmt: skip
 
 
-def link_tree(source: Folder, target: Folder) -> None:
-    """Fill the empty directory `target` with links to all in `source`. Raises OSError, where a file can't have
-    another name as well (EPERM: immutable; EMLINK; ENOSPC).
+def link_tree(source: Folder, target: Folder, spare: Folder) -> None:
+    """Fill the empty directory `target` with links to all in `source`. A file that has as many names as it can gets a
+    copy, which the names that are left share; each has a name in the directory `spare`. Raises OSError, where a file
+    can't have another name for another reason (EPERM: immutable; ENOSPC).
     """
     # The attributes after what is in it, as that changes the times.
-    walk(source, target, _link_files, _copy_all, moving=False)
+    walk(source, target, _Links(spare).link, _copy_all, moving=False)
 
 
-def _link_files(pairs: Pairs) -> Names:
-    """Link what is no directory, and make the directories; their names."""
-    source, target = pairs.here
-    found = Names()
-    for entry in source.scan():
-        if entry.is_dir(follow_symlinks=False):
-            target.mkdir(entry.name)
-            found.add(entry.name, pairs.depth)
-        else:
-            posix.link(entry.name, entry.name, src_dir_fd=source.fd, dst_dir_fd=target.fd, follow_symlinks=False)
-    return found
+class _Links:
+    def __init__(self, spare: Folder) -> None:
+        self.spare = spare
+
+    def link(self, pairs: Pairs) -> Names:
+        """Link what is no directory, and make the directories; their names."""
+        source, target = pairs.here
+        found = Names()
+        for entry in source.scan():
+            if entry.is_dir(follow_symlinks=False):
+                target.mkdir(entry.name)
+                found.add(entry.name, pairs.depth)
+                continue
+            try:
+                _link(source, entry.name, target, entry.name)
+            except OSError as error:
+                if error.errno != errno.EMLINK:
+                    raise
+                self._link_copy(source, entry, target)
+        return found
+
+    def _link_copy(self, source: Folder, entry: "posix.DirEntry[str]", target: Folder) -> None:
+        # On the disk, not in memory: anybody can make many such files.
+        name = f"{entry.inode()}"
+        try:
+            _link(self.spare, name, target, entry.name)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EMLINK):
+                raise
+            if error.errno == errno.EMLINK:
+                self.spare.unlink(name)  # the copy has as many as well
+        _copy_file(source, entry.name, self.spare, name)
+        _link(self.spare, name, target, entry.name)
+
+
+def _link(source: Folder, name: str, target: Folder, other: str) -> None:
+    def do() -> None:
+        posix.link(name, other, src_dir_fd=source.fd, dst_dir_fd=target.fd, follow_symlinks=False)
+
+    try:
+        do()
+    except OSError as error:
+        if error.errno == errno.EXDEV and insist(do, target):
+            return
+        error.filename, error.filename2 = source.spell(name), target.spell(other)
+        raise
+
+
+def _copy_file(source: Folder, name: str, target: Folder, other: str) -> None:
+    """Make a copy of what is no directory, with all that it has."""
+    info = look_at(lambda: source.stat(name))
+    kind = source.find_kind(name)
+    if kind == "l":
+        posix.symlink(posix.readlink(name, dir_fd=source.fd), other, dir_fd=target.fd)
+    elif kind == "f":
+        _copy_content(source, name, target, other)
+    elif info:
+        target.mknod(other, info.st_mode, info.st_rdev)
+    at, to = source.reach(name), target.reach(other)
+    if info:
+        posix.chown(to, info.st_uid, info.st_gid, follow_symlinks=False)
+    # After the owner, which takes capabilities away, and with it those bits that do.
+    _copy_attributes(at, to, source.spell(name), target)
+    if info and kind != "l":
+        posix.chmod(to, info.st_mode & 0o7777)
+    if info:
+        posix.utime(to, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
+
+
+def _copy_content(source: Folder, name: str, target: Folder, other: str) -> None:
+    """Copy the content of a file with its holes: they may be larger than the disk."""
+    flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
+    reader = posix.open(name, flags, dir_fd=source.fd)
+    try:
+        writer = target.create(other)
+        try:
+            end = at = 0
+            while True:
+                try:
+                    at = posix.lseek(reader, end, posix.SEEK_DATA)
+                except OSError as error:
+                    if error.errno != errno.ENXIO:
+                        raise
+                    break  # nothing but a hole is left
+                end = posix.lseek(reader, at, posix.SEEK_HOLE)
+                posix.lseek(writer, at, _SEEK_SET)
+                while at < end:
+                    done = posix.sendfile(writer, reader, at, min(end - at, _CHUNK))
+                    if not done:
+                        break
+                    at += done
+            posix.ftruncate(writer, posix.lseek(reader, 0, _SEEK_END))
+        finally:
+            posix.close(writer)
+    finally:
+        posix.close(reader)
 
 
 def _copy_all(source: Folder, target: Folder) -> None:
     """Give the directory `target` mode, owner, times and every attribute of `source`, overlayfs's too."""
     info = posix.fstat(source.fd)
-    wanted = posix.listxattr(source.fd)
     for name in posix.listxattr(target.fd):
-        if name not in wanted and name.startswith("system.posix_acl_"):
+        if name.startswith(_ACL):
             posix.removexattr(target.fd, name)
     posix.chown(target.fd, info.st_uid, info.st_gid)
     posix.chmod(target.fd, info.st_mode & 0o7777)
-    for name in wanted:
-        posix.setxattr(target.fd, name, posix.getxattr(source.fd, name))
+    # The links of a path through the open directory are followed, and no others.
+    _copy_attributes(f"/proc/self/fd/{source.fd}/.", f"/proc/self/fd/{target.fd}/.", source.path, target)
     posix.utime(target.fd, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def _copy_attributes(at: str, to: str, path: str, target: Folder) -> None:
+    """Give `to`, in the directory `target`, all attributes of `at`, which messages call `path`."""
+    for name in _list_attributes(at, path):
+        value = posix.getxattr(at, name, follow_symlinks=False)
+        try:
+            posix.setxattr(to, name, value, follow_symlinks=False)
+        except OSError as error:
+            # What fits on one inode in the one order need not fit in another (ext4), and its owner has filled it.
+            if not name.startswith("user.") or error.errno not in NO_ROOM or is_low(target):
+                error.filename = path
+                raise
+            say(WARNING, f"{path} is without its {name}, which a step back brings again: {error.strerror}")
+
+
+def _list_attributes(at: str, path: str) -> "list[str]":
+    """The names of its attributes, those of its owner last."""
+    try:
+        return sorted(posix.listxattr(at, follow_symlinks=False), key=lambda name: name.startswith("user."))
+    except OSError as error:
+        # The list of them may be longer than the kernel gives to anybody (xfs, btrfs), and anybody can make it so.
+        if error.errno != errno.E2BIG:
+            raise
+    say(WARNING, f"{path} is without its user.* attributes, which a step back brings again: there are too many")
+    return [name for name in _KNOWN if _has(at, name)]
+
+
+def _has(at: str, name: str) -> bool:
+    try:
+        posix.getxattr(at, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
