@@ -20,7 +20,7 @@ import posix
 from overlay_prepare import frozen, imagenames, stamp
 from overlay_prepare.files import MARKS
 from overlay_prepare.folder import Folder
-from overlay_prepare.marks import NO_ROOM, has_mark, make_opaque
+from overlay_prepare.marks import NO_ROOM, has_mark, make_opaque, set_mark
 from overlay_prepare.normalise import is_mark, is_whiteout
 from overlay_prepare.opaque import is_opaque, mark_whiteouts
 from overlay_prepare.pairs import Names, Pairs, walk
@@ -31,6 +31,10 @@ from overlay_prepare.upper import follow_attributes
 
 # overlayfs shows nobody an attribute with its prefix.
 _TIMES = MARKS + "generator.times"
+_PROTECTED = (
+    MARKS + "protattr"
+)  # chattr +i and +a of the overlay, as letters; the kernel reads it in the upper layer alone
+_FLAGS = (b"a", b"i")
 _MOST_MISSING = 10_000  # names that are remembered at a time
 _FEW = 8  # names that are looked for one by one rather than in a list
 
@@ -121,6 +125,7 @@ class _Fold:
                         if missing is None:
                             return True
                         self._bring_up(missing, inner, below)
+                        _add_flags(below, inner)
                         must_hide = is_opaque(below.fd)
                 if must_hide and not hides:
                     # What it takes the place of has hidden the image's directory from it.
@@ -184,7 +189,24 @@ class _Fold:
         source = f"/proc/self/fd/{upper.fd}/."
         for warning in follow_attributes(source, layer.fd, layer.path):
             say(WARNING, warning.replace(source, upper.path))  # that people find
+        _add_flags(upper, layer)
         _bring_times_back(upper, layer)
+
+
+def _add_flags(source: Folder, target: Folder) -> None:
+    """Protect the directory `target` as `source` is. What it has itself stays: a directory that was frozen has not lost
+    its own because something was written in it meanwhile, when nobody could see them.
+    """
+    found, there = _read_flags(source), _read_flags(target)
+    if not found <= there and not set_mark(target, _PROTECTED, b"".join(sorted(found | there))):
+        say(WARNING, f"{target.path} loses its chattr +{b''.join(sorted(found)).decode()}: there is no room for it")
+
+
+def _read_flags(folder: Folder) -> "set[bytes]":
+    if not has_mark(folder, _PROTECTED):
+        return set()
+    value = posix.getxattr(folder.fd, _PROTECTED)
+    return {flag for flag in _FLAGS if flag in value}
 
 
 def _bring_times_back(upper: Folder, target: Folder) -> None:
