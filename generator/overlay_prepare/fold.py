@@ -31,9 +31,8 @@ from overlay_prepare.upper import follow_attributes
 
 # overlayfs shows nobody an attribute with its prefix.
 _TIMES = MARKS + "generator.times"
-_PROTECTED = (
-    MARKS + "protattr"
-)  # chattr +i and +a of the overlay, as letters; the kernel reads it in the upper layer alone
+# chattr +i and +a of the overlay, as letters; the kernel reads it in the upper layer alone.
+_PROTECTED = MARKS + "protattr"
 _FLAGS = (b"a", b"i")
 _MOST_MISSING = 10_000  # names that are remembered at a time
 _FEW = 8  # names that are looked for one by one rather than in a list
