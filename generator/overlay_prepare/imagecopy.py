@@ -9,11 +9,13 @@ copied like all else. Where the copy is to be mixed with what an upper layer has
 labelled: FOREIGN. A directory that both have is the user's, and gets none of the image's marks.
 """
 
+import errno
 import posix
 
 from overlay_prepare.files import FOREIGN, MARKS, WHITEOUT, is_of_disk, list_known, send_all
 from overlay_prepare.folder import Folder
 from overlay_prepare.opaque import is_opaque
+from overlay_prepare.report import WARNING, say
 from overlay_prepare.tree import list_by_parts
 from overlay_prepare.upper import copy_attributes
 
@@ -24,8 +26,11 @@ def copy_missing(source: str, target: Folder, mine: "Folder | None") -> None:
     `mine` is a directory of an upper layer. Directories that both have are made in `target` for what is in them.
     Raises OSError.
     """
-    _Copy(target, label=mine is not None).fill(source, target, mine, "")
-    copy_attributes(source, target.fd)
+    copy = _Copy(target, label=mine is not None)
+    copy.fill(source, target, mine, "")
+    copy.lose(*copy_attributes(source, target.fd))
+    if copy.lost:
+        say(WARNING, f"{copy.first}; all in all {copy.lost} attributes were not copied")
 
 
 def move_below(source: Folder, target: Folder) -> None:
@@ -51,6 +56,7 @@ class _Copy:
     def __init__(self, top: Folder, label: bool = False) -> None:
         self.top = top
         self.label = label
+        self.first, self.lost = "", 0
         self.linked: dict[tuple[int, int], str] = {}
 
     def fill(self, source: str, target: Folder, mine: "Folder | None", inside: str) -> None:
@@ -70,7 +76,7 @@ class _Copy:
                         with mine.open(entry.name) if mine and kind else _Nothing() as inner:
                             self.fill(entry.path, made, inner, f"{place}/")
                         # After what is in it, which changes its times.
-                        copy_attributes(entry.path, made.fd)
+                        self.lose(*copy_attributes(entry.path, made.fd))
                         if not kind:
                             self.copy_marks(entry.path, made.fd)
 
@@ -101,13 +107,24 @@ class _Copy:
         names = [name for name in list_known(entry.path, entry.path)[0] if not is_of_disk(name)]
         for name in names:
             value = posix.getxattr(entry.path, name, follow_symlinks=False)
-            posix.setxattr(path, name, value, follow_symlinks=False)
+            try:
+                posix.setxattr(path, name, value, follow_symlinks=False)
+            except OSError as error:
+                # One of a kind that the disk does not know is no reason to pass nothing through.
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
+                self.lose(f"the copy of {entry.path} can't have its {name}: {error.strerror}")
         is_whiteout = info.st_mode & 0o170000 == WHITEOUT and info.st_rdev == 0
         if self.label and (is_whiteout or any(name.startswith(MARKS) for name in names)):
             posix.setxattr(path, FOREIGN, b"", follow_symlinks=False)
         posix.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
         if info.st_nlink > 1:
             self.linked[inode] = place
+
+    def lose(self, *warnings: str) -> None:
+        """Count what the disk can't have, of which there may be any number."""
+        self.first = self.first or next(iter(warnings), "")
+        self.lost += len(warnings)
 
     def copy_marks(self, source: str, target: int) -> None:
         """Give the directory `target` the marks of an overlay that `source` has."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The copy of what the image has and the user does not: everything of it, and nothing that leads elsewhere."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -132,3 +133,26 @@ def test_nothing_but_a_directory_takes_the_place_of_one(
     fill(tmp_path, f"from/{entry}", f"to/{other}", "from/elsewhere/file")
     with hold(tmp_path / "from") as source, hold(tmp_path / "to") as target, pytest.raises(error):
         move_below(source, target)
+
+
+def test_an_attribute_that_the_disk_does_not_know_is_told_once(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(copied.image, "one=1", "dir/two=2")
+    for path in ("one", "dir", "dir/two"):
+        os.setxattr(copied.image / path, "user.odd", b"x")
+        os.setxattr(copied.image / path, "user.known", b"y")
+    setxattr = os.setxattr
+
+    def refuse(at: "str | int", name: str, value: bytes, **more: bool) -> None:
+        if name == "user.odd":
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        setxattr(at, name, value, **more)
+
+    monkeypatch.setattr("posix.setxattr", refuse)
+    assert copied.copy() == ["dir", "dir/two", "one"]
+    for path in ("one", "dir", "dir/two"):
+        assert os.listxattr(copied.made / path) == ["user.known"]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.endswith("can't have its user.odd: Operation not supported; all in all 3 attributes were not copied\n")
