@@ -78,10 +78,14 @@ class _Fold:
         self.backing = backing
         self.bin = Bin(backing)
         self.known: set[str] | None = None  # names of all images so far
+        self.bare, self.first = 0, ""  # files that have lost chattr +i or +a, and one of them
 
     def fold(self, upper: Folder, layer: Folder) -> None:
         """Move all of `upper` into `layer`, which gets its attributes as well."""
         walk(upper, layer, self._move, self._depart, moving=True, abandon=_stay)
+        if self.bare:
+            text = "has lost its chattr +i or +a: it was written to after the update"
+            say(WARNING, f"{self.first}, one of {self.bare} files, {text}")
 
     def _depart(self, upper: Folder, layer: Folder) -> None:
         self._follow(upper, layer)
@@ -100,8 +104,17 @@ class _Fold:
             elif is_whiteout(upper, entry):
                 self._move_whiteout(upper, layer, name, pairs.path)
             else:
+                self._look_at_flags(upper, layer, name)
                 self._move_file(upper, layer, name)
         return both
+
+    def _look_at_flags(self, upper: Folder, layer: Folder, name: str) -> None:
+        """Note a file that takes the place of a protected one: a copy of overlayfs does not have the flags. Nobody
+        knows whether it is that, or a new one that is to have none, so it does not get them.
+        """
+        if _has_flags(layer.reach(name)) and not _has_flags(upper.reach(name)):
+            self.bare += 1
+            self.first = self.first or upper.spell(name)
 
     def _move_file(self, upper: Folder, layer: Folder, name: str) -> None:
         try:
@@ -199,6 +212,13 @@ def _add_flags(source: Folder, target: Folder) -> None:
     found, there = _read_flags(source), _read_flags(target)
     if not found <= there and not set_mark(target, _PROTECTED, b"".join(sorted(found | there))):
         say(WARNING, f"{target.path} loses its chattr +{b''.join(sorted(found)).decode()}: there is no room for it")
+
+
+def _has_flags(path: str) -> bool:
+    try:
+        return bool(posix.getxattr(path, _PROTECTED, follow_symlinks=False))
+    except OSError:
+        return False  # nothing is there, or it has none
 
 
 def _read_flags(folder: Folder) -> "set[bytes]":

@@ -94,3 +94,14 @@ def test_flags_that_there_is_no_room_for_are_told(
     fold.fold(hold(tmp_path), hold(tmp_path / "frozen"))
     text = f"<4>{tmp_path}/frozen/upper/d loses its chattr +ai: there is no room for it\n"
     assert capsys.readouterr().err == text
+
+
+def test_files_that_have_lost_theirs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["d/log", "d/set", "d/free", "d/gone"]
+    fill(tmp_path, *(f"frozen/upper/{path}=a" for path in files), "image=one\n", "frozen/since=")
+    fill(tmp_path, "upper/d/log=b", "upper/d/set=b", "upper/d/free=b", "upper/d/gone!", "upper/d/new=b")
+    for path in ("frozen/upper/d/log", "frozen/upper/d/set", "frozen/upper/d/gone", "upper/d/set"):
+        os.setxattr(tmp_path / path, PROTECTED, b"a")
+    fold.fold(hold(tmp_path), hold(tmp_path / "frozen"))
+    text = "has lost its chattr +i or +a: it was written to after the update"
+    assert capsys.readouterr().err == f"<4>{tmp_path}/upper/d/log, one of 1 files, {text}\n"

@@ -37,6 +37,7 @@ TRUSTED = {
 SINGLE = {
     ("overlays.py", "do_for_each"): "/run/overlay-generator",
     ("freeze.py", "finish"): "the image",
+    ("fold.py", "_has_flags"): "what Folder.reach() gives",
     ("shadow.py", "_link"): "names in two directories that are open",
     ("shadow.py", "do"): "names in two directories that are open",
     ("shadow.py", "_copy_file"): "a name in a directory that is open, and what Folder.reach() gives",
