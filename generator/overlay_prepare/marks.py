@@ -7,12 +7,12 @@ a directory have a block and what is free in the inode, and anybody can fill tha
 import errno
 import posix
 
-from overlay_prepare.files import NO_SPACE
+from overlay_prepare.files import MARKS, NO_SPACE
 from overlay_prepare.folder import Folder
-from overlay_prepare.normalise import OPAQUE
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.reserve import is_low
 
+OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
 NO_ROOM = (*NO_SPACE, errno.E2BIG)
 _MOST = 8  # attributes that go for a mark, of which one is nearly always enough
 

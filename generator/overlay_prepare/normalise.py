@@ -8,8 +8,9 @@ erofs with a fixed UUID). The marks of what the user did stay: opaque, redirect,
 or again after an interruption, has the same result.
 """
 
-from overlay_prepare.files import MARKS, find_attributes, is_too_long, read_attribute, remove_attribute, set_attribute
+from overlay_prepare.files import MARKS, find_attributes, is_too_long, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder, look_at
+from overlay_prepare.marks import OPAQUE, ORIGIN, set_mark
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.tree import Level, remove_below, walk
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import posix
     from collections.abc import Callable
 
-OPAQUE, ORIGIN = MARKS + "opaque", MARKS + "origin"
 _STALE = (ORIGIN, MARKS + "impure", MARKS + "nlink", MARKS + "upper")
 
 
@@ -98,7 +98,7 @@ def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, k
     known = ORIGIN in found and read_attribute(fd, path, ORIGIN) != b""
     if known or (has_whiteout and ORIGIN not in found):
         try:
-            set_attribute(fd, path, ORIGIN, b"")
+            set_mark(folder, ORIGIN, b"")
         except PermissionError:
             kept.add(path)
             known = False

@@ -11,8 +11,8 @@ import posix
 from overlay_prepare import imagenames
 from overlay_prepare.files import NO_SPACE, WHITEOUT, leads_to_directory, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder
-from overlay_prepare.marks import has_mark, set_mark
-from overlay_prepare.normalise import OPAQUE, ORIGIN, is_mark
+from overlay_prepare.marks import OPAQUE, ORIGIN, has_mark, set_mark
+from overlay_prepare.normalise import is_mark
 from overlay_prepare.report import WARNING, say
 
 TYPE_CHECKING = False

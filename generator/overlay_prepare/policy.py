@@ -21,7 +21,8 @@ from overlay_prepare.files import (
     remove_attribute,
 )
 from overlay_prepare.folder import Folder, look_at, write_all
-from overlay_prepare.normalise import OPAQUE, is_whiteout
+from overlay_prepare.marks import OPAQUE
+from overlay_prepare.normalise import is_whiteout
 from overlay_prepare.report import WARNING, describe, say
 from overlay_prepare.tree import Level, list_by_parts, remove, walk
 

@@ -13,8 +13,7 @@ from overlay_generator.names import is_below
 from overlay_prepare import frozen, imagenames, passthrough, stamp
 from overlay_prepare.files import NO_SPACE, find_kind, leads_to_directory, list_entries
 from overlay_prepare.folder import Folder
-from overlay_prepare.marks import make_opaque
-from overlay_prepare.normalise import OPAQUE
+from overlay_prepare.marks import OPAQUE, make_opaque
 from overlay_prepare.opaque import add_whiteouts, is_opaque
 from overlay_prepare.reserve import is_low
 from overlay_prepare.resetrequest import Staged, is_kept, may_hold_kept

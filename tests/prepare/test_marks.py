@@ -88,6 +88,15 @@ def test_whiteouts_are_made_where_an_image_adds_something(tmp_path: Path) -> Non
     assert found == ["c upper/d/x", "f image/d/new", "f image/d/x", "f names"]
 
 
+def test_another_image_gets_its_layer_where_a_directory_with_a_whiteout_is_full(tmp_path: Path) -> None:
+    before = "mkdir -p upper/d work; mknod upper/d/gone c 0 0; full upper/d"
+    code = "from overlay_prepare.normalise import normalise; print(normalise(top.open('upper'), top.open('work')))"
+    said, done, *found = run(tmp_path, before, code)
+    assert said.startswith("<4>./upper/d has lost user.")
+    assert done == "(0, [])"
+    assert found == ["c upper/d/gone"]
+
+
 class Inode:
     """A directory with room for attributes of so many characters, names and values."""
 

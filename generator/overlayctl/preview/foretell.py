@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional, Protocol, Union
 
 from overlay_prepare.files import is_too_long
 from overlay_prepare.imagechange import UPDATED
-from overlay_prepare.normalise import OPAQUE
+from overlay_prepare.marks import OPAQUE
 from overlay_prepare.policy import DEEPEST, DROP, ENTER, RAZE, is_repeated, judge_pruned
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.marks import list_attributes

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 
-from overlay_prepare.normalise import OPAQUE
+from overlay_prepare.marks import OPAQUE
 from overlayctl.errors import Failure
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.held import Held
