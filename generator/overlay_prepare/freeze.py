@@ -23,6 +23,11 @@ from overlay_prepare.tree import remove
 from overlay_prepare.upper import make_like
 
 
+def _does_not_matter(_path: str) -> bool:
+    """For normalise(), of which the opaque directories are not wanted here: there may be any number of them."""
+    return False
+
+
 def find_hindrance(request: Request, backing: Folder, previous: str, image: str) -> str:
     """Why the upper layer can't be frozen for the step from the image of `previous` to that of `image`, or "".
 
@@ -56,7 +61,7 @@ def freeze(backing: Folder, previous: str, image: str) -> Folder:
     if not stamp.is_current(backing, previous):
         # Whatever the references in it lead to: with its image it will be used again as it is.
         with backing.open("upper") as upper, backing.make("work") as work:
-            normalise(upper, work)
+            normalise(upper, work, matters=_does_not_matter)
     folder = backing.make(frozen.NAME)
     try:
         frozen.clear(backing, folder)
@@ -105,7 +110,7 @@ def finish(
             say(ERROR, f"{path} is passed through from now on; what was written there before stays in {backing.path}")
     make_layers(request, backing)
     with backing.open("upper") as upper, backing.open("work") as work, folder.open(frozen.LAYER) as layer:
-        normalise(upper, work)
+        normalise(upper, work, matters=_does_not_matter)
         if previous != image:
             imagechange.forget_updated(where, backing, layer)
     if not fresh:

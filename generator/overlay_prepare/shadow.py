@@ -9,7 +9,7 @@ it was. Directories are new ones, with all that those of the first have of attri
 import errno
 import posix
 
-from overlay_prepare.files import MARKS
+from overlay_prepare.files import list_known
 from overlay_prepare.folder import Folder, look_at
 from overlay_prepare.marks import NO_ROOM
 from overlay_prepare.pairs import Names, Pairs, walk
@@ -20,12 +20,6 @@ from overlay_prepare.reserve import is_low
 _CHUNK = 1 << 20  # bytes
 _SEEK_SET, _SEEK_END = 0, 2  # of lseek(2), which posix lacks
 _ACL = "system.posix_acl_"
-# What anything may have besides what its owner has set, where the list of all is too long to be read.
-_KNOWN = (
-    *(MARKS + name for name in ("opaque", "origin", "impure", "upper", "protattr")),
-    _ACL + "access", _ACL + "default", "security.selinux", "security.SMACK64",
-    "security.capability",
-)  # fmt: skip
 
 
 def link_tree(source: Folder, target: Folder, spare: Folder) -> None:
@@ -165,21 +159,7 @@ def _copy_attributes(at: str, to: str, path: str, target: Folder) -> None:
 
 def _list_attributes(at: str, path: str) -> "list[str]":
     """The names of its attributes, those of its owner last."""
-    try:
-        return sorted(posix.listxattr(at, follow_symlinks=False), key=lambda name: name.startswith("user."))
-    except OSError as error:
-        # The list of them may be longer than the kernel gives to anybody (xfs, btrfs), and anybody can make it so.
-        if error.errno != errno.E2BIG:
-            raise
-    say(WARNING, f"{path} is without its user.* attributes, which a step back brings again: there are too many")
-    return [name for name in _KNOWN if _has(at, name)]
-
-
-def _has(at: str, name: str) -> bool:
-    try:
-        posix.getxattr(at, name, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
-            raise
-        return False
-    return True
+    names, whole = list_known(at, path)
+    if not whole:
+        say(WARNING, f"{path} is without its user.* attributes, which a step back brings again: there are too many")
+    return sorted(names, key=lambda name: name.startswith("user."))

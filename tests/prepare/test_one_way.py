@@ -44,7 +44,6 @@ SINGLE = {
     ("shadow.py", "_copy_content"): "a name in a directory that is open",
     ("shadow.py", "_copy_attributes"): "what Folder.reach() gives, or a descriptor",
     ("shadow.py", "_list_attributes"): "what Folder.reach() gives, or a descriptor",
-    ("shadow.py", "_has"): "what Folder.reach() gives, or a descriptor",
     ("projectid.py", "move"): "names in two directories that are open",
     ("projectid.py", "_adopt"): "a name in a directory that is open, which no link leads out of",
     ("fitness.py", "find_mounted"): "mountinfo",
