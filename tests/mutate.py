@@ -19,7 +19,7 @@ Some can't be seen, and live whenever chance takes them:
     fold.fold(): backing.rmdir("upper")          what takes its place replaces an empty directory as well
     tree._OPEN, _NAMES, _AGAIN, _PART            memory against calls: with one more it is the same
     tree._identify(): << 64                      an inode number has no more bits, or fewer
-    folder._CHUNK, folder._find_mount(): 4096    what is read comes in a call more or less
+    folder._CHUNK, fdinfo.find_mount(): 4096    what is read comes in a call more or less
     main._work_behind(): nice(39)                it is the lowest priority already with less
     main._work_behind(): if trash                without any, emptying it does nothing
 """

@@ -12,6 +12,10 @@ import posix
 from overlay_generator.fstab import unescape
 from overlay_generator.model import Mounted, Unit
 
+# Options of a superblock that takes no writes: ext4 says the last two of itself after an error (errors=remount-ro,
+# Linux 6.18) and for a shutdown.
+STOPPED = frozenset(("ro", "emergency_ro", "shutdown"))
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,7 +9,7 @@ A backing directory is on a disk that anybody may have written: only folder.py a
 import errno
 import posix
 
-from overlay_prepare.folder import find_mount, open_top
+from overlay_prepare.folder import open_top
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def is_on(entry: "posix.DirEntry[str]", device: int) -> bool:
 
 
 def _find_mount(path: str) -> bytes:
+    from overlay_prepare.fdinfo import find_mount
+
     # O_PATH: no device is opened, and no server asked that may not answer.
     fd = posix.open(path, _O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     try:

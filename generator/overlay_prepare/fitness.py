@@ -7,7 +7,7 @@ import posix
 
 from overlay_generator.fstab import can_be_upper
 from overlay_generator.gather import read_file
-from overlay_generator.look import parse_mountinfo
+from overlay_generator.look import STOPPED, parse_mountinfo
 from overlay_generator.model import Mounted
 from overlay_prepare import labels
 from overlay_prepare.files import NO_SPACE, WHITEOUT, keep_quiet
@@ -37,7 +37,7 @@ def verify(mounted: Mounted, wanted: str) -> None:
             f"{mounted.fstype} at {mounted.where} can't hold an upper layer: "
             "use ext4, xfs, btrfs or f2fs, on raw NAND ubifs"
         )
-    if "ro" in mounted.flags.split(",") or "ro" in mounted.options.split(","):
+    if "ro" in mounted.flags.split(",") or not STOPPED.isdisjoint(mounted.options.split(",")):
         raise Unusable(f"{mounted.where} is mounted read-only; see the kernel's messages on its file system")
 
 

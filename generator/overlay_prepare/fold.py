@@ -18,11 +18,11 @@ import errno
 import posix
 
 from overlay_prepare import frozen, imagenames, stamp
-from overlay_prepare.files import MARKS
+from overlay_prepare.files import MARKS, read_attribute
 from overlay_prepare.folder import Folder
-from overlay_prepare.marks import NO_ROOM, has_mark, make_opaque, set_mark
+from overlay_prepare.marks import NO_ROOM, has_mark, make_opaque, mark_whiteouts, set_mark
 from overlay_prepare.normalise import is_mark, is_whiteout
-from overlay_prepare.opaque import is_opaque, mark_whiteouts
+from overlay_prepare.opaque import is_opaque
 from overlay_prepare.pairs import Names, Pairs, walk
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.reset import Bin, put_aside
@@ -198,9 +198,8 @@ class _Fold:
 
     def _follow(self, upper: Folder, layer: Folder) -> None:
         """Give `layer` what `upper` shows of itself."""
-        source = f"/proc/self/fd/{upper.fd}/."
-        for warning in follow_attributes(source, layer.fd, layer.path):
-            say(WARNING, warning.replace(source, upper.path))  # that people find
+        for warning in follow_attributes(f"/proc/self/fd/{upper.fd}/.", layer.fd, layer.path):
+            say(WARNING, warning)
         _add_flags(upper, layer)
         _bring_times_back(upper, layer)
 
@@ -222,9 +221,7 @@ def _has_flags(path: str) -> bool:
 
 
 def _read_flags(folder: Folder) -> "set[bytes]":
-    if not has_mark(folder, _PROTECTED):
-        return set()
-    value = posix.getxattr(folder.fd, _PROTECTED)
+    value = read_attribute(folder.fd, folder.path, _PROTECTED) or b""
     return {flag for flag in _FLAGS if flag in value}
 
 

@@ -124,9 +124,12 @@ class Folder:
         fd = self._do(posix.open, name, _AS_DIRECTORY)
         folder = Folder(fd, self.spell(name), self.tell)
         # A subvolume of btrfs has a device number of its own, and is as good as a directory.
-        if (folder.device != self.device or folder.device == -1) and find_mount(fd) != find_mount(self.fd):
-            folder.close()
-            raise WrongKind("is another mount", folder.path)
+        if folder.device != self.device or folder.device == -1:
+            from overlay_prepare.fdinfo import find_mount
+
+            if find_mount(fd) != find_mount(self.fd):
+                folder.close()
+                raise WrongKind("is another mount", folder.path)
         return folder
 
     def descend(self, path: str) -> "Folder | None":
@@ -323,9 +326,11 @@ class Folder:
         kind = _KINDS.get(info.st_mode & 0o170000, "o") if info else self.find_kind(name)
         if kind != "f":
             raise WrongKind(f"is {_CALLED[kind]}, and {_CALLED['f']} is wanted", self.spell(name))
-        if info and (info.st_nlink > 1 or info.st_dev != self.device):
+        if not info:
+            return
+        if info.st_nlink > 1 or info.st_dev != self.device:
             raise WrongKind("has another name elsewhere", self.spell(name))
-        if info and info.st_size > limit:
+        if info.st_size > limit:
             raise WrongKind(f"has {info.st_size} bytes, and at most {limit} are allowed", self.spell(name))
 
     def _open_to_write(self, name: str, flags: int, mode: int) -> int:
@@ -390,13 +395,3 @@ def _check(name: str) -> str:
     if "/" in name or name in ("", ".", ".."):
         raise ValueError(f"{name!r} is not the name of an entry")
     return name
-
-
-def find_mount(fd: int) -> bytes:
-    """The mount that `fd` is on, as the line with the kernel's ID of it (proc(5), fdinfo)."""
-    info = posix.open(f"/proc/self/fdinfo/{fd}", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        lines = posix.read(info, 4096).split(b"\n")
-    finally:
-        posix.close(info)
-    return next((line for line in lines if line.startswith(b"mnt_id:")), b"")

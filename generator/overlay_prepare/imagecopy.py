@@ -20,14 +20,16 @@ from overlay_prepare.tree import list_by_parts
 from overlay_prepare.upper import copy_attributes
 
 
-def copy_missing(source: str, target: Folder, mine: "Folder | None") -> None:
-    """Copy the image's `source` into the new directory `target`, except for what `mine` has or hides.
+def copy_missing(source: str, target: Folder, mine: "Folder | None", hidden: bool = False) -> None:
+    """Copy the image's `source` into the new directory `target`, except for what `mine` has or hides. `hidden`: the
+    user sees nothing of what is in it, and it is empty.
 
     `mine` is a directory of an upper layer. Directories that both have are made in `target` for what is in them.
     Raises OSError.
     """
     copy = _Copy(target, label=mine is not None)
-    copy.fill(source, target, mine, "")
+    if not hidden:
+        copy.fill(source, target, mine, "")
     copy.lose(*copy_attributes(source, target.fd))
     if copy.lost:
         say(WARNING, f"{copy.first}; all in all {copy.lost} attributes were not copied")

@@ -7,7 +7,7 @@ a directory have a block and what is free in the inode, and anybody can fill tha
 import errno
 import posix
 
-from overlay_prepare.files import MARKS, NO_SPACE
+from overlay_prepare.files import MARKS, NO_SPACE, read_attribute, set_attribute
 from overlay_prepare.folder import Folder
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.reserve import is_low
@@ -28,17 +28,25 @@ def make_opaque(folder: Folder) -> bool:
     return False
 
 
+def mark_whiteouts(folder: Folder) -> None:
+    """Make the kernel look for whiteouts in `folder` even if the image has no such directory. Raises OSError."""
+    # See normalise.py: "copied up from somewhere unknown". Where its owner has left no room for it, they are listed as
+    # names that don't exist, or nobody gets into the directory, as the kernel sets it itself (ENOSPC, Linux 6.18).
+    if not has_mark(folder, ORIGIN) and not set_mark(folder, ORIGIN, b""):
+        say(WARNING, f"{folder.path} can't be marked for what was deleted in it: its attributes take all the room")
+
+
 def set_mark(folder: Folder, name: str, value: bytes) -> bool:
     """Set an attribute of overlayfs, for which an attribute of the owner's may go; False where there is no room even
     then. Raises OSError, also where it is the disk that is full.
     """
-    if try_mark(folder, name, value):
+    if _try(folder, name, value):
         return True
     taken: list[tuple[str, bytes]] = []
     for other, content in _list_owners(folder, len(name) + len(value))[:_MOST]:
         posix.removexattr(folder.fd, other)
         taken.append((other, content))
-        if try_mark(folder, name, value):
+        if _try(folder, name, value):
             names = " ".join(other for other, _ in taken)
             say(WARNING, f"{folder.path} has lost {names}: its attributes took all the room that it has")
             return True
@@ -47,15 +55,13 @@ def set_mark(folder: Folder, name: str, value: bytes) -> bool:
     return False
 
 
-def try_mark(folder: Folder, name: str, value: bytes) -> bool:
-    """Set an attribute that is not worth one of the owner's; False where there is no room. Raises OSError as above."""
+def _try(folder: Folder, name: str, value: bytes) -> bool:
     try:
-        posix.setxattr(folder.fd, name, value)
+        set_attribute(folder.fd, folder.path, name, value)
     except OSError as error:
         # Where nothing fits on the disk, nothing of a user's goes for it.
         if error.errno in NO_ROOM and not is_low(folder):
             return False
-        error.filename = folder.path
         raise
     return True
 
@@ -63,14 +69,7 @@ def try_mark(folder: Folder, name: str, value: bytes) -> bool:
 def has_mark(folder: Folder, name: str) -> bool:
     """True if the directory has the attribute. Raises OSError."""
     # Not from the list of all: that fails where they are too many (E2BIG), as anybody can make them.
-    try:
-        posix.getxattr(folder.fd, name)
-    except OSError as error:
-        if error.errno == errno.ENODATA:
-            return False
-        error.filename = folder.path
-        raise
-    return True
+    return read_attribute(folder.fd, folder.path, name) is not None
 
 
 def _list_owners(folder: Folder, size: int) -> "list[tuple[str, bytes]]":

@@ -10,7 +10,7 @@ or again after an interruption, has the same result.
 
 from overlay_prepare.files import MARKS, find_attributes, is_too_long, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder, look_at
-from overlay_prepare.marks import OPAQUE, ORIGIN, set_mark
+from overlay_prepare.marks import OPAQUE, ORIGIN, mark_whiteouts, set_mark
 from overlay_prepare.report import WARNING, say
 from overlay_prepare.tree import Level, remove_below, walk
 
@@ -96,12 +96,14 @@ def _strip_directory(folder: Folder, present: "list[str]", has_whiteout: bool, k
     # whiteouts in a directory that the new image lacks, and lists them as names that don't exist (Linux 6.18,
     # fs/overlayfs).
     known = ORIGIN in found and read_attribute(fd, path, ORIGIN) != b""
-    if known or (has_whiteout and ORIGIN not in found):
-        try:
+    try:
+        if known:
             set_mark(folder, ORIGIN, b"")
-        except PermissionError:
-            kept.add(path)
-            known = False
+        elif has_whiteout:
+            mark_whiteouts(folder)
+    except PermissionError:
+        kept.add(path)
+        known = False
     return sum(_remove(fd, name, path, kept) for name in found if name != ORIGIN) + known
 
 

@@ -11,7 +11,7 @@ import posix
 from overlay_prepare import imagenames
 from overlay_prepare.files import NO_SPACE, WHITEOUT, leads_to_directory, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder
-from overlay_prepare.marks import OPAQUE, ORIGIN, has_mark, set_mark
+from overlay_prepare.marks import OPAQUE, mark_whiteouts
 from overlay_prepare.normalise import is_mark
 from overlay_prepare.report import WARNING, say
 
@@ -175,11 +175,3 @@ def add_whiteouts(folder: Folder, names: "Iterable[str]") -> int:
     for name in missing:
         folder.mknod(name, WHITEOUT, 0)
     return len(missing)
-
-
-def mark_whiteouts(folder: Folder) -> None:
-    """Make the kernel look for whiteouts in `folder` even if the image has no such directory. Raises OSError."""
-    # See normalise.py: "copied up from somewhere unknown". Where its owner has left no room for it, they are listed as
-    # names that don't exist, or nobody gets into the directory, as the kernel sets it itself (ENOSPC, Linux 6.18).
-    if not has_mark(folder, ORIGIN):
-        set_mark(folder, ORIGIN, b"")

@@ -22,10 +22,10 @@ from overlay_prepare import imagenames
 from overlay_prepare.files import FOREIGN, MARKS, find_kind, list_known, read_attribute, remove_attribute
 from overlay_prepare.folder import Folder, WrongKind
 from overlay_prepare.imagecopy import copy_missing, move_below
+from overlay_prepare.marks import has_mark
 from overlay_prepare.normalise import is_whiteout
 from overlay_prepare.opaque import is_opaque
 from overlay_prepare.tree import Level, list_by_parts, remove, walk
-from overlay_prepare.upper import copy_attributes
 
 TOP = "direct"
 # A flat name has no "~". A name with a dot could be another path's; version 0.1.0 has these.
@@ -151,10 +151,7 @@ def _fill(image: str, top: Folder, name: str, mine: "Folder | None", hidden: boo
     try:
         if find_kind(image) == "d":
             with top.open(filling) as made:
-                if hidden:
-                    copy_attributes(image, made.fd)
-                else:
-                    copy_missing(image, made, mine)
+                copy_missing(image, made, mine, hidden)
     except (OSError, RecursionError):
         # It is not passed through then, and what the user has there is still seen. A full disk needs the space.
         remove(top, filling)
@@ -225,7 +222,7 @@ def _remove_labels(top: Folder) -> None:
             remove_attribute(folder.reach(entry.name), folder.spell(entry.name), FOREIGN)
 
     def leave(folder: Folder, _way: "list[Level]") -> None:
-        if read_attribute(folder.fd, folder.path, FOREIGN) is not None:
+        if has_mark(folder, FOREIGN):
             remove_attribute(folder.fd, folder.path, FOREIGN)
 
     try:
@@ -238,7 +235,7 @@ def _remove_labelled(top: Folder) -> None:
     """Remove the copies that would mean something in the upper layer; of a directory the marks."""
 
     def leave(folder: Folder, _way: "list[Level]") -> None:
-        if read_attribute(folder.fd, folder.path, FOREIGN) is not None:
+        if has_mark(folder, FOREIGN):
             for name in list_known(folder.fd, folder.path)[0]:
                 if name.startswith(MARKS) or name == FOREIGN:
                     remove_attribute(folder.fd, folder.path, name)

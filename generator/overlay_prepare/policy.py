@@ -17,11 +17,10 @@ from overlay_prepare.files import (
     find_kind,
     is_too_long,
     leads_to_directory,
-    read_attribute,
     remove_attribute,
 )
 from overlay_prepare.folder import Folder, look_at, write_all
-from overlay_prepare.marks import OPAQUE
+from overlay_prepare.marks import OPAQUE, has_mark
 from overlay_prepare.normalise import is_whiteout
 from overlay_prepare.report import WARNING, describe, say
 from overlay_prepare.tree import Level, list_by_parts, remove, walk
@@ -175,7 +174,7 @@ def _refresh(change: Change, upper: Folder, directory: str) -> int:
         if entry.is_dir(follow_symlinks=False):
             with upper.open(entry.name) as inner:
                 # An opaque directory hides what the image has in it: nothing in it can follow the image.
-                if is_too_long(change.where + path) or _is_marked(inner):
+                if is_too_long(change.where + path) or has_mark(inner, OPAQUE):
                     continue
                 count += _refresh(change, inner, path)
                 if not change.is_listing and is_repeated(place, before):
@@ -214,12 +213,8 @@ def _tell_unchanged(change: Change, path: str, error: OSError) -> None:
     say(WARNING, f"{change.where + path} stays as it is, and does not follow the image: {error.strerror}")
 
 
-def _is_marked(directory: Folder) -> bool:
-    return read_attribute(directory.fd, directory.path, OPAQUE) is not None
-
-
 def _open(directory: Folder) -> None:
-    if _is_marked(directory):
+    if has_mark(directory, OPAQUE):
         remove_attribute(directory.fd, directory.path, OPAQUE)
 
 

@@ -9,7 +9,7 @@ it was. Directories are new ones, with all that those of the first have of attri
 import errno
 import posix
 
-from overlay_prepare.files import list_known
+from overlay_prepare.files import ACLS, find_attributes, list_known, remove_attribute, set_attribute
 from overlay_prepare.folder import Folder, look_at
 from overlay_prepare.marks import NO_ROOM
 from overlay_prepare.pairs import Names, Pairs, walk
@@ -19,7 +19,6 @@ from overlay_prepare.reserve import is_low
 
 _CHUNK = 1 << 20  # bytes
 _SEEK_SET, _SEEK_END = 0, 2  # of lseek(2), which posix lacks
-_ACL = "system.posix_acl_"
 
 
 def link_tree(source: Folder, target: Folder, spare: Folder) -> None:
@@ -133,9 +132,8 @@ def _copy_content(source: Folder, name: str, target: Folder, other: str) -> None
 def _copy_all(source: Folder, target: Folder) -> None:
     """Give the directory `target` mode, owner, times and every attribute of `source`, overlayfs's too."""
     info = posix.fstat(source.fd)
-    for name in posix.listxattr(target.fd):
-        if name.startswith(_ACL):
-            posix.removexattr(target.fd, name)
+    for name in find_attributes(target.fd, target.path, ACLS):
+        remove_attribute(target.fd, target.path, name)
     posix.chown(target.fd, info.st_uid, info.st_gid)
     posix.chmod(target.fd, info.st_mode & 0o7777)
     # The links of a path through the open directory are followed, and no others.
@@ -148,11 +146,10 @@ def _copy_attributes(at: str, to: str, path: str, target: Folder) -> None:
     for name in _list_attributes(at, path):
         value = posix.getxattr(at, name, follow_symlinks=False)
         try:
-            posix.setxattr(to, name, value, follow_symlinks=False)
+            set_attribute(to, path, name, value)
         except OSError as error:
             # What fits on one inode in the one order need not fit in another (ext4), and its owner has filled it.
             if not name.startswith("user.") or error.errno not in NO_ROOM or is_low(target):
-                error.filename = path
                 raise
             say(WARNING, f"{path} is without its {name}, which a step back brings again: {error.strerror}")
 

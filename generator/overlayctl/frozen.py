@@ -26,10 +26,16 @@ class Frozen:
     whole: bool = True
     folding: bool = False
 
-    def returns(self, commit: str) -> bool:
-        """True if the image that it belongs to finds it again where that boots now; `commit` as Commit= says."""
-        confirmed = self.staged or (self.good > 0 and frozen.is_confirmed(commit, self.good))
-        return not (self.folding or confirmed)
+    def find_end(self, commit: str) -> str:
+        """Why the image that it belongs to does not find it again where that boots now, "" if it does; `commit` as
+        Commit= says.
+        """
+        if self.folding:
+            return "being folded"
+        if self.staged:
+            return "committed"
+        confirmed = self.good > 0 and frozen.is_confirmed(commit, self.good)
+        return "confirmed, as this boot is good" if confirmed else ""
 
 
 def read(backing: str) -> "Frozen | None":

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from overlay_generator.fstab import unescape
+from overlay_generator.look import STOPPED
 from overlay_generator.names import VOLATILE_ROOT, backing_path, is_below
 
 _SELF = "/proc/self/mountinfo"
@@ -39,11 +40,8 @@ class Mount:
 
     @property
     def stopped(self) -> bool:
-        """True if the file system takes no writes at all, also from an overlay that has its upper layer there.
-
-        ext4 says the last two of itself after an error (errors=remount-ro, Linux 6.18) and for `shutdown`.
-        """
-        return not {"ro", "emergency_ro", "shutdown"}.isdisjoint(self.options)
+        """True if the file system takes no writes at all, also from an overlay that has its upper layer there."""
+        return not STOPPED.isdisjoint(self.options)
 
     def find_option(self, name: str) -> str:
         """The value of the option `name`, "" if it has none."""

@@ -4,7 +4,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from overlayctl.errors import Failure
@@ -68,7 +68,8 @@ def whole(path: str) -> "Iterator[OutFile]":
     """
     own = _find_own(path)
     if own is not None:
-        with _open_own(own, path) as out:
+        # Not opened anew: what is there would be written over from its start, and `>>` be of no use.
+        with _write_to(path, lambda: os.dup(own)) as out:
             yield out
         return
     try:
@@ -81,7 +82,7 @@ def whole(path: str) -> "Iterator[OutFile]":
             with _replace(directory, path) as out:
                 yield out
         else:
-            with _open_special(path) as out:
+            with _write_to(path, lambda: os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)) as out:
                 yield out
     finally:
         os.close(directory)
@@ -130,24 +131,10 @@ def _find_own(path: str) -> "int | None":
 
 
 @contextmanager
-def _open_own(number: int, path: str) -> "Iterator[OutFile]":
-    # Not opened anew: what is there would be written over from its start, and `>>` be of no use.
+def _write_to(path: str, open_it: "Callable[[], int]") -> "Iterator[OutFile]":
+    """What can't be replaced, and is open as the descriptor that `open_it` returns."""
     try:
-        fd = os.dup(number)
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}") from error
-    try:
-        out = OutFile(fd, path)
-        yield out
-        out.flush()
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def _open_special(path: str) -> "Iterator[OutFile]":
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        fd = open_it()
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}") from error
     try:

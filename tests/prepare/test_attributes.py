@@ -23,8 +23,9 @@ from overlay_prepare.files import (
 )
 from overlay_prepare.imagecopy import copy_missing
 from overlay_prepare.manifest import describe
+from overlay_prepare.marks import mark_whiteouts
 from overlay_prepare.normalise import normalise
-from overlay_prepare.opaque import is_opaque, mark_whiteouts
+from overlay_prepare.opaque import is_opaque
 from overlay_prepare.report import describe as spell_error
 from overlay_prepare.upper import copy_attributes, follow_attributes
 from overlayctl.layers.compare import find_differences

@@ -42,6 +42,8 @@ def test_the_wanted_type_is_taken(wanted: str) -> None:
         (Mounted(AT, "vfat", "rw"), "auto", "vfat at .* can't hold an upper layer: use ext4"),
         (Mounted(AT, "ext4", "ro,errors=remount-ro"), "ext4", "mounted read-only"),
         (Mounted(AT, "ext4", "rw", "ro,relatime"), "ext4", "mounted read-only"),
+        (Mounted(AT, "ext4", "rw,emergency_ro"), "ext4", "mounted read-only"),
+        (Mounted(AT, "ext4", "rw,shutdown"), "ext4", "mounted read-only"),
     ],
 )
 def test_what_is_not_fit_is_refused_with_a_reason(mounted: Mounted, wanted: str, text: str) -> None:

@@ -156,3 +156,21 @@ def test_an_attribute_that_the_disk_does_not_know_is_told_once(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.endswith("can't have its user.odd: Operation not supported; all in all 3 attributes were not copied\n")
+
+
+def test_of_what_is_hidden_the_directory_alone_is_made(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it can't have is told as for any other."""
+    fill(copied.image, "one=1")
+    copied.image.chmod(0o750)
+    os.setxattr(copied.image, "user.odd", b"x")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("posix.setxattr", refuse)
+    with hold(copied.made) as target:
+        copy_missing(str(copied.image), target, None, hidden=True)
+    assert (os.listdir(copied.made), copied.made.stat().st_mode & 0o777) == ([], 0o750)
+    assert "can't have its user.odd: Operation not supported; all in all 1 attributes" in capsys.readouterr().err

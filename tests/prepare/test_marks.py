@@ -97,6 +97,15 @@ def test_another_image_gets_its_layer_where_a_directory_with_a_whiteout_is_full(
     assert found == ["c upper/d/gone"]
 
 
+def test_without_room_for_the_mark_of_whiteouts_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(marks, "set_mark", lambda *_: False)
+    marks.mark_whiteouts(hold(tmp_path))
+    text = f"<4>{tmp_path} can't be marked for what was deleted in it: its attributes take all the room\n"
+    assert capsys.readouterr().err == text
+
+
 class Inode:
     """A directory with room for attributes of so many characters, names and values."""
 

@@ -46,6 +46,7 @@ SINGLE = {
     ("shadow.py", "_list_attributes"): "what Folder.reach() gives, or a descriptor",
     ("projectid.py", "move"): "names in two directories that are open",
     ("projectid.py", "_adopt"): "a name in a directory that is open, which no link leads out of",
+    ("fdinfo.py", "find_mount"): "/proc",
     ("fitness.py", "find_mounted"): "mountinfo",
     ("imagechange.py", "forget_updated"): "the image",
     ("journal.py", "show"): "/dev/console",

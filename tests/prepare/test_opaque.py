@@ -11,8 +11,9 @@ import pytest
 
 from hold import hold
 from overlay_prepare import imagenames, opaque
+from overlay_prepare.marks import mark_whiteouts
 from overlay_prepare.normalise import normalise
-from overlay_prepare.opaque import add_whiteouts, find_concerned, is_opaque, mark_whiteouts, reveal
+from overlay_prepare.opaque import add_whiteouts, find_concerned, is_opaque, reveal
 from powercut import cut_everywhere
 from tree import OPAQUE, ORIGIN, dig, fill, read_tree
 

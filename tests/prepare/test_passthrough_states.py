@@ -132,7 +132,7 @@ def test_what_could_not_be_copied_takes_no_room(device: Device, monkeypatch: pyt
     fill(device.path, "a", "b")
     calls: list[str] = []
 
-    def refuse(source: str, made: object, _mine: object) -> None:
+    def refuse(source: str, made: object, _mine: object, *_more: object) -> None:
         fill(Path(str(made)), "half")
         calls.append(source)
         raise OSError(28, "No space left on device")

@@ -14,7 +14,7 @@ from overlayctl.output import printable
 from overlayctl.status import health
 from overlayctl.status.document import is_persistent
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
-from overlayctl.status.volatile import MEMORY
+from overlayctl.status.volatile import is_memory
 
 # In the order in which they are written; the names and labels are promised in overlayctl(1).
 HELP = {
@@ -60,8 +60,7 @@ def spell(machine: MachineStatus, facts: "dict[str, Facts]", image: str) -> str:
         for name, value in _measure(directory, facts.get(directory.where, Facts())):
             samples[name].append(_spell_sample(name, label, value))
         # Of a disk only what is noted there, which not everybody may read; memory is made for the image that runs.
-        memory = directory.backing is None or directory.backing.fstype in MEMORY
-        if named := directory.image or (image if memory else ""):
+        if named := directory.image or (image if is_memory(directory.backing) else ""):
             sample = _spell_sample("overlay_image_info", {**label, **_name_image(named)}, 1)
             samples["overlay_image_info"].append(sample)
     return "".join(_spell_family(name, lines) for name, lines in samples.items() if lines) + "# EOF\n"
@@ -76,9 +75,8 @@ def _measure(directory: DirectoryStatus, facts: Facts) -> "Iterator[tuple[str, i
     wanted, active = directory.wanted, directory.overlay is not None
     yield "overlay_wanted", int(wanted is not None)
     yield "overlay_active", int(active)
-    read_only = bool(directory.read_only or directory.stopped)
-    yield "overlay_writable", int(active and not read_only)
-    yield "overlay_read_only", int(read_only)
+    yield "overlay_writable", int(active and not directory.read_only)
+    yield "overlay_read_only", int(directory.read_only)
     yield "overlay_persistent", int(is_persistent(directory))
     on_disk = wanted and (wanted.backing.lost or not (wanted.backing.tmpfs or wanted.backing.volatile))
     yield "overlay_persistent_wanted", int(bool(on_disk))

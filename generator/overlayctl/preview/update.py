@@ -93,7 +93,7 @@ def read_described(notes: Notes) -> "dict[str, str] | None":
 def is_emptied(notes: "Optional[Notes]") -> bool:
     """True if a reset of everything is staged, which that boot carries out. Raises OSError."""
     try:
-        staged = read_staged(f"{notes.backing.path}") if notes else None
+        staged = read_staged(notes.backing.path) if notes else None
     except (ValueError, folder.WrongKind):
         return False  # nor will that boot do it
     return staged is not None and staged.whole and not staged.keep

@@ -11,10 +11,12 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
+from overlay_prepare import frozen, passthrough
 from overlay_prepare.marks import OPAQUE
+from overlay_prepare.reset import TRASH
 from overlayctl.errors import Failure
 from overlayctl.layers.directory import Directory
 from overlayctl.layers.held import Held
@@ -29,7 +31,7 @@ from overlayctl.tar import WRITTEN, Member, Tar, can_hold
 # References to inodes of this image: of no use in a copy, and wrong over another image.
 _LEFT_OUT = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.upper")
 # Of a backing directory: what a reset puts aside, and what is deleted later.
-_TAKEN = ("upper", "work", "direct", "frozen", "undone", "trash")
+_TAKEN = ("upper", "work", passthrough.TOP, frozen.NAME, frozen.UNDONE, TRASH)
 
 
 def write(path: str, places: "list[Place]") -> int:
@@ -38,26 +40,32 @@ def write(path: str, places: "list[Place]") -> int:
     """
     _verify(path, places)
     try:
-        # Whole or not at all: nothing is staged without it.
-        with whole(path) as out:
-            tar = Tar(out)
-            for place in places:
-                _pack(tar, place.where, place.open_upper())
-                for passed, inner in place.list_passed():
-                    _pack(tar, passed, inner)
-            tar.close()
+        return _write(path, _open_all(places))
     except Failure as error:
         raise Failure(f"the backup could not be made ({error}); nothing is staged") from error
-    return out.size
 
 
 def write_layer(path: str, places: "list[Place]", layer: str) -> None:
     """Write the `layer` of each place into the tar `path` in the same way. Raises Failure."""
+    _write(path, ((place.where, Directory.open_top(os.fsencode(f"{place.backing}/{layer}"))) for place in places))
+
+
+def _open_all(places: "list[Place]") -> "Iterator[tuple[str, Merged]]":
+    for place in places:
+        yield place.where, place.open_upper()
+        for path, name in place.find_passed().items():
+            yield path, place.open_passed(name)
+
+
+def _write(path: str, parts: "Iterable[tuple[str, Merged]]") -> int:
+    """Write `parts`, directories and where they are for the user, into the tar `path`; its size in bytes."""
+    # Whole or not at all: nothing is staged without it.
     with whole(path) as out:
         tar = Tar(out)
-        for place in places:
-            _pack(tar, place.where, Directory.open_top(os.fsencode(f"{place.backing}/{layer}")))
+        for where, top in parts:
+            _pack(tar, where, top)
         tar.close()
+    return out.size
 
 
 def _verify(path: str, places: "list[Place]") -> None:

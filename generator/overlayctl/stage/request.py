@@ -46,18 +46,25 @@ class Place:
         tops = [os.fsencode(path) for path in (self.upper, between) if path]
         return Stack.open_tops(*tops) if between else Directory.open_top(tops[0])
 
-    def list_passed(self) -> "list[tuple[str, Directory]]":
-        """The directories that are passed through, by their paths, each with what holds it on the disk.
+    def find_passed(self) -> "dict[str, str]":
+        """The directories that are passed through: their paths, sorted, and their names for open_passed().
 
         Raises OSError, and Failure where there is something that is not ours.
         """
         with folder.open_top(self.backing, lambda _text: None) as opened:
             try:
-                found = passthrough.list_kept(opened)
+                return dict(sorted(passthrough.list_kept(opened)))
             except folder.WrongKind as error:
                 raise Failure(f"{error.filename} {error.strerror}") from error
-        tops = f"{self.backing}/{passthrough.TOP}"
-        return [(path, Directory.open_top(os.fsencode(f"{tops}/{name}"))) for path, name in sorted(found)]
+
+    def open_passed(self, name: str) -> Directory:
+        """What holds one of them on the disk. Raises OSError, Failure."""
+        parts = [os.fsencode(passthrough.TOP), os.fsencode(name)]
+        # Name by name: of a path that begins in /run a part on the disk could be somebody's link.
+        found = Directory.open_top(os.fsencode(self.backing)).descend(parts)
+        if found is None:
+            raise Failure(f"{self.backing}/{passthrough.TOP}/{name} is gone, or no directory any more")
+        return found
 
     @property
     def lower(self) -> str:
@@ -83,7 +90,7 @@ class Machine:
             raise Failure(self.refused[where])
         mount = self.table.holding(path)
         if path != where and mount and is_below(mount.where, where):
-            if mount.where in dict(self.places[where].list_passed()):
+            if mount.where in self.places[where].find_passed():
                 if path != mount.where:
                     raise Failure(
                         f"{path} lies in {mount.where}, which is passed through; that can only be restored whole"
@@ -199,12 +206,12 @@ def tell(place: Place, request: "Staged | None") -> str:
     lines += [f"{printable(path)}: at the next boot it is as the image has it" for path in request.paths]
     lines += [f"  but what matches {printable(glob)} is kept" for glob in request.keep]
     try:
-        passed = place.list_passed()
+        passed = place.find_passed()
     except Failure as error:
         # Said after it is staged, which that boot does all the same.
         note(place, str(error))
-        passed = []
-    for path, _ in passed:
+        passed = {}
+    for path in passed:
         above = any(is_below(path, top) for top in request.paths)
         if request.whole and not is_kept(path, request.keep):
             lines.append(f"  {printable(path)}, which is passed through, is as the image has it as well")

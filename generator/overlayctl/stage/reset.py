@@ -152,7 +152,6 @@ def _find_start(glob: str) -> str:
 def _preview(place: Place, request: Staged) -> "Iterator[str]":
     """A line for each entry of the upper layer that the request concerns, in the order of their names."""
     upper = place.open_upper()
-    passed = place.list_passed()
     for top in [place.where] if request.whole else request.paths:
         parts = [os.fsencode(part) for part in top[len(place.where) :].split("/") if part]
         above = upper.descend(parts[:-1])
@@ -163,13 +162,13 @@ def _preview(place: Place, request: Staged) -> "Iterator[str]":
         directory = above.descend(parts[-1:])
         if directory is not None:
             yield from _preview_below(directory, top, request)
-    for path, inner in passed:
+    for path, name in place.find_passed().items():
         if request.whole or path in request.paths:
             kept = is_kept(path, request.keep)
             if kept or not may_hold_kept(path, request.keep):
                 yield _spell(f"{path}/", request, kept)
             else:
-                yield from _preview_below(inner, path, request)
+                yield from _preview_below(place.open_passed(name), path, request)
 
 
 def _has(directory: Merged, name: bytes) -> bool:

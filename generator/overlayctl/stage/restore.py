@@ -72,7 +72,7 @@ def verify(place: Place, path: str) -> str:
     """A warning if there is nothing to restore at `path`, else "". Raises Failure if it can't be restored alone."""
     if path == place.where:
         raise Failure(f"{path} is the whole overlay; overlayctl reset {path} empties it")
-    if path in dict(place.list_passed()):
+    if path in place.find_passed():
         return ""
     nothing = f"{path}: nothing was changed there, it is as the image has it"
     parts = os.fsencode(path[len(place.where) + 1 :]).split(b"/")

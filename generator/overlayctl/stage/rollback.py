@@ -51,11 +51,9 @@ def run(options: "argparse.Namespace") -> int:
         found = read(place.backing)
         if not found:
             continue
-        if not found.returns(place.commit):
-            word = (
-                "being folded" if found.folding else "committed" if found.staged else "confirmed, as this boot is good"
-            )
-            text = f"is {word}: every image finds the newer data from the next boot on"
+        end = found.find_end(place.commit)
+        if end:
+            text = f"is {end}: every image finds the newer data from the next boot on"
             options.output.write(f"{printable(place.where)}: {text}\n")
             continue
         if place.staged and place.staged.whole:

@@ -9,7 +9,7 @@ from typing import Any
 from overlay_generator import __version__
 from overlayctl.status import health
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
-from overlayctl.status.volatile import MEMORY
+from overlayctl.status.volatile import MEMORY, is_memory
 
 # The version of packaging/schemas/status.json: it goes up when a name is removed or gets another meaning.
 SCHEMA = 1
@@ -41,7 +41,7 @@ def describe(directory: DirectoryStatus, named: bool = False) -> "dict[str, Any]
         "reasons": list(verdict.reasons),
         "wanted": wanted is not None,
         "active": overlay is not None,
-        "writable": overlay is not None and not directory.read_only and not directory.stopped,
+        "writable": overlay is not None and not directory.read_only,
         "persistent": is_persistent(directory),
         "left_alone": directory.skipped.reason if directory.skipped else "",
         "fallen_back": directory.fallen_back,
@@ -67,7 +67,7 @@ def describe(directory: DirectoryStatus, named: bool = False) -> "dict[str, Any]
 def is_persistent(directory: DirectoryStatus) -> bool:
     """True if what is written there now is still there after a boot."""
     backing = directory.backing if directory.overlay else None
-    return backing is not None and backing.fstype not in MEMORY and not directory.volatile
+    return not is_memory(backing) and not directory.volatile
 
 
 def _describe_backing(directory: DirectoryStatus) -> "dict[str, str] | None":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from overlay_generator.names import mount_unit, prepare_unit
 from overlayctl.status.machine import DirectoryStatus, MachineStatus
 from overlayctl.status.space import FULL
-from overlayctl.status.volatile import MEMORY
+from overlayctl.status.volatile import is_memory
 
 AS_ASKED, DEGRADED, NOT_ACTIVE = 0, 1, 2
 WORDS = {AS_ASKED: "as asked", DEGRADED: "degraded", NOT_ACTIVE: "not active"}
@@ -27,8 +27,8 @@ def judge(directory: DirectoryStatus, named: bool = False) -> Verdict:
         return _judge_inactive(directory, named)
     reasons = []
     if directory.fallen_back:
-        in_memory = directory.backing is None or directory.backing.fstype in MEMORY
-        prefix = "in memory in place of its disk, what is written is lost: " if in_memory else ""
+        lost = "in memory in place of its disk, what is written is lost: "
+        prefix = lost if is_memory(directory.backing) else ""
         reasons.append(f"{prefix}{directory.fallen_back}")
     if directory.volatile:
         reasons.append(f"what is written is lost at the next boot: {directory.volatile}")

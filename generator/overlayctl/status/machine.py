@@ -43,7 +43,8 @@ class DirectoryStatus:
     `fallen_back` is why memory is in the place of a disk, `behind` what prepare could not do in the background, a
     sentence in each line. `staged` is what the next boot will reset, `dropped` the log of what updates of the image
     have dropped, if there is one. `volatile` is why a file system that looks like one on a disk is gone after a boot.
-    What can't be read is empty. `stopped` is why the disk takes no writes, which the overlay does not say of itself.
+    What can't be read is empty. `stopped` is why the disk takes no writes, which the overlay does not say of itself:
+    it is `read_only` then.
     `covered` is what else is mounted there.
     `frozen` is what an update has frozen, `undone` the directory that a step back has put aside, "" for none.
     """
@@ -242,6 +243,7 @@ class Reader:
         if wanted and overlay and backing and backing.fstype == "tmpfs":
             # Memory was planned, so prepare found nothing wrong.
             fallen_back = fallen_back or wanted.backing.lost
+        stopped = _find_stop(where, backing) if overlay and backing else ""
         return DirectoryStatus(
             where=where,
             wanted=wanted,
@@ -254,8 +256,8 @@ class Reader:
             fallen_back=fallen_back,
             behind=self._read_behind(where) if overlay else "",
             space=space.measure(where) if overlay else None,
-            read_only=bool(overlay or skipped) and self._is_read_only(where, overlay),
-            stopped=_find_stop(where, backing) if overlay and backing else "",
+            read_only=bool(stopped) or (bool(overlay or skipped) and self._is_read_only(where, overlay)),
+            stopped=stopped,
             covered=None if overlay else self.table.top(where),
             image=image,
             image_current=current,

@@ -55,7 +55,7 @@ def _head(directory: DirectoryStatus, verdict: Verdict) -> str:
     """The state in a few words: the first thing that is read, and for most readers the last."""
     if not directory.overlay:
         return "not overlaid, left alone" if verdict.level == health.AS_ASKED else "not overlaid"
-    writable = "READ-ONLY" if directory.read_only or directory.stopped else "writable"
+    writable = "READ-ONLY" if directory.read_only else "writable"
     if is_persistent(directory):
         return f"{writable}, persistent, {health.WORDS[verdict.level]}"
     kept = "NOT persistent" if directory.fallen_back or directory.volatile else "in memory"
@@ -104,7 +104,7 @@ def _tell_frozen(directory: DirectoryStatus) -> "Iterator[tuple[str, str]]":
         day = f"since {time.strftime('%Y-%m-%d %H:%M', time.localtime(frozen.since))}, " if frozen.since else ""
         name = f"version {frozen.from_version}" if frozen.from_version else "the image before"
         commit = wanted.settings.commit if wanted else "next-update"
-        back = ", which come back with that image" if frozen.returns(commit) else ""
+        back = "" if frozen.find_end(commit) else ", which come back with that image"
         yield "frozen", f"{day}the data of {name}{back}"
         if back and directory.staged and directory.staged.whole:
             yield "", "with what is staged below no image finds them again"
@@ -126,7 +126,7 @@ def _tell_commit(frozen: "Frozen", commit: str) -> str:
     if commit == "good":
         return "from the next boot on, as this boot is good" if frozen.good else "once a boot is good (Commit=good)"
     if commit.isdigit():
-        if not frozen.returns(commit):
+        if frozen.find_end(commit):
             return "from the next boot on, as this image is good for long enough"
         after = f"{int(commit) // 86400}d" if int(commit) % 86400 == 0 else f"{int(commit)}s"
         return f"{after} after the first good boot"

@@ -25,6 +25,11 @@ class Unknown(Exception):
     """It can't be seen from here; the text says what."""
 
 
+def is_memory(backing: "Mount | None") -> bool:
+    """True if what is written to an upper layer there goes to memory, as its type says: None is the root's own."""
+    return backing is None or backing.fstype in MEMORY
+
+
 def find(mount: Mount, table: Table, sysfs: str = "/sys") -> str:
     """Why what is written to `mount` is lost though that is not a tmpfs, as a sentence without a full stop; "" if not.
 
